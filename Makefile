@@ -1,0 +1,63 @@
+# The repository's verbs. Everything happens in .venv, which is made when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+EXTRAS := server,examples,dev
+CHECKED := edge coordinator gpu_agent
+# Python that is linted but not type-checked strictly: predictors and tests are written as users write them.
+LINTED := $(CHECKED) migrations tests examples benchmarks docs
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench docs constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with Cogflare, its examples and the development tools
+	@echo "$(VENV)/bin/cogflare is ready"
+
+demo: $(STAMP) ## a server, an agent with three models, and the official Replicate client running each
+	@$(VENV)/bin/python examples/demo.py
+
+test: $(STAMP) ## all tests
+	@$(VENV)/bin/pytest tests
+
+check: $(STAMP) ## lint, formatting, types
+	@$(VENV)/bin/ruff check $(LINTED)
+	@$(VENV)/bin/ruff format --check $(LINTED)
+	@$(VENV)/bin/mypy --strict $(CHECKED)
+
+bench: $(STAMP) ## end-to-end predictions per second, as a ratio to a bare echo
+	@command -v wrk >/dev/null || $(MAKE) --no-print-directory wrk
+	@$(VENV)/bin/python benchmarks/main_job.py
+
+docs: $(STAMP) ## write the reference pages that are made from the code
+	@$(VENV)/bin/python docs/generate.py
+
+constraints: ## pin what .venv holds now
+	@{ echo '# Exact versions of everything that `make install` puts into .venv. Made by: make constraints'; \
+	  $(VENV)/bin/pip list --format=freeze --exclude-editable --disable-pip-version-check \
+	  | grep -viE '^(pip|setuptools|wheel)=='; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove .venv, caches and the demo's data
+	rm -rf $(VENV) demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: wrk
+wrk:
+	@if ! command -v apt-get >/dev/null; then echo "make bench needs wrk: install it by hand" >&2; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run=sudo; \
+	else echo "make bench needs wrk: sudo apt-get install wrk" >&2; exit 1; fi; \
+	echo "installing wrk"; $$run apt-get install -qq -y wrk >/dev/null
+
+# Again only when what is to be installed has changed: the stamp is newer than both files otherwise.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Cogflare needs Python 3.11 or newer as $(PYTHON); choose one with: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@test -x $(VENV)/bin/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing Cogflare and its tools into $(VENV) (about a minute)"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@

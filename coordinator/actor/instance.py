@@ -1,0 +1,305 @@
+"""One live object: runs its turns, commits what they staged in groups, and lets outputs through the gate."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from coordinator.actor.clock import Clock, Timer
+from coordinator.actor.errors import ActorError, StorageBroken
+from coordinator.actor.gate import Gate
+from coordinator.actor.storage import Batch, Storage, Write
+from coordinator.actor.turn import Actor, Outside, Wait
+from coordinator.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+_Output = tuple[bool, Hashable, Callable[[], None]]
+_Future = asyncio.Future[bool]
+
+
+class Instance:
+    """Owned by the namespace; is the ``Turn`` of its own actor.
+
+    Writing turns are numbered; ``_written`` is the last one. Outputs of any turn, reads included, depend on
+    the last writing turn before them. ``broken`` is set once; from then on nothing is answered or sent.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        actor: Actor,
+        storage: Storage,
+        *,
+        clock: Clock,
+        outside: Outside,
+        on_broken: Callable[["Instance"], None],
+        before_timer: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self.broken: Exception | None = None
+        self.now = clock.now()
+        self.monotonic = self.last_used = self.started_at = clock.monotonic()
+        self._actor = actor
+        self._storage = storage
+        self._clock = clock
+        self._outside = outside
+        self._on_broken = on_broken
+        self._before_timer = before_timer
+        self._gate = Gate()
+        self._generation = 0
+        self._alarm: int | None = None
+        self._alarm_timer: Timer | None = None
+        self._timer: Timer | None = None
+        self._staged: list[Write] = []
+        self._written = 0
+        self._committed = 0
+        self._turn_wrote = False
+        self._outputs: list[_Output] = []
+        self._waiting: dict[str, list[_Future]] = {}
+        self._replies: set[_Future] = set()
+        self._effects: set[asyncio.Task[None]] = set()
+        self._committer: asyncio.Task[None] | None = None
+        self._calls = 0
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the object. Raises what storage raises; an alarm that is already due comes right after."""
+        loaded = await self._storage.load()
+        self._generation, self._alarm = loaded.generation, loaded.alarm_at
+        self._run(lambda: self._actor.loaded(self, loaded.rows))
+        self._schedule_alarm()
+
+    async def stop(self) -> bool:
+        """Make durable what is staged, then end. False when it was or became broken instead."""
+        while self._committer is not None:
+            await asyncio.shield(self._committer)
+        whole = self.broken is None
+        self._end(Unavailable("the coordinator has left memory"))
+        await asyncio.gather(*self._effects, return_exceptions=True)
+        return whole
+
+    async def writer_ended(self) -> None:
+        """Return once no commit of this instance runs any more; only then may another one load."""
+        if self._committer is not None:
+            await asyncio.wait([self._committer])
+
+    def idle(self) -> bool:
+        busy = self._calls or self._written > self._committed or self._effects or not self._gate.empty
+        return not busy and self._actor.idle()
+
+    @property
+    def next_alarm(self) -> int | None:
+        return self._alarm
+
+    def stalled(self, late_s: float) -> None:
+        self._actor.stalled(late_s)
+
+    # --- calls --------------------------------------------------------------------------------------------
+
+    async def call(self, call: Any, deadline_s: float) -> Any:
+        """Run the call's turn; answer once all that it depends on is durable. Raises Unavailable."""
+        self._calls += 1
+        try:
+            reply = self._run(lambda: self._actor.handle(self, call))
+            if not isinstance(reply, Wait) and self._gate.passes(self._written):
+                return reply
+            until: float | None = None
+            while isinstance(reply, Wait):
+                until = self.monotonic + reply.timeout_s if until is None else until
+                call = call if await self._notified(reply.topic, until) else reply.otherwise
+                reply = self._run(partial(self._actor.handle, self, call))
+            await self._durable(deadline_s)
+            return reply
+        finally:
+            self._calls -= 1
+            self.last_used = self._clock.monotonic()
+
+    def post(self, call: Any) -> None:
+        """Run the call's turn now; nobody waits for its answer. Raises Unavailable when it broke."""
+        self.last_used = self._clock.monotonic()
+        self._run(lambda: self._actor.handle(self, call))
+
+    async def _durable(self, deadline_s: float) -> None:
+        """Return once every write so far is durable. Raises Unavailable when that takes too long."""
+        if self._gate.passes(self._written):
+            return
+        reply: _Future = asyncio.get_running_loop().create_future()
+        self._replies.add(reply)
+        self._gate.hold(self._written, None, partial(_resolve, reply, True))
+        timer = self._clock.call_at(self._clock.monotonic() + deadline_s, partial(_resolve, reply, False))
+        try:
+            if not await reply:
+                raise Unavailable("the coordinator did not answer in time")
+        finally:
+            timer.cancel()
+            self._replies.discard(reply)
+
+    async def _notified(self, topic: str, until: float) -> bool:
+        """True when the topic was notified, False when that time came first."""
+        future: _Future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(topic, []).append(future)
+        timer = self._clock.call_at(until, partial(_resolve, future, False))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            waiting = self._waiting.get(topic, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(topic, None)
+
+    # --- turns --------------------------------------------------------------------------------------------
+
+    def _run(self, turn: Callable[[], Any]) -> Any:
+        if self.broken is not None:
+            raise Unavailable("the coordinator was restarted")
+        self.now, self.monotonic = self._clock.now(), self._clock.monotonic()
+        self._turn_wrote = False
+        try:
+            reply = turn()
+        except Exception as error:
+            log.exception("a turn of object %d failed; its instance is discarded", self.number)
+            self._break(error)
+            raise Unavailable("the coordinator was restarted") from error
+        outputs, self._outputs = self._outputs, []
+        for gated, destination, release in outputs:
+            if gated:
+                self._gate.hold(self._written, destination, release)
+            else:
+                self._gate.overtake_nothing(destination, release)
+        if self._turn_wrote and self._committer is None:
+            self._committer = asyncio.get_running_loop().create_task(self._commit())
+        return reply
+
+    async def _commit(self) -> None:
+        """Commit until nothing is staged. All turns that ran meanwhile share the next transaction."""
+        try:
+            while self._written > self._committed and self.broken is None:
+                writes, self._staged, turn = self._staged, [], self._written
+                await self._storage.commit(Batch(writes, self._alarm), self._generation)
+                self._committed = turn
+                if self.broken is None:
+                    self._gate.durable(turn)
+        except ActorError as error:
+            log.error("object %d could not commit and starts again: %s", self.number, error)  # noqa: TRY400
+            self._break(error)
+            if isinstance(error, StorageBroken):
+                self._outside.fatal(error)
+        except Exception as error:
+            log.exception("a commit of object %d failed; its instance is discarded", self.number)
+            self._break(error)
+        finally:
+            self._committer = None
+
+    def _break(self, error: Exception) -> None:
+        self._end(error)
+        self._on_broken(self)
+
+    def _end(self, error: Exception) -> None:
+        if self.broken is not None:
+            return
+        self.broken = error
+        self._gate.discard()
+        self._outputs.clear()
+        for effect in self._effects:
+            if effect is not asyncio.current_task():
+                effect.cancel()
+        for timer in (self._timer, self._alarm_timer):
+            if timer is not None:
+                timer.cancel()
+        waiting = [future for futures in self._waiting.values() for future in futures]
+        for future in (*waiting, *self._replies):
+            if not future.done():
+                future.set_exception(Unavailable("the coordinator was restarted"))
+
+    # --- Turn: what the actor does during a turn ------------------------------------------------------------
+
+    def write(self, statement: str, *parameters: Any) -> None:
+        self._staged.append(Write(statement, parameters))
+        self._mark_written()
+
+    def alarm_at(self, at: int | None) -> None:
+        if at != self._alarm:
+            self._alarm = at
+            self._mark_written()
+            self._schedule_alarm()
+
+    def timer_at(self, monotonic: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if monotonic is None else self._clock.call_at(monotonic, self._timer_due)
+
+    def send(self, address: Any, message: Any) -> None:
+        self._outputs.append((True, address, lambda: self._outside.send(address, message)))
+
+    def notify(self, topic: str) -> None:
+        self._outputs.append((True, topic, lambda: self._wake(topic)))
+
+    def notify_at_once(self, topic: str) -> None:
+        self._outputs.append((False, topic, lambda: self._wake(topic)))
+
+    def effect(self, effect: Any) -> None:
+        self._outputs.append((True, None, lambda: self._start_effect(effect)))
+
+    def _mark_written(self) -> None:
+        if not self._turn_wrote:
+            self._turn_wrote = True
+            self._written += 1
+
+    # --- between turns ------------------------------------------------------------------------------------
+
+    def _wake(self, topic: str) -> None:
+        for future in self._waiting.pop(topic, ()):
+            _resolve(future, True)
+
+    def _start_effect(self, effect: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._effect(effect))
+        self._effects.add(task)
+        task.add_done_callback(self._effects.discard)
+
+    async def _effect(self, effect: Any) -> None:
+        try:
+            call = await self._outside.perform(self.number, effect)
+        except Exception as error:
+            log.exception("an effect of object %d failed; its instance is discarded", self.number)
+            self._break(error)
+            return
+        if call is not None:
+            with suppress(Unavailable):  # the instance ended meanwhile; the next one asks again
+                self.post(call)
+
+    def _timer_due(self) -> None:
+        self._timer = None
+        self._before_timer()
+        self._run_alone(lambda: self._actor.timer(self))
+
+    def _schedule_alarm(self) -> None:
+        if self._alarm_timer is not None:
+            self._alarm_timer.cancel()
+            self._alarm_timer = None
+        if self._alarm is not None:
+            delay_s = max(0.0, (self._alarm - self._clock.now()) / 1e6)
+            self._alarm_timer = self._clock.call_at(self._clock.monotonic() + delay_s, self._alarm_due)
+
+    def _alarm_due(self) -> None:
+        self._alarm_timer = None
+        if self._alarm is None:
+            return
+        if self._alarm > self._clock.now():  # the wall clock was set back
+            self._schedule_alarm()
+            return
+        self._run_alone(lambda: self._actor.alarm(self))
+
+    def _run_alone(self, turn: Callable[[], None]) -> None:
+        with suppress(Unavailable):  # told by _break already
+            self._run(turn)
+
+
+def _resolve(future: _Future, value: bool) -> None:
+    if not future.done():
+        future.set_result(value)

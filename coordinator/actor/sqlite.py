@@ -1,0 +1,284 @@
+"""Object storage on SQLite: one file per object, WAL, every commit fsynced.
+
+A commit is one function on one of a few writer threads, however many rows it carries. Connections are kept
+open up to a limit, the least recently used closed first. The lock mode is exclusive: the process that has the
+file open is its only reader and writer, and no shared-memory file is needed.
+"""
+
+import asyncio
+import itertools
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.dialects import sqlite as dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from coordinator.actor.errors import CommitFailed, Fenced, StorageBroken
+from coordinator.actor.storage import Batch, Loaded, Schema, Write
+
+T = TypeVar("T")
+
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+"""WAL growth after which the next idle moment of a writer thread checkpoints."""
+_PAGE_BYTES = 4096
+_DIALECT = dialect.dialect(paramstyle="qmark")
+_REORDER = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+_CREATE_OBJECT = """CREATE TABLE IF NOT EXISTS _object (
+    id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, alarm_at INTEGER
+)"""
+_TAKE_OVER = (
+    "INSERT INTO _object VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET generation = excluded.generation"
+)
+_BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""Primary result codes after which nobody knows what is on the disk; after the others it is as before."""
+
+
+class SqliteStorages:
+    """The storages of all objects below one directory."""
+
+    def __init__(
+        self, root: Path, schema: Schema, *, threads: int, open_limit: int, commit_delay_s: float = 0.0
+    ) -> None:
+        self._root = root
+        self._plan = _Plan(schema)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="object-storage")
+        self._open_limit = open_limit
+        self._commit_delay_s = commit_delay_s
+        self._files: OrderedDict[int, _File] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def storage(self, number: int) -> "SqliteStorage":
+        return SqliteStorage(self, number)
+
+    async def close(self) -> None:
+        """Close every file once what is being written is written. Safe twice."""
+        if not self._closed:
+            self._closed = True
+            await self.run(self._close_all)
+            self._pool.shutdown()
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run on a writer thread; it runs to its end even when the caller is cancelled."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, function))
+
+    def load(self, number: int, generation: int | None) -> Loaded:
+        with self._using(number) as file:
+            return _told(partial(file.load, generation))
+
+    def commit(self, number: int, batch: Batch, generation: int) -> None:
+        with self._using(number) as file:
+            _told(partial(file.commit, batch, generation))
+            due = file.written_bytes >= CHECKPOINT_BYTES
+        if self._commit_delay_s:
+            time.sleep(self._commit_delay_s)
+        if due:
+            self._pool.submit(self._checkpoint, number)
+
+    def close_file(self, number: int) -> None:
+        with self._lock:
+            file = self._files.pop(number, None)
+        if file is not None:
+            file.close()
+
+    @contextmanager
+    def _using(self, number: int) -> Iterator["_File"]:
+        """An object's open file, for this thread alone. Closes files over the limit that nobody uses."""
+        with self._lock:
+            file = self._files.get(number)
+            if file is None:
+                file = self._files[number] = _File(self._root / f"{number:09d}.sqlite3", self._plan)
+            self._files.move_to_end(number)
+            file.users += 1
+            over = max(len(self._files) - self._open_limit, 0)
+            idle = list(itertools.islice((key for key, one in self._files.items() if not one.users), over))
+            closing = [self._files.pop(key) for key in idle]
+        try:
+            for other in closing:
+                other.close()
+            with file.lock:
+                yield file
+        finally:
+            with self._lock:
+                file.users -= 1
+
+    def _checkpoint(self, number: int) -> None:
+        with self._lock:
+            file = self._files.get(number)
+        if file is not None and file.written_bytes >= CHECKPOINT_BYTES:
+            file.checkpoint()
+
+    def _close_all(self) -> None:
+        with self._lock:
+            files = list(self._files.values())
+            self._files.clear()
+        for file in files:
+            file.close()
+
+
+class SqliteStorage:
+    """One object's storage."""
+
+    def __init__(self, storages: SqliteStorages, number: int) -> None:
+        self._storages = storages
+        self._number = number
+
+    async def load(self, generation: int | None = None) -> Loaded:
+        return await self._storages.run(partial(self._storages.load, self._number, generation))
+
+    async def commit(self, batch: Batch, generation: int) -> None:
+        await self._storages.run(partial(self._storages.commit, self._number, batch, generation))
+
+    async def close(self) -> None:
+        await self._storages.run(partial(self._storages.close_file, self._number))
+
+
+class _Plan:
+    """The schema as SQL text, made once for all objects."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.create = [_CREATE_OBJECT]
+        for table in schema.metadata.sorted_tables:
+            self.create.append(str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECT)))
+            self.create += [
+                str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
+                for index in table.indexes
+            ]
+        self.writes = {name: _positional(s.sql, s.parameters) for name, s in schema.writes.items()}
+        self.loads = {name: str(s.compile(dialect=_DIALECT)) for name, s in schema.loads.items()}
+
+    def grouped(self, writes: Sequence[Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
+        """Runs of the same statement, in order, each one ``executemany``."""
+        for name, run in itertools.groupby(writes, key=itemgetter(0)):
+            sql, reorder = self.writes[name]
+            rows = [write.parameters for write in run]
+            yield sql, rows if reorder is None else [reorder(row) for row in rows]
+
+
+def _positional(sql: Any, parameters: tuple[str, ...]) -> tuple[str, _REORDER | None]:
+    compiled = sql.compile(dialect=_DIALECT)
+    order = tuple(compiled.positiontup or ())
+    if sorted(order) != sorted(parameters):
+        raise ValueError(f"statement takes {order}, the schema declares {parameters}")
+    if order == parameters:
+        return str(compiled), None
+    positions = [parameters.index(name) for name in order]
+    return str(compiled), lambda row: tuple(row[position] for position in positions)
+
+
+class _File:
+    """An object's database file. Used by one writer thread at a time."""
+
+    def __init__(self, path: Path, plan: _Plan) -> None:
+        self._path = path
+        self._plan = plan
+        self._connection: sqlite3.Connection | None = None
+        self.lock = threading.Lock()
+        self.users = 0
+        self.written_bytes = 0
+
+    def load(self, generation: int | None) -> Loaded:
+        db = self._open()
+        _begin(db)
+        try:
+            for statement in self._plan.create:
+                db.execute(statement)
+            row = db.execute("SELECT generation, alarm_at FROM _object WHERE id = 1").fetchone()
+            stored, alarm_at = row or (0, None)
+            taken = stored + 1 if generation is None else generation
+            if taken <= stored:
+                raise Fenced(f"generation {stored} owns the object, {taken} is older")
+            db.execute(
+                _TAKE_OVER,
+                (taken, alarm_at),
+            )
+            rows = {name: db.execute(sql).fetchall() for name, sql in self._plan.loads.items()}
+            db.execute("COMMIT")
+        except BaseException:
+            _rollback(db)
+            raise
+        return Loaded(taken, alarm_at, rows)
+
+    def commit(self, batch: Batch, generation: int) -> None:
+        db = self._open()
+        _begin(db)
+        try:
+            guard = db.execute(
+                "UPDATE _object SET alarm_at = ? WHERE id = 1 AND generation = ?",
+                (batch.alarm_at, generation),
+            )
+            if guard.rowcount != 1:
+                raise Fenced(f"generation {generation} no longer owns the object")
+            for sql, rows in self._plan.grouped(batch.writes):
+                db.executemany(sql, rows)
+                self.written_bytes += sum(len(v) for row in rows for v in row if isinstance(v, bytes))
+            db.execute("COMMIT")
+        except BaseException:
+            _rollback(db)
+            raise
+        self.written_bytes += 3 * _PAGE_BYTES
+
+    def checkpoint(self) -> None:
+        """Move the WAL into the database. A failure loses nothing: the WAL stays until the next one."""
+        with self.lock:
+            if self._connection is None:
+                return
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self.written_bytes = 0
+            except sqlite3.Error:
+                self.written_bytes = CHECKPOINT_BYTES // 2
+
+    def close(self) -> None:
+        with self.lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            try:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA wal_autocheckpoint = 0")
+            except BaseException:
+                db.close()
+                raise
+            self._connection = db
+        return self._connection
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    if db.in_transaction:  # a commit that failed half-way left it open
+        db.execute("ROLLBACK")
+    db.execute("BEGIN IMMEDIATE")
+
+
+def _rollback(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def _told(work: Callable[[], T]) -> T:
+    """Run, turning SQLite's errors into ours."""
+    try:
+        return work()
+    except OSError as error:
+        raise CommitFailed(f"object storage: {error}") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
+            raise StorageBroken(f"object storage: {error}") from error
+        raise CommitFailed(f"object storage: {error}") from error

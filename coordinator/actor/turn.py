@@ -1,0 +1,101 @@
+"""What an object sees of the world during a turn, and what an object must offer to live here.
+
+A turn is one synchronous function: it reads and changes memory and stages rows, outputs and effects here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Turn(Protocol):
+    """The only door of an object to the outside. Everything said here is gated unless it says otherwise."""
+
+    @property
+    def now(self) -> int:
+        """Wall clock of this turn, microseconds since the epoch."""
+
+    @property
+    def monotonic(self) -> float:
+        """Monotonic clock of this turn, seconds."""
+
+    def write(self, statement: str, *parameters: Any) -> None:
+        """Stage one row for the next commit. Values must already be encoded and in range."""
+
+    def alarm_at(self, at: int | None) -> None:
+        """Set the object's one persisted alarm (microseconds since the epoch)."""
+
+    def timer_at(self, monotonic: float | None) -> None:
+        """Set the object's one in-memory timer; it does not survive the instance."""
+
+    def send(self, address: Any, message: Any) -> None:
+        """Send to a session's socket once this turn is durable."""
+
+    def notify(self, topic: str) -> None:
+        """Run the calls again that wait for this topic, once this turn is durable."""
+
+    def notify_at_once(self, topic: str) -> None:
+        """The same for what needs no durability: progress."""
+
+    def effect(self, effect: Any) -> None:
+        """Have I/O done once this turn is durable. What it returns comes back as a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A handler's "not yet": ask again when the topic is notified, or ask ``otherwise`` after a time."""
+
+    topic: str
+    timeout_s: float
+    otherwise: Any
+
+
+class Actor(Protocol):
+    """An object. Each method is one turn. It refuses by its answer, before the first change: a turn that
+    raises breaks the instance."""
+
+    def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        """Take up what storage held."""
+
+    def handle(self, turn: Turn, call: Any) -> Any:
+        """Answer a call: a reply, or Wait."""
+
+    def alarm(self, turn: Turn) -> None:
+        """The persisted alarm is due. At least once: set the next one, or None."""
+
+    def timer(self, turn: Turn) -> None:
+        """The in-memory timer is due."""
+
+    def stalled(self, late_s: float) -> None:
+        """The process stood still that long: no deadline that others could not meet may have passed."""
+
+    def idle(self) -> bool:
+        """Whether the object could leave memory and lose nothing but caches."""
+
+
+class Outside(Protocol):
+    """The world of a namespace: where outputs go and effects happen."""
+
+    def send(self, address: Any, message: Any) -> None:
+        """Put a message into the outgoing buffer of a session; never blocks. Gone sessions are ignored."""
+
+    async def perform(self, number: int, effect: Any) -> Any | None:
+        """Do the I/O; return the call that tells the object, or None."""
+
+    def lost(self, number: int) -> None:
+        """The instance of this object is gone: whoever holds sessions of it attaches them again."""
+
+    def fatal(self, error: Exception) -> None:
+        """The process cannot go on."""
+
+
+class Registry(Protocol):
+    """The control store's memory of which objects must be woken."""
+
+    async def activate(self, number: int) -> None: ...
+
+    async def deactivate(self, number: int, alarm_at: int | None) -> None: ...
+
+    async def to_wake(self, now: int) -> list[int]: ...
+
+    async def next_alarm(self) -> int | None: ...

@@ -1,0 +1,297 @@
+"""The life of attempts: begun, given to a session, lost, taken up again, canceled, concluded.
+
+Every function here is part of a turn of the coordinator (``model.py``).
+"""
+
+from collections.abc import Callable, Iterable
+from hmac import compare_digest
+from typing import Any, Literal
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from coordinator.blobs.keys import is_key, output_prefix
+from coordinator.book import Book, Entry, Session
+from coordinator.calls import SocketAddress
+from coordinator.history import History
+from coordinator.prediction import Attempt, ErrorCode, Happening
+from coordinator.protocol import messages as wire
+from coordinator.scheduling import pick
+
+OVERRUN_S = 30.0
+"""How long an agent may overrun a limit that it keeps itself before the coordinator acts without it."""
+
+
+class Attempts:
+    """``token`` makes secrets of 128 bits or more; ``link`` makes a signed path to a stored input file."""
+
+    def __init__(self, book: Book, token: Callable[[], str], link: Callable[[str], str]) -> None:
+        self._book = book
+        self._token = token
+        self._link = link
+
+    # --- begin --------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Give what waits to whoever offers, as long as there are both."""
+        book = self._book
+        while book.queue:
+            offers = [session for session in book.sessions.values() if session.free > 0]
+            picked = pick(book.queue, offers) if offers else None
+            if picked is None:
+                return
+            waiting, session = picked
+            book.queue.discard(waiting.id)
+            self._begin(book.entries[waiting.id], session)
+
+    def _begin(self, entry: Entry, session: Session) -> None:
+        """Number the attempt, have it committed, send it."""
+        document = entry.document
+        attempt = Attempt(
+            number=1 + max((a.number for a in document.attempts), default=0),
+            agent=session.agent,
+            agent_name=session.agent_name,
+            incarnation=session.incarnation,
+            dispatched_at=self._book.turn.now,
+            secret=self._token(),
+            key=self._token(),
+        )
+        entry.history = History(self._book.limits.history_bytes)
+        version = document.version if document.pinned else session.version
+        attempts = (*document.attempts, attempt)
+        self._book.change(entry, Happening.DISPATCHED, attempts=attempts, version=version)
+        self._open(entry, attempt)
+        self._give(entry, session)
+        self._send(entry, attempt, session)
+
+    def _open(self, entry: Entry, attempt: Attempt) -> None:
+        entry.attempt = attempt.number
+        self._book.running[entry.document.id] = entry
+
+    def _give(self, entry: Entry, session: Session) -> None:
+        """The open attempt is with this session; its agent keeps the run limit, we watch from further off."""
+        entry.session = session
+        limits = self._book.limits
+        self._book.set_deadline(entry, entry.document.run_s + limits.cancel_grace_s + OVERRUN_S)
+
+    def _send(self, entry: Entry, attempt: Attempt, session: Session) -> None:
+        session.sent += 1
+        document = entry.document
+        dispatch = wire.Dispatch(
+            channel=session.channel,
+            prediction=document.id,
+            attempt=attempt.number,
+            secret=attempt.secret,
+            input=Raw(document.input),
+            run_s=document.run_s,
+            files={url: self._link(key) for url, key in document.input_files.items()},
+        )
+        self._book.turn.send(session.address, dispatch)
+
+    def started(self, entry: Entry, started_at: int) -> None:
+        """Running is progress, not a row: after a restart of the server the agent says it again."""
+        started_at = entry.document.started_at or started_at
+        self._book.change(entry, Happening.ACCEPTED, durable=False, started_at=started_at)
+        self._book.turn.notify_at_once(entry.document.id)
+
+    def restore(self, entry: Entry, attempt: Attempt) -> None:
+        """After a load: the attempt may well be running, so its agent gets a fresh lease."""
+        self._open(entry, attempt)
+        if entry.document.cancel_requested:
+            self.fence(entry)
+            return
+        self._book.change(entry, Happening.ACCEPTED, durable=False)
+        self._book.set_deadline(entry, self._book.limits.lease_s)
+
+    # --- an agent attaches, or goes -----------------------------------------------------------------------
+
+    def judge(self, session: Session, held: wire.Held) -> wire.Verdict:
+        """What becomes of an attempt that an attaching agent still holds."""
+        entry = self._book.entries.get(held.prediction)
+        attempt = proven(entry, held.attempt, held.secret)
+        if entry is None or attempt is None or entry.document.status.terminal:
+            return _verdict(held, "drop" if held.state == "finished" else "cancel")
+        if not entry.attempt and not entry.document.cancel_requested:
+            self._reopen(entry, attempt)
+        if entry.attempt == held.attempt:
+            self._give(entry, session)
+            if held.started_at is not None:
+                self.started(entry, held.started_at)
+        return _verdict(held, "keep", entry.history.last_seq + 1)
+
+    def _reopen(self, entry: Entry, attempt: Attempt) -> None:
+        """A cut-off agent is back with what had been given up, and nobody else has begun it."""
+        self._book.queue.discard(entry.document.id)
+        entry.history = History(self._book.limits.history_bytes)
+        attempts = _with(entry, replace(attempt, ended_at=None, outcome=None))
+        self._book.change(entry, Happening.DISPATCHED, attempts=attempts)
+        self._open(entry, attempt)
+
+    def reconcile(self, session: Session) -> None:
+        """The attempts that we believe to be with this agent and that it did not list: never received by this
+        process of it, then they are sent again under the same number; or lost with an older one."""
+        away = [e for e in self._book.running.values() if e.session is None]
+        for entry in away:
+            attempt = entry.find(entry.attempt)
+            if attempt is None or attempt.agent != session.agent:
+                continue
+            if attempt.incarnation == session.incarnation and not entry.history.last_seq:
+                self._give(entry, session)
+                self._send(entry, attempt, session)
+            else:
+                self._lost(entry)
+
+    def session_gone(self, session: Session) -> None:
+        """Canceled predictions end now, the others keep their lease."""
+        self._book.sessions.pop(session.address, None)
+        for entry in [e for e in self._book.running.values() if e.session is session]:
+            entry.session = None
+            if entry.document.cancel_requested:
+                self.fence(entry)
+            else:
+                self._book.set_deadline(entry, self._book.limits.lease_s)
+
+    # --- it does not finish -------------------------------------------------------------------------------
+
+    def returned(self, entry: Entry) -> None:
+        """The agent would not run it, or gave it back: to the head, and it does not count."""
+        self._close(entry, "refused", Happening.RETURNED)
+        if entry.document.cancel_requested:
+            self._end_canceled(entry)
+        else:
+            self._book.enqueue(entry)
+
+    def overdue(self, entry: Entry) -> None:
+        """The deadline of an open attempt is over; which one it was follows from the state."""
+        if entry.document.cancel_requested:
+            self.fence(entry)
+        elif entry.session is None:
+            self._lost(entry)
+        else:
+            error = f"ran longer than its limit of {entry.document.run_s:g} s"
+            self.request_cancel(entry, error, ErrorCode.RUN_TIMEOUT)
+
+    def _lost(self, entry: Entry) -> None:
+        """The agent did not come back in time: another one gets it, ``max_attempts`` in all."""
+        self._close(entry, "lost", Happening.LOST)
+        lost = [a.agent_name for a in entry.document.attempts if a.outcome == "lost"]
+        if entry.document.cancel_requested:
+            self._end_canceled(entry)
+        elif len(lost) >= self._book.limits.max_attempts:
+            error = f"{len(lost)} workers were lost while they ran it ({', '.join(lost)})"
+            self._book.end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
+        else:
+            self._book.enqueue(entry)
+
+    def _close(self, entry: Entry, outcome: str, happening: Happening) -> None:
+        attempt = entry.find(entry.attempt)
+        if attempt is None:
+            return
+        now = self._book.turn.now
+        self._book.running.pop(entry.document.id, None)
+        entry.attempt, entry.session, entry.deadline = 0, None, None
+        self._book.change(
+            entry,
+            happening,
+            attempts=_with(entry, replace(attempt, ended_at=now, outcome=outcome)),
+            queue_deadline_at=now + int(self._book.limits.queue_s * 1e6),
+        )
+
+    # --- cancel -------------------------------------------------------------------------------------------
+
+    def request_cancel(self, entry: Entry, error: str | None, code: ErrorCode) -> None:
+        """Durable and one-way. Terminal at once when nothing runs, or when its worker cannot be told."""
+        if not entry.attempt:
+            self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
+            return
+        self._book.change(entry, None, cancel_requested=True, error=error, error_code=code)
+        if entry.session is None:
+            self.fence(entry)
+        else:
+            self._send_cancel(entry)
+            self._book.set_deadline(entry, self._book.limits.cancel_grace_s + OVERRUN_S)
+
+    def fence(self, entry: Entry) -> None:
+        """End a canceled prediction without its worker: what that one still reports is dropped."""
+        self._close(entry, "fenced", Happening.LOST)
+        self._end_canceled(entry)
+
+    def _end_canceled(self, entry: Entry) -> None:
+        self._book.end(entry, Happening.CANCELED)
+
+    def _send_cancel(self, entry: Entry) -> None:
+        if entry.session is not None:
+            cancel = wire.Cancel(
+                channel=entry.session.channel,
+                prediction=entry.document.id,
+                attempt=entry.attempt,
+                grace_s=self._book.limits.cancel_grace_s,
+            )
+            self._book.turn.send(entry.session.address, cancel)
+
+    # --- results ------------------------------------------------------------------------------------------
+
+    def wanted(self, message: wire.Finished) -> Entry | None:
+        """The prediction that this report may end: one of the current attempt, or a success of any."""
+        entry = self._book.entries.get(message.prediction)
+        if entry is None or entry.document.status.terminal:
+            return None
+        if proven(entry, message.attempt, message.secret) is None:
+            return None
+        if message.attempt == entry.attempt:
+            return entry
+        return entry if message.status == "succeeded" and not entry.document.cancel_requested else None
+
+    def conclude(self, entry: Entry, message: wire.Finished, missing: str | None) -> None:
+        """Make the prediction terminal by this report; ``missing`` says what is wrong with its files."""
+        document = entry.document
+        if entry.attempt and entry.attempt != message.attempt:
+            self._send_cancel(entry)
+        output = bytes(message.output)
+        result: dict[str, Any] = {
+            "output": None if output == b"null" else output,
+            "files": message.files,
+            "logs": message.logs,
+            "metrics": wire.encode(message.metrics),
+            "started_at": message.started_at or document.started_at,
+        }
+        if document.cancel_requested:
+            if message.files:  # nobody has looked whether they are there, or whose they are
+                result |= {"output": None, "files": ()}
+            self._book.end(entry, Happening.CANCELED, **result)
+        elif missing is not None:
+            result |= {"output": None, "files": (), "error": missing, "error_code": ErrorCode.OUTPUT_LOST}
+            self._book.end(entry, Happening.FAILED, **result)
+        else:
+            failed = ErrorCode.MODEL_ERROR if message.status == "failed" else None
+            result |= {"error": message.error, "error_code": message.error_code or failed}
+            self._book.end(entry, Happening(message.status), **result)
+
+    def acknowledge(self, address: SocketAddress, message: wire.Finished) -> None:
+        """Once durable: the agent may forget the result."""
+        ack = wire.Ack(channel=message.channel, prediction=message.prediction, attempt=message.attempt)
+        self._book.turn.send(address, ack)
+
+
+def own_files(entry: Entry, attempt: Attempt, files: Iterable[wire.StoredFile]) -> bool:
+    """Whether each file was stored by this attempt: an agent may not hand out what others stored."""
+    prefix = output_prefix(entry.document.id, attempt.key)
+    return all(file.key.startswith(prefix) and is_key(file.key) for file in files)
+
+
+def proven(entry: Entry | None, number: int, secret: str) -> Attempt | None:
+    """The attempt of that number, if the secret is its own."""
+    attempt = None if entry is None else entry.find(number)
+    if attempt is None:
+        return None
+    # As bytes: strings that are not ASCII cannot be compared, and an agent may send anything.
+    return attempt if compare_digest(attempt.secret.encode(), secret.encode()) else None
+
+
+def _verdict(held: wire.Held, verdict: Literal["keep", "cancel", "drop"], from_seq: int = 1) -> wire.Verdict:
+    return wire.Verdict(prediction=held.prediction, attempt=held.attempt, verdict=verdict, from_seq=from_seq)
+
+
+def _with(entry: Entry, attempt: Attempt) -> tuple[Attempt, ...]:
+    """The prediction's attempts, with this one as it is now."""
+    return tuple(attempt if a.number == attempt.number else a for a in entry.document.attempts)

@@ -1,0 +1,233 @@
+"""The memory of a model's coordinator, and the rows, timers and notices that follow from changing it.
+
+Everything changes a prediction through ``change`` and ``end``, so that each turn stages each prediction once.
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from coordinator.actor.turn import Turn
+from coordinator.calls import SocketAddress
+from coordinator.history import History
+from coordinator.model_schema import INSERT, REMOVE, UPDATE
+from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
+from coordinator.protocol.limits import ServerLimits
+from coordinator.scheduling import Queue, Rank, Waiting
+
+NORMAL = 1
+"""The rank's class; the only one so far."""
+_SLACK = 64
+"""A heap is rebuilt once more than half of it, and this many, are out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Address of the control index: a document sent here becomes known to lists."""
+
+    number: int
+    """The object that it comes from."""
+
+
+@dataclass(slots=True)
+class Session:
+    """An agent's attachment: lives as long as its socket. Written by attach, credit and dispatch."""
+
+    address: SocketAddress
+    channel: int
+    agent: str
+    agent_name: str
+    incarnation: str
+    version: str
+    granted: int
+    sent: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.granted - self.sent
+
+
+@dataclass(slots=True)
+class Entry:
+    """One prediction in memory."""
+
+    document: Document
+    rank: Rank
+    history: History
+    input_bytes: int
+    stored: bool = False
+    indexed: int = 0
+    """The highest sequence that the control index has."""
+    attempt: int = 0
+    """Number of the open attempt; 0 while there is none."""
+    session: Session | None = None
+    """The session that runs the open attempt; None while its agent is away."""
+    deadline: float | None = None
+    """Monotonic: end of the lease while the agent is away, of the grace after a cancel, else of the run."""
+
+    def find(self, number: int) -> Attempt | None:
+        return next((a for a in self.document.attempts if a.number == number), None)
+
+
+class Book:
+    """All predictions and sessions of one coordinator. ``turn`` is set when the object is loaded."""
+
+    def __init__(self, number: int, limits: ServerLimits) -> None:
+        self.limits = limits
+        self._project = Project(number)
+        self.turn: Turn
+        self.entries: dict[str, Entry] = {}
+        self.running: dict[str, Entry] = {}
+        """Those with an open attempt."""
+        self.queue = Queue()
+        self.sessions: dict[SocketAddress, Session] = {}
+        self._sequence = 0
+        self._dirty: dict[str, Entry] = {}
+        self._deadlines: list[tuple[float, str]] = []
+        self._timer_at: float | None = None
+        self._queue_deadlines: list[tuple[int, str]] = []
+        self._alarm_at: int | None = None
+
+    # --- predictions --------------------------------------------------------------------------------------
+
+    def add(self, document: Document, rank: Rank | None = None) -> Entry:
+        """Take up a prediction: a new one (no rank yet), or one that storage held."""
+        stored = rank is not None
+        self._sequence = max(self._sequence, rank.sequence) if rank else self._sequence + 1
+        entry = self.entries[document.id] = Entry(
+            document=document,
+            rank=rank or Rank(NORMAL, self._sequence),
+            history=History(self.limits.history_bytes),
+            input_bytes=len(document.input),
+            stored=stored,
+        )
+        if not stored:
+            self._dirty[document.id] = entry
+        self.turn.send(self._project, document)
+        return entry
+
+    def change(
+        self, entry: Entry, happening: Happening | None, *, durable: bool = True, **changes: Any
+    ) -> None:
+        """Change a prediction; ``happening`` None leaves its status alone. What is not durable is progress:
+        it becomes a row with the next durable change, and is known again from the agent after a restart."""
+        document = entry.document
+        status = document.status if happening is None else TRANSITIONS[document.status, happening]
+        entry.document = replace(document, status=status, **changes)
+        if durable:
+            self._dirty[document.id] = entry
+
+    def end(self, entry: Entry, happening: Happening, **changes: Any) -> None:
+        """Make it terminal: the last thing that ever happens to it."""
+        document, now = entry.document, self.turn.now
+        self.queue.discard(document.id)
+        self.running.pop(document.id, None)
+        entry.attempt, entry.session, entry.deadline = 0, None, None
+        if not changes.get("logs"):
+            changes["logs"] = entry.history.logs()
+        attempts = tuple(
+            replace(a, secret="", key="", ended_at=a.ended_at or now, outcome=a.outcome or "finished")
+            for a in document.attempts
+        )
+        sequence = document.sequence + 1
+        self.change(entry, happening, attempts=attempts, completed_at=now, sequence=sequence, **changes)
+        self.turn.send(self._project, entry.document)
+        self.turn.notify(document.id)
+        self.turn.notify(f"end:{document.id}")
+
+    def remove(self, entry: Entry) -> None:
+        """The index has it for good."""
+        del self.entries[entry.document.id]
+        self.turn.write(REMOVE, entry.document.id)
+
+    def enqueue(self, entry: Entry) -> None:
+        """Let it wait at its rank; after a lost attempt another agent is preferred."""
+        document = entry.document
+        last = document.attempts[-1] if document.attempts else None
+        waiting = Waiting(
+            id=document.id,
+            rank=entry.rank,
+            version=document.version if document.pinned else "",
+            avoid=last.agent if last and last.outcome == "lost" else "",
+            input_bytes=entry.input_bytes,
+        )
+        self.queue.add(waiting)
+        if document.queue_deadline_at is not None:
+            heapq.heappush(self._queue_deadlines, (document.queue_deadline_at, document.id))
+
+    def flush(self) -> None:
+        """At the end of each turn: stage what it changed, and set the alarm and the timer that follow."""
+        for prediction, entry in self._dirty.items():
+            document = encode(replace(entry.document, input=b""))
+            if entry.stored:
+                self.turn.write(UPDATE, document, prediction)
+            else:
+                entry.stored = True
+                self.turn.write(INSERT, prediction, *entry.rank, entry.document.input, document)
+        self._dirty.clear()
+        self._set_alarm()
+        self._set_timer()
+
+    # --- the persisted alarm: limits of waiting -----------------------------------------------------------
+
+    def waited_too_long(self) -> list[Entry]:
+        """When the alarm is due: the queued predictions whose limit is over."""
+        over, due, now = [], self._queue_deadlines, self.turn.now
+        while due and (due[0][0] <= now or due[0][1] not in self.queue):
+            _, prediction = heapq.heappop(due)
+            entry = self.entries.get(prediction)
+            if entry and prediction in self.queue and (entry.document.queue_deadline_at or 0) <= now:
+                over.append(entry)
+        self._alarm_at = None
+        self.turn.alarm_at(None)
+        return over
+
+    def _set_alarm(self) -> None:
+        """The alarm may be early, never late: it is moved only when something must come before it."""
+        due = self._queue_deadlines
+        if len(due) > 2 * len(self.queue) + _SLACK:
+            self._queue_deadlines = due = [item for item in due if item[1] in self.queue]
+            heapq.heapify(due)
+        if due and (self._alarm_at is None or due[0][0] < self._alarm_at):
+            self._alarm_at = due[0][0]
+            self.turn.alarm_at(self._alarm_at)
+
+    # --- the timer in memory: leases, graces, limits of running --------------------------------------------
+
+    def set_deadline(self, entry: Entry, after_s: float) -> None:
+        entry.deadline = self.turn.monotonic + after_s
+        heapq.heappush(self._deadlines, (entry.deadline, entry.document.id))
+
+    def overdue(self) -> list[Entry]:
+        """When the timer is due: the running predictions whose deadline is over, each reported once."""
+        over, now = [], self.turn.monotonic
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, prediction = heapq.heappop(self._deadlines)
+            entry = self.running.get(prediction)
+            if entry is None or entry.deadline is None:
+                continue
+            if entry.deadline > now:
+                heapq.heappush(self._deadlines, (entry.deadline, prediction))
+            else:
+                entry.deadline = None
+                over.append(entry)
+        self._timer_at = None
+        return over
+
+    def stalled(self, late_s: float) -> None:
+        """Move every deadline: nobody could have renewed it."""
+        for entry in self.running.values():
+            if entry.deadline is not None:
+                entry.deadline += late_s
+
+    def _set_timer(self) -> None:
+        """Like the alarm: early is harmless, so it is only ever moved forward."""
+        if len(self._deadlines) > 2 * len(self.running) + _SLACK:
+            current = ((e.deadline, p) for p, e in self.running.items() if e.deadline is not None)
+            self._deadlines = list(current)
+            heapq.heapify(self._deadlines)
+        if self._deadlines and (self._timer_at is None or self._deadlines[0][0] < self._timer_at):
+            self._timer_at = self._deadlines[0][0]
+            self.turn.timer_at(self._timer_at)

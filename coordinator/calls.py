@@ -1,0 +1,168 @@
+"""What can be asked of a model's coordinator, and what it answers: the messages that cross its stub.
+
+Each call is safe to repeat. ``ModelStub`` (stub.py) is the typed way to make them.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from coordinator.prediction import Document
+from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Hello, Upload
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="call", omit_defaults=True):
+    """Base of every call."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", omit_defaults=True):
+    """Base of every reply."""
+
+
+class Create(Call, frozen=True, kw_only=True, tag="create"):
+    """Accept a prediction. The id is the caller's (``Ids.make``); the same id again changes nothing."""
+
+    id: str
+    account: str
+    token: str
+    pool: str
+    model: str
+    input: bytes
+    version: str = ""
+    input_files: dict[str, str] = {}
+    streams: bool = False
+    queue_s: float | None = None
+    run_s: float | None = None
+
+
+class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
+    """Not accepted; nothing was kept. ``retry_after_s`` is set when trying again makes sense."""
+
+    code: Literal["queue_full", "queue_bytes_full"]
+    detail: str
+    retry_after_s: float | None = None
+
+
+class Found(Reply, frozen=True, kw_only=True, tag="found"):
+    document: Document
+
+
+class Unknown(Reply, frozen=True, kw_only=True, tag="unknown"):
+    """No such prediction here, or not of this account: either it is in the index, or it never was."""
+
+
+class Get(Call, frozen=True, kw_only=True, tag="get"):
+    id: str
+    account: str
+
+
+class Cancel(Call, frozen=True, kw_only=True, tag="cancel"):
+    id: str
+    account: str
+
+
+class EventsAfter(Call, frozen=True, kw_only=True, tag="events_after"):
+    """Wait until there is anything after ``cursor``, or ``timeout_s`` is over.
+
+    Cursor is ``<attempt>:<seq>``, empty for the start. With ``only_terminal`` progress does not end the wait.
+    """
+
+    id: str
+    account: str
+    cursor: str = ""
+    timeout_s: float = 0.0
+    only_terminal: bool = False
+
+
+def read_cursor(cursor: str) -> tuple[int, int]:
+    """(attempt, seq) of an event id; (0, 0), the start, for anything else."""
+    attempt, _, seq = cursor.partition(":")
+    return (int(attempt), int(seq)) if attempt.isdecimal() and seq.isdecimal() else (0, 0)
+
+
+class Events(Reply, frozen=True, kw_only=True, tag="events"):
+    """What came after the cursor. ``replaced`` means that the attempt under the cursor is gone: start over.
+    ``lost`` means that events after the cursor are no longer in memory. The document is without the output of
+    a running attempt: that is in the events."""
+
+    attempt: int
+    events: tuple[Event, ...]
+    cursor: str
+    document: Document
+    replaced: bool = False
+    lost: bool = False
+
+
+class SocketAddress(msgspec.Struct, frozen=True):
+    """Where an agent's session can be reached: a gateway process and a session of it."""
+
+    gateway: str
+    session: str
+
+
+class AttachSession(Call, frozen=True, kw_only=True, tag="attach_session"):
+    """An agent offers itself for this model. Replaces the session of the same agent, if there is one.
+    The coordinator itself sends ``attached``, gated, before anything else."""
+
+    address: SocketAddress
+    hello: Hello
+    attach: Attach
+
+
+class FromAgent(Call, frozen=True, kw_only=True, tag="from_agent"):
+    """One message of an attached session, in order. An unknown session is told to attach again."""
+
+    address: SocketAddress
+    message: AgentMessage
+
+
+class DetachSession(Call, frozen=True, kw_only=True, tag="detach_session"):
+    """The session's socket is gone. What it ran keeps its lease."""
+
+    address: SocketAddress
+
+
+class Done(Reply, frozen=True, kw_only=True, tag="done"):
+    pass
+
+
+class FilesChecked(Call, frozen=True, kw_only=True, tag="files_checked"):
+    """Storage has been asked for the files of a result: go on with it. From the coordinator's own effect."""
+
+    address: SocketAddress
+    message: Finished
+    missing: str | None = None
+    """What is wrong with them, for the prediction's error."""
+
+
+class Indexed(Call, frozen=True, kw_only=True, tag="indexed"):
+    """The control index holds these (prediction id -> sequence): terminal ones may leave the coordinator."""
+
+    sequences: dict[str, int]
+
+
+AnyCall = (
+    Create | Get | Cancel | EventsAfter | AttachSession | FromAgent | DetachSession | FilesChecked | Indexed
+)
+AnyReply = Refused | Found | Unknown | Events | Done
+
+
+class CheckFiles(msgspec.Struct, frozen=True):
+    """Effect: ask storage for the files of a result; comes back as ``FilesChecked``."""
+
+    address: SocketAddress
+    message: Finished
+
+
+class GrantUpload(msgspec.Struct, frozen=True):
+    """Effect: send the agent a signed place for one output file."""
+
+    address: SocketAddress
+    upload: Upload
+    attempt_key: str
+
+
+# JSON, because calls carry the wire's raw JSON: another encoding would copy it in as it stands.
+encode = msgspec.json.Encoder().encode
+decode_call = msgspec.json.Decoder(AnyCall).decode
+decode_reply = msgspec.json.Decoder(AnyReply).decode

@@ -1,0 +1,17 @@
+"""Errors of the coordinator package, as its callers see them.
+
+CoordinatorError
+└── Unavailable     the answer is unknown: repeat the same call (HTTP 503)
+"""
+
+
+class CoordinatorError(Exception):
+    """Base of this package's errors."""
+
+
+class Unavailable(CoordinatorError):
+    """The call may or may not have happened: repeat it, it is safe. ``retry_after_s`` says when."""
+
+    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,158 @@
+"""The coordinators of one process: namespace, storage, projector and the effects that objects ask for."""
+
+import logging
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from coordinator import calls
+from coordinator.actor.clock import Clock, sleep
+from coordinator.actor.namespace import Namespace
+from coordinator.actor.placement import Placement
+from coordinator.actor.storage import Storages
+from coordinator.blobs.base import Blobs
+from coordinator.blobs.errors import BlobsUnavailable
+from coordinator.blobs.keys import output_key
+from coordinator.blobs.signing import Signer
+from coordinator.book import Project
+from coordinator.model import Model
+from coordinator.prediction import Document
+from coordinator.projector import Projector
+from coordinator.protocol import messages as wire
+from coordinator.protocol.limits import ServerLimits
+from coordinator.store.database import Store
+from coordinator.stub import Models
+
+log = logging.getLogger(__name__)
+
+BLOB_RETRY_S = 1.0
+
+
+class Sockets(Protocol):
+    """Where agents' sockets are (``edge/gateway.py``)."""
+
+    def deliver(self, address: calls.SocketAddress, message: wire.ServerMessage) -> None:
+        """Put into the socket's outgoing buffer. Unknown sessions are ignored."""
+
+    def lost(self, number: int) -> None:
+        """The object has no instance now: its sessions attach again."""
+
+
+class Coordinators:
+    """Start returns once calls are taken; ``namespace.woken`` tells when all that was active is back."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        storages: Storages,
+        placement: Placement,
+        blobs: Blobs,
+        signer: Signer,
+        clock: Clock,
+        limits: ServerLimits,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._blobs = blobs
+        self._signer = signer
+        self._clock = clock
+        self._limits = limits
+        self._on_fatal = on_fatal
+        self._sockets: Sockets | None = None
+        self.namespace = Namespace(
+            actor=lambda number: Model(number, limits, self._link),
+            storages=storages,
+            placement=placement,
+            registry=store.objects,
+            outside=self,
+            clock=clock,
+            idle_s=limits.idle_s,
+            wake_concurrency=limits.wake_concurrency,
+        )
+        self.models = Models(self.namespace, limits.call_s)
+        self.projector = Projector(store.index, self.models, store.models.count_runs)
+
+    def connect(self, sockets: Sockets) -> None:
+        """Say where agents' sockets are, before ``start``."""
+        self._sockets = sockets
+
+    async def start(self) -> None:
+        await self.projector.start()
+        await self.namespace.start()
+
+    async def stop(self) -> None:
+        """Make everything durable, then end. Safe twice."""
+        await self.namespace.stop()
+        await self.projector.stop()
+
+    # --- Outside: what objects send and ask for -----------------------------------------------------------
+
+    def send(self, address: Any, message: Any) -> None:
+        if isinstance(address, Project):
+            document: Document = message
+            self.projector.add(address.number, document)
+        elif self._sockets is not None:
+            self._sockets.deliver(address, message)
+
+    def lost(self, number: int) -> None:
+        if self._sockets is not None:
+            self._sockets.lost(number)
+
+    def fatal(self, error: Exception) -> None:
+        self._on_fatal(error)
+
+    async def perform(self, number: int, effect: Any) -> calls.FilesChecked | None:
+        if isinstance(effect, calls.CheckFiles):
+            missing = await self._check_files(effect.message)
+            return calls.FilesChecked(address=effect.address, message=effect.message, missing=missing)
+        if isinstance(effect, calls.GrantUpload):
+            self.send(effect.address, self._grant(effect))
+        return None
+
+    async def _check_files(self, message: wire.Finished) -> str | None:
+        """What is wrong with the files of a result; None when storage has each as the agent says."""
+        for file in message.files:
+            stored = await self._stat(file.key)
+            if stored is None:
+                return f"the output file {file.name} is not in storage"
+            if stored != (file.length, file.sha256):
+                return f"the output file {file.name} in storage is not the one that the worker made"
+        return None
+
+    async def _stat(self, key: str) -> tuple[int, str] | None:
+        """(length, SHA-256); None when there is no such blob. Asks until storage answers: whether a result is
+        whole is not for a storage to decide that is away. The prediction's run limit bounds it."""
+        while True:
+            try:
+                stat = await self._blobs.stat(key)
+            except BlobsUnavailable as error:
+                log.warning("storage did not answer, asking again: %s", error)
+                await sleep(self._clock, BLOB_RETRY_S)
+            else:
+                return None if stat is None else (stat.length, stat.sha256)
+
+    def _grant(self, effect: calls.GrantUpload) -> wire.UploadTo | wire.UploadRefused:
+        upload = effect.upload
+        if upload.length > self._limits.output_file_bytes:
+            detail = f"{upload.length} bytes are more than the limit output_file_bytes"
+            return wire.UploadRefused(channel=upload.channel, request=upload.request, detail=detail)
+        key = output_key(upload.prediction, effect.attempt_key, upload.request, upload.name)
+        url = self._signer.put_path(
+            key,
+            length=upload.length,
+            sha256=upload.sha256,
+            content_type=upload.content_type,
+            expires_at=self._clock.now() + int(self._limits.upload_ttl_s * 1e6),
+        )
+        headers = {"content-type": upload.content_type}
+        return wire.UploadTo(
+            channel=upload.channel, request=upload.request, key=key, url=url, headers=headers
+        )
+
+    def _link(self, key: str) -> str:
+        """Where an agent fetches an input file that a client uploaded."""
+        expires_at = self._clock.now() + int(self._limits.upload_ttl_s * 1e6)
+        name = PurePosixPath(key).name
+        return self._signer.get_path(
+            key, name=name, content_type="application/octet-stream", expires_at=expires_at
+        )

@@ -1,0 +1,302 @@
+"""The coordinator of one model in one pool: what clients and agents may ask of it.
+
+An actor (``actor/turn.py``): every method is one turn, single-threaded, without I/O. What must outlive the
+process is a row of ``MODEL_SCHEMA``; leases, credits, progress and listeners are memory only.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from coordinator import calls
+from coordinator.actor.turn import Turn, Wait
+from coordinator.attempts import Attempts, own_files, proven
+from coordinator.book import Book, Entry, Session
+from coordinator.model_schema import PREDICTIONS
+from coordinator.prediction import Document, ErrorCode, Happening, decode
+from coordinator.protocol import messages as wire
+from coordinator.protocol.limits import ServerLimits
+from coordinator.scheduling import Rank
+
+
+class Model:
+    """See the module. ``link`` makes a signed path to a stored input file, ``token`` an attempt's secrets."""
+
+    def __init__(
+        self,
+        number: int,
+        limits: ServerLimits,
+        link: Callable[[str], str],
+        token: Callable[[], str] = secrets.token_urlsafe,
+    ) -> None:
+        self._book = Book(number, limits)
+        self._attempts = Attempts(self._book, token, link)
+        self._calls: dict[type, Callable[[Any], Any]] = {
+            calls.Create: self._create,
+            calls.Get: self._get,
+            calls.Cancel: self._cancel,
+            calls.EventsAfter: self._events_after,
+            calls.AttachSession: self._attach,
+            calls.FromAgent: self._from_agent,
+            calls.DetachSession: self._detach,
+            calls.FilesChecked: self._files_checked,
+            calls.Indexed: self._indexed,
+        }
+        self._messages: dict[type, Callable[[Session, Any], None]] = {
+            wire.Credit: self._credit,
+            wire.Accepted: self._accepted,
+            wire.Refused: self._refused,
+            wire.Progress: self._progress,
+            wire.Finished: self._finished,
+            wire.Upload: self._upload,
+            wire.Detach: self._detach_wanted,
+        }
+
+    # --- the actor ----------------------------------------------------------------------------------------
+
+    def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        self._book.turn = turn
+        for _, urgency, sequence, input_json, blob in rows[PREDICTIONS]:
+            document = replace(decode(blob), input=input_json)
+            entry = self._book.add(document, Rank(urgency, sequence))
+            attempt = next((a for a in document.attempts if a.ended_at is None), None)
+            if document.status.terminal:
+                continue
+            if attempt is None:
+                self._book.enqueue(entry)
+            else:
+                self._attempts.restore(entry, attempt)
+        self._book.flush()
+
+    def handle(self, turn: Turn, call: Any) -> Any:
+        reply = self._calls[type(call)](call)
+        self._book.flush()
+        return reply
+
+    def alarm(self, turn: Turn) -> None:
+        for entry in self._book.waited_too_long():
+            error = f"waited too long; connected workers: {len(self._book.sessions)}"
+            code = ErrorCode.DEADLINE_BEFORE_START
+            self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
+        self._book.flush()
+
+    def timer(self, turn: Turn) -> None:
+        for entry in self._book.overdue():
+            self._attempts.overdue(entry)
+        self._attempts.dispatch()
+        self._book.flush()
+
+    def stalled(self, late_s: float) -> None:
+        self._book.stalled(late_s)
+
+    def idle(self) -> bool:
+        """Queued predictions may wait on disk: their alarm, or an agent's attach, brings the object back."""
+        book = self._book
+        known = all(entry.indexed >= entry.document.sequence for entry in book.entries.values())
+        return not book.sessions and not book.running and known
+
+    # --- clients ------------------------------------------------------------------------------------------
+
+    def _create(self, call: calls.Create) -> calls.Found | calls.Refused:
+        book = self._book
+        if known := book.entries.get(call.id):
+            return calls.Found(document=_snapshot(known))
+        if refusal := self._refusal(len(call.input)):
+            return refusal
+        now = book.turn.now
+        queue_s = book.limits.queue_s if call.queue_s is None else call.queue_s
+        document = Document(
+            id=call.id,
+            account=call.account,
+            token=call.token,
+            pool=call.pool,
+            model=call.model,
+            created_at=now,
+            input=call.input,
+            version=call.version,
+            pinned=bool(call.version),
+            input_files=call.input_files,
+            streams=call.streams,
+            queue_deadline_at=now + int(queue_s * 1e6),
+            run_s=book.limits.run_s if call.run_s is None else call.run_s,
+        )
+        entry = book.add(document)
+        book.enqueue(entry)
+        self._attempts.dispatch()
+        return calls.Found(document=entry.document)
+
+    def _refusal(self, input_bytes: int) -> calls.Refused | None:
+        """Overload is refused before anything changes."""
+        limits, queue = self._book.limits, self._book.queue
+        if len(queue) >= limits.queue_length:
+            detail = f"{len(queue)} predictions wait for this model already (limit: queue_length)"
+            return calls.Refused(code="queue_full", detail=detail, retry_after_s=5.0)
+        if queue.input_bytes + input_bytes > limits.queue_bytes:
+            detail = f"{queue.input_bytes} bytes of input wait for this model already (limit: queue_bytes)"
+            return calls.Refused(code="queue_bytes_full", detail=detail, retry_after_s=5.0)
+        return None
+
+    def _find(self, prediction: str, account: str) -> Entry | None:
+        entry = self._book.entries.get(prediction)
+        return entry if entry is not None and entry.document.account == account else None
+
+    def _get(self, call: calls.Get) -> calls.Found | calls.Unknown:
+        entry = self._find(call.id, call.account)
+        return calls.Unknown() if entry is None else calls.Found(document=_snapshot(entry))
+
+    def _cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
+        entry = self._find(call.id, call.account)
+        if entry is None:
+            return calls.Unknown()
+        if not entry.document.status.terminal and not entry.document.cancel_requested:
+            self._attempts.request_cancel(entry, None, ErrorCode.CANCELED)
+        return calls.Found(document=_snapshot(entry))
+
+    def _events_after(self, call: calls.EventsAfter) -> calls.Events | calls.Unknown | Wait:
+        entry = self._find(call.id, call.account)
+        if entry is None:
+            return calls.Unknown()
+        document = entry.document
+        current = entry.attempt or (document.attempts[-1].number if document.attempts else 0)
+        attempt, seq = calls.read_cursor(call.cursor)
+        replaced = attempt not in (0, current)
+        seq = seq if attempt == current else 0
+        events, lost = ((), False) if replaced or call.only_terminal else entry.history.after(seq)
+        ready = document.status.terminal or events or (replaced and not call.only_terminal)
+        if not ready and call.timeout_s > 0:
+            topic = f"end:{call.id}" if call.only_terminal else call.id
+            return Wait(topic, call.timeout_s, replace(call, timeout_s=0.0))
+        last = events[-1].seq if events else seq
+        return calls.Events(
+            attempt=current,
+            events=events,
+            cursor=f"{current}:{last}" if current else "",
+            document=document,
+            replaced=replaced,
+            lost=lost,
+        )
+
+    # --- sessions -----------------------------------------------------------------------------------------
+
+    def _attach(self, call: calls.AttachSession) -> calls.Done:
+        """Reconciliation: the agent says what it holds, we say what becomes of it, then work flows."""
+        hello, attach, book = call.hello, call.attach, self._book
+        for old in [s for s in book.sessions.values() if s.agent == hello.agent]:
+            self._attempts.session_gone(old)
+            if old.address != call.address and old.incarnation != hello.incarnation:
+                reason = "another process with this agent's identity has connected"
+                book.turn.send(old.address, wire.Closing(reason=reason, retry_s=30.0))
+        session = book.sessions[call.address] = Session(
+            address=call.address,
+            channel=attach.channel,
+            agent=hello.agent,
+            agent_name=hello.name,
+            incarnation=hello.incarnation,
+            version=attach.version,
+            granted=attach.granted,
+        )
+        verdicts = tuple(self._attempts.judge(session, held) for held in attach.held)
+        book.turn.send(session.address, wire.Attached(channel=session.channel, verdicts=verdicts))
+        self._attempts.reconcile(session)
+        self._attempts.dispatch()
+        return calls.Done()
+
+    def _detach(self, call: calls.DetachSession) -> calls.Done:
+        session = self._book.sessions.get(call.address)
+        if session is not None:
+            self._attempts.session_gone(session)
+        return calls.Done()
+
+    def _from_agent(self, call: calls.FromAgent) -> calls.Done:
+        session = self._book.sessions.get(call.address)
+        if session is not None:
+            self._messages[type(call.message)](session, call.message)
+        else:
+            channel = getattr(call.message, "channel", 0)
+            self._book.turn.send(call.address, wire.Reattach(channel=channel))
+        return calls.Done()
+
+    # --- an agent's messages ------------------------------------------------------------------------------
+
+    def _credit(self, session: Session, message: wire.Credit) -> None:
+        session.granted = message.granted
+        self._attempts.dispatch()
+
+    def _accepted(self, session: Session, message: wire.Accepted) -> None:
+        if entry := self._current(session, message.prediction, message.attempt):
+            self._attempts.started(entry, message.started_at)
+
+    def _refused(self, session: Session, message: wire.Refused) -> None:
+        if entry := self._current(session, message.prediction, message.attempt):
+            self._attempts.returned(entry)
+            self._attempts.dispatch()
+
+    def _progress(self, session: Session, message: wire.Progress) -> None:
+        entry = self._current(session, message.prediction, message.attempt)
+        if entry is None:
+            return
+        attempt = entry.find(entry.attempt)
+        own = [e for e in message.events if attempt and own_files(entry, attempt, e.files)]
+        fresh = [event for event in own if entry.history.add(event)]
+        if fresh:
+            self._book.turn.notify_at_once(message.prediction)
+
+    def _upload(self, session: Session, message: wire.Upload) -> None:
+        entry = self._book.entries.get(message.prediction)
+        attempt = proven(entry, message.attempt, message.secret)
+        if entry is None or attempt is None or entry.document.status.terminal:
+            detail = "this attempt is not open"
+            refusal = wire.UploadRefused(channel=message.channel, request=message.request, detail=detail)
+            self._book.turn.send(session.address, refusal)
+        else:
+            self._book.turn.effect(calls.GrantUpload(session.address, message, attempt.key))
+
+    def _detach_wanted(self, session: Session, message: wire.Detach) -> None:
+        self._attempts.session_gone(session)
+
+    def _finished(self, session: Session, message: wire.Finished) -> None:
+        """Files are looked for in storage first, outside of any turn."""
+        entry = self._attempts.wanted(message)
+        attempt = proven(entry, message.attempt, message.secret)
+        if entry is None or attempt is None or not message.files or entry.document.cancel_requested:
+            self._conclude(session.address, message, None)
+        elif not own_files(entry, attempt, message.files):
+            self._conclude(session.address, message, "the worker named output files that are not its own")
+        else:
+            self._book.turn.effect(calls.CheckFiles(session.address, message))
+
+    def _files_checked(self, call: calls.FilesChecked) -> calls.Done:
+        self._conclude(call.address, call.message, call.missing)
+        return calls.Done()
+
+    def _conclude(self, address: calls.SocketAddress, message: wire.Finished, missing: str | None) -> None:
+        entry = self._attempts.wanted(message)  # asked again: other turns ran while files were checked
+        if entry is not None:
+            self._attempts.conclude(entry, message, missing)
+        self._attempts.acknowledge(address, message)
+        self._attempts.dispatch()
+
+    def _indexed(self, call: calls.Indexed) -> calls.Done:
+        """What is terminal and in the control index leaves the coordinator."""
+        for prediction, sequence in call.sequences.items():
+            entry = self._book.entries.get(prediction)
+            if entry is not None:
+                entry.indexed = max(entry.indexed, sequence)
+                if entry.document.status.terminal and entry.indexed >= entry.document.sequence:
+                    self._book.remove(entry)
+        return calls.Done()
+
+    def _current(self, session: Session, prediction: str, attempt: int) -> Entry | None:
+        """The prediction, if this is its open attempt and this its session."""
+        entry = self._book.running.get(prediction)
+        return entry if entry and entry.attempt == attempt and entry.session is session else None
+
+
+def _snapshot(entry: Entry) -> Document:
+    """The document with what is known so far of a running attempt."""
+    document, history = entry.document, entry.history
+    if document.status.terminal or not history.last_seq:
+        return document
+    return replace(document, output=history.output(), logs=history.logs(), files=history.files())

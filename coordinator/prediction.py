@@ -1,0 +1,131 @@
+"""A prediction: its document, its states and what may happen to it. Pure: no clock, no I/O.
+
+    starting ──accepted──▶ processing ──finished──▶ succeeded | failed | canceled
+
+What is returned or lost goes back to the queue; a client that has seen ``processing`` never sees ``starting``
+again. A terminal status is final.
+
+A document is immutable; each event makes a new one with a higher ``sequence``. Times are integer
+microseconds since the epoch.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from coordinator.protocol.messages import StoredFile
+
+
+class Status(StrEnum):
+    STARTING = "starting"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
+
+
+class Happening(StrEnum):
+    """What may happen to a prediction."""
+
+    DISPATCHED = "dispatched"
+    ACCEPTED = "accepted"
+    RETURNED = "returned"
+    LOST = "lost"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+_ENDS = {
+    Happening.SUCCEEDED: Status.SUCCEEDED,
+    Happening.FAILED: Status.FAILED,
+    Happening.CANCELED: Status.CANCELED,
+}
+TRANSITIONS: dict[tuple[Status, Happening], Status] = {
+    **{(status, happening): status for status in Status for happening in Happening},
+    (Status.STARTING, Happening.ACCEPTED): Status.PROCESSING,
+    **{
+        (status, happening): end
+        for status in (Status.STARTING, Status.PROCESSING)
+        for happening, end in _ENDS.items()
+    },
+}
+"""The one table: what is not changed by its last lines stays as it is."""
+
+
+class ErrorCode(StrEnum):
+    """Our own word for why a prediction ended; ``error`` says it in a sentence."""
+
+    DEADLINE_BEFORE_START = "deadline_before_start"
+    RUN_TIMEOUT = "run_timeout"
+    WORKER_LOST = "worker_lost"
+    CANCELED = "canceled"
+    MODEL_ERROR = "model_error"
+    OUTPUT_LOST = "output_lost"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One dispatch of one prediction to one agent."""
+
+    number: int
+    agent: str
+    agent_name: str
+    incarnation: str
+    dispatched_at: int
+    secret: str = ""
+    """Proves a report; gone from the document once the prediction is terminal."""
+    key: str = ""
+    """Unguessable prefix of the attempt's output files."""
+    ended_at: int | None = None
+    outcome: str | None = None
+    """finished, refused, lost or fenced; None while open."""
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything known of a prediction: what coordinators store, the index keeps and the edge renders."""
+
+    id: str
+    account: str
+    token: str
+    """Id of the token that made it (its share, not its authority)."""
+    pool: str
+    model: str
+    created_at: int
+    input: bytes
+    """The client's JSON object, as sent."""
+    status: Status = Status.STARTING
+    version: str = ""
+    """64 hex; empty until dispatch when the client did not pin one."""
+    pinned: bool = False
+    input_files: dict[str, str] = {}
+    """URL as it stands in the input -> key of the blob behind it."""
+    output: bytes | None = None
+    """JSON; a stored file stands as ``cogflare://blob/<key>``. None until there is any."""
+    files: tuple[StoredFile, ...] = ()
+    error: str | None = None
+    error_code: str | None = None
+    logs: str = ""
+    metrics: bytes = b"{}"
+    """JSON object."""
+    started_at: int | None = None
+    completed_at: int | None = None
+    queue_deadline_at: int | None = None
+    run_s: float = 0.0
+    cancel_requested: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    streams: bool = False
+    """The version's output is an iterator: the client gets ``urls.stream``."""
+    source: str = "api"
+    sequence: int = 1
+    """Counts the states that leave the coordinator; the index keeps only the highest."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Document).decode

@@ -1,0 +1,65 @@
+"""Every limit of Cogflare, with its unit, default and setting.
+
+A field's metadata makes its option: ``queue_length`` is ``--queue-length`` and ``COGFLARE_QUEUE_LENGTH``.
+Nothing else in the code names a number that a user could run into.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _limit(default: T, what: str, minimum: float | None = None) -> T:
+    bounds = {} if minimum is None else {"minimum": minimum}
+    value: T = field(default=default, metadata={"help": what, **bounds})
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What both ends of an agent's websocket hold each other to."""
+
+    frame_bytes: int = _limit(16 * MIB, "largest websocket message between agent and server", 64 * KIB)
+    result_bytes: int = _limit(8 * MIB, "largest output of one prediction, as JSON without its files")
+    log_bytes: int = _limit(1 * MIB, "logs kept of one prediction; the oldest part gives way, marked")
+    beat_s: float = _limit(10.0, "seconds between heartbeats on an agent's connection", 0.1)
+    silence_s: float = _limit(30.0, "seconds of silence after which a connection counts as dead", 0.2)
+    hello_s: float = _limit(10.0, "seconds an agent has for its first message", 0.1)
+    channels: int = _limit(64, "models that one agent may serve")
+    name_bytes: int = _limit(255, "longest file name, in UTF-8 bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What the server holds clients, agents and itself to."""
+
+    body_bytes: int = _limit(8 * MIB, "largest JSON request body; larger inputs go through POST /v1/files")
+    file_bytes: int = _limit(100 * MIB, "largest file uploaded by a client")
+    output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
+    wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
+    page_size: int = _limit(100, "predictions in one page of a list")
+    queue_length: int = _limit(100_000, "predictions that may wait for one model")
+    queue_bytes: int = _limit(512 * MIB, "input bytes that may wait for one model")
+    queue_s: float = _limit(3600.0, "longest time a prediction waits before it is canceled")
+    run_s: float = _limit(1800.0, "longest time one attempt may run")
+    max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost")
+    suspect_s: float = _limit(30.0, "seconds of silence after which a worker gets no new work")
+    lease_s: float = _limit(120.0, "seconds that a lost worker keeps its prediction before another gets it")
+    cancel_grace_s: float = _limit(10.0, "seconds a canceled prediction has before its runner is killed")
+    history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
+    stream_backlog: int = _limit(1000, "events a slow stream reader may fall behind before it is cut off")
+    stream_heartbeat_s: float = _limit(15.0, "seconds between comments on an idle event stream", 0.1)
+    file_ttl_s: float = _limit(86_400.0, "seconds that a file uploaded by a client is kept")
+    file_url_ttl_s: float = _limit(86_400.0, "seconds that a signed file URL is valid")
+    upload_ttl_s: float = _limit(3600.0, "seconds that an agent's upload URL is valid")
+    token_recheck_s: float = _limit(1.0, "seconds that a token is trusted without looking again")
+    call_s: float = _limit(30.0, "seconds that a call to a coordinator may take", 0.1)
+    idle_s: float = _limit(60.0, "seconds without use after which a coordinator leaves memory")
+    wake_concurrency: int = _limit(16, "coordinators loaded at the same time after a restart")
+    writer_threads: int = _limit(2, "threads that commit coordinators' storage")
+    open_storages: int = _limit(256, "coordinators' database files kept open")
+    drain_s: float = _limit(10.0, "seconds that SIGTERM waits for requests in progress")

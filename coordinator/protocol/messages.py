@@ -1,0 +1,265 @@
+"""The messages on an agent's websocket: text frames, one JSON object each, told apart by ``type``.
+
+PROTOCOL.md beside this file is the document for other implementers; the corpus in ``tests/contract/wire``
+is decoded by both ends. Unknown fields are ignored, so either end may be newer. Times are integer
+microseconds since the epoch. ``channel`` is the agent's own number for one of its models.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+SUBPROTOCOL = "cogflare.v1"
+VERSION = 1
+PATH = "/v1/workers/websocket"
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""A number that any JSON reader and any database keeps exactly; checked when a message is decoded."""
+Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+"""A number that counts from 1."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of every message; the tag is the class name in lower case with underscores."""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt that an agent holds when it attaches: running, or finished and not yet acknowledged."""
+
+    prediction: str
+    attempt: Ordinal
+    secret: str
+    state: Literal["running", "finished"]
+    started_at: Count | None = None
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that is in storage. In ``output`` it stands as the string ``cogflare://blob/<key>``."""
+
+    key: str
+    name: str
+    content_type: str
+    length: Count
+    sha256: str
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a running prediction. ``seq`` counts from 1 within the attempt, over all kinds."""
+
+    seq: Ordinal
+    kind: Literal["output", "logs", "metrics"]
+    data: msgspec.Raw
+    """output: one yielded item, any JSON. logs: a string. metrics: an object."""
+    files: tuple[StoredFile, ...] = ()
+    """The files that ``data`` mentions, each already stored."""
+
+
+# --- agent to server -------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """First frame of a connection."""
+
+    protocol: int
+    agent: str
+    """Stable over restarts of the agent: its identity on disk."""
+    incarnation: str
+    """New for every process: work that an older incarnation ran and did not spool is lost."""
+    name: str
+    slots: Count
+    software: str = ""
+
+
+class Attach(Message, frozen=True, kw_only=True, tag="attach"):
+    """Serve one model. Sent again, in answer to ``reattach``, with what is held by then."""
+
+    channel: Count
+    model: str
+    version: str
+    openapi_schema: msgspec.Raw
+    cog_version: str
+    concurrency: Ordinal
+    granted: Count
+    held: tuple[Held, ...] = ()
+
+
+class Credit(Message, frozen=True, kw_only=True, tag="credit"):
+    """How many dispatches in all the channel may have had since its last attach; may also sink."""
+
+    channel: Count
+    granted: Count
+
+
+class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    started_at: Count
+
+
+class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+    """The attempt did not run here, or was given back by a drain: it goes to the head and does not count."""
+
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    reason: Literal["busy", "draining", "unavailable"]
+
+
+class Progress(Message, frozen=True, kw_only=True, tag="progress"):
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    events: tuple[Event, ...]
+
+
+class Finished(Message, frozen=True, kw_only=True, tag="finished"):
+    """The result of an attempt; repeated until ``ack``. The secret makes it good on any session."""
+
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    secret: str
+    status: Literal["succeeded", "failed", "canceled"]
+    output: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+    error_code: str | None = None
+    logs: str = ""
+    metrics: dict[str, msgspec.Raw] = {}
+    files: tuple[StoredFile, ...] = ()
+    started_at: Count | None = None
+    completed_at: Count | None = None
+
+
+class Upload(Message, frozen=True, kw_only=True, tag="upload"):
+    """Ask where to PUT one output file; ``upload_to`` or ``upload_refused`` answers the same request."""
+
+    channel: Count
+    request: Count
+    prediction: str
+    attempt: Ordinal
+    secret: str
+    name: str
+    content_type: str
+    length: Count
+    sha256: str
+
+
+class Detach(Message, frozen=True, kw_only=True, tag="detach"):
+    channel: Count
+
+
+class Beat(Message, frozen=True, kw_only=True, tag="beat"):
+    """Sent by either end every ``beat_s``; any message counts as a sign of life."""
+
+
+# --- server to agent -------------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    protocol: int
+    server: str
+    """Stable identity of the server's data: the agent keys its spool by it."""
+    beat_s: float
+    silence_s: float
+    result_bytes: int
+    log_bytes: int
+    frame_bytes: int = 16 * 1024 * 1024
+    """Largest frame that the server takes."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What becomes of a held attempt. keep: go on, and resend events from ``from_seq`` on."""
+
+    prediction: str
+    attempt: Ordinal
+    verdict: Literal["keep", "cancel", "drop"]
+    from_seq: Ordinal = 1
+
+
+class Attached(Message, frozen=True, kw_only=True, tag="attached"):
+    channel: Count
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class AttachRefused(Message, frozen=True, kw_only=True, tag="attach_refused"):
+    channel: Count
+    code: str
+    detail: str
+
+
+class Reattach(Message, frozen=True, kw_only=True, tag="reattach"):
+    """The coordinator behind the channel is a new one: send ``attach`` again."""
+
+    channel: Count
+
+
+class Dispatch(Message, frozen=True, kw_only=True, tag="dispatch"):
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    secret: str
+    input: msgspec.Raw
+    run_s: float
+    files: dict[str, str] = {}
+    """URL as it stands in ``input`` -> path and query on this server where its bytes are."""
+
+
+class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    grace_s: float
+
+
+class Ack(Message, frozen=True, kw_only=True, tag="ack"):
+    """The result is durable, or will never be wanted: forget it."""
+
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+
+
+class UploadTo(Message, frozen=True, kw_only=True, tag="upload_to"):
+    channel: Count
+    request: Count
+    key: str
+    url: str
+    """Absolute, or a path on this server."""
+    headers: dict[str, str] = {}
+
+
+class UploadRefused(Message, frozen=True, kw_only=True, tag="upload_refused"):
+    channel: Count
+    request: Count
+    detail: str
+
+
+class Closing(Message, frozen=True, kw_only=True, tag="closing"):
+    """The server is about to close the connection; connect again after ``retry_s``."""
+
+    reason: str
+    retry_s: float = 0.0
+
+
+AgentMessage = Hello | Attach | Credit | Accepted | Refused | Progress | Finished | Upload | Detach | Beat
+ServerMessage = (
+    Welcome
+    | Attached
+    | AttachRefused
+    | Reattach
+    | Dispatch
+    | Cancel
+    | Ack
+    | UploadTo
+    | UploadRefused
+    | Closing
+    | Beat
+)
+
+BLOB_REFERENCE = "cogflare://blob/"
+"""How a stored file stands in an output on the wire: this, then its key."""
+
+encode = msgspec.json.Encoder().encode
+decode_from_agent = msgspec.json.Decoder(AgentMessage).decode
+decode_from_server = msgspec.json.Decoder(ServerMessage).decode

@@ -1,0 +1,23 @@
+"""What names may look like: models, pools, accounts. Pure rules, used at every door."""
+
+import re
+
+_PART = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
+_MODEL = re.compile(rf"{_PART}/{_PART}")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
+_VERSION = re.compile(r"[0-9a-f]{64}")
+
+
+def valid_model_name(name: str) -> bool:
+    """True for ``owner/name``, each of 1 to 63 lower-case letters, digits, and ``. _ -`` inside."""
+    return _MODEL.fullmatch(name) is not None
+
+
+def valid_name(name: str) -> bool:
+    """True for a name of a pool, account or token: 1 to 64 letters and digits, and ``. _ @ -`` inside."""
+    return _NAME.fullmatch(name) is not None
+
+
+def valid_version(version: str) -> bool:
+    """True for a version id: 64 lower-case hexadecimal digits."""
+    return _VERSION.fullmatch(version) is not None

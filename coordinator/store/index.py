@@ -1,0 +1,97 @@
+"""The index of predictions: documents as their coordinators last told them, for reads and lists.
+
+The coordinator is the truth until a document is terminal here. Rows come in batches and carry a sequence; an
+older one never replaces a newer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.prediction import Document, decode, encode
+from coordinator.store.connections import Connections
+from coordinator.store.schema import predictions
+
+Position = tuple[int, str]
+"""Where a page ends: (created_at, id) of its last document."""
+
+
+class Index:
+    """The indexed predictions of all accounts; every read is of one account."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        c = predictions.c
+        self._get = connections.prepare(
+            select(c.document).where(c.id == bindparam("id"), c.account == bindparam("account"))
+        )
+        insert = connections.insert(predictions)
+        new = insert.excluded
+        self._upsert = insert.on_conflict_do_update(
+            index_elements=[c.id],
+            set_={
+                "status": new.status,
+                "completed_at": new.completed_at,
+                "sequence": new.sequence,
+                "document": new.document,
+            },
+            where=new.sequence > c.sequence,
+        )
+
+    async def upsert(self, documents: Sequence[Document]) -> None:
+        """Store documents in one transaction, each unless a later one of the same prediction is there."""
+        if not documents:
+            return
+        rows = [_to_row(document) for document in documents]
+
+        async def put(connection: AsyncConnection) -> None:
+            await connection.execute(self._upsert, rows)
+
+        await self._connections.write(put)
+
+    async def get(self, id: str, account: str) -> Document | None:
+        row = await self._get.first(id=id, account=account)
+        return None if row is None else decode(row[0])
+
+    async def list(
+        self,
+        account: str,
+        *,
+        before: Position | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        limit: int,
+    ) -> list[Document]:
+        """A page of the account's predictions, newest first by (created_at, id).
+
+        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive.
+        """
+        c = predictions.c
+        statement = (
+            select(c.document)
+            .where(c.account == account)
+            .order_by(c.created_at.desc(), c.id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            statement = statement.where(tuple_(c.created_at, c.id) < tuple_(*before))
+        if created_after is not None:
+            statement = statement.where(c.created_at >= created_after)
+        if created_before is not None:
+            statement = statement.where(c.created_at < created_before)
+        return [decode(row[0]) for row in await self._connections.rows(statement)]
+
+
+def _to_row(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "account": document.account,
+        "model": document.model,
+        "status": document.status.value,
+        "created_at": document.created_at,
+        "completed_at": document.completed_at,
+        "sequence": document.sequence,
+        "document": encode(document),
+    }

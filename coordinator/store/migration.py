@@ -1,0 +1,82 @@
+"""Brings a control database to this code's schema. Everything here is synchronous: it runs before the server.
+
+The migrations lie in ``migrations/`` beside this package, in a checkout as in an installed wheel.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+import coordinator
+from coordinator.store.connections import check_url, translated
+from coordinator.store.errors import SchemaTooNew
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+
+def migrate(url: str) -> None:
+    """Make or upgrade the database at ``url``; does nothing when it is up to date.
+
+    One transaction: it is all done or not at all, and a second process doing the same waits for the first.
+    Raises SchemaTooNew, StoreUnavailable, UnsupportedDatabase.
+    """
+    check_url(url)
+    engine = _engine(url)
+    try:
+        with translated():
+            _upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    # Alembic takes a tenth of a second to import: only those who migrate pay it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current == script.get_current_head():
+            return
+        if current is not None:
+            _check_known(script, current)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _check_known(script: "ScriptDirectory", revision: str) -> None:
+    if revision not in {known.revision for known in script.walk_revisions()}:
+        raise SchemaTooNew(
+            f"the database has schema {revision}, newer than this version of Cogflare knows",
+            "upgrade Cogflare, or restore the backup made before the upgrade",
+        )
+
+
+def _folder() -> Path:
+    return Path(coordinator.__path__[0]).parent / "migrations"
+
+
+def _engine(url: str) -> Engine:
+    target = make_url(url).set(drivername="sqlite+pysqlite")
+    # Python's sqlite3 must not begin transactions by itself: it would leave DDL outside of them.
+    engine = create_engine(target, poolclass=NullPool, connect_args={"isolation_level": None, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _wal(connection: object, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+        connection.execute("PRAGMA synchronous=FULL")  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: object) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+    return engine

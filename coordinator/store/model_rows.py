@@ -1,0 +1,134 @@
+"""What is read of models and versions: the rows, the statements that fetch them, and how a page continues."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, literal_column, or_, select
+
+from coordinator.store.errors import Invalid
+from coordinator.store.schema import models, registrations, versions
+
+Visibility = Literal["private", "public"]
+
+
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model."""
+
+    id: str
+    model: str
+    account: str
+    created_at: int
+    cog_version: str
+    openapi_schema: bytes
+    pools: tuple[str, ...]
+    """Where workers registered it, first registered first."""
+
+
+class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One model, with its newest version."""
+
+    model: str
+    account: str
+    visibility: Visibility
+    created_at: int
+    run_count: int
+    pools: tuple[str, ...]
+    latest_version: VersionRow | None
+
+
+def visible(account: Any) -> ColumnElement[bool]:
+    return or_(models.c.account == account, models.c.visibility == literal_column("'public'"))
+
+
+PLACES = (
+    select(
+        registrations.c.model,
+        registrations.c.pool,
+        versions.c.created_at,
+        versions.c.id,
+    )
+    .join(
+        versions,
+        (versions.c.id == registrations.c.version) & (versions.c.model == registrations.c.model),
+    )
+    .order_by(registrations.c.registered_at, registrations.c.pool)
+)
+"""Which version is registered in which pool: without the schemas, which are large."""
+
+VERSIONS = (
+    select(*versions.c, registrations.c.pool)
+    .join(models, models.c.name == versions.c.model)
+    .join(
+        registrations,
+        (registrations.c.version == versions.c.id) & (registrations.c.model == versions.c.model),
+    )
+    .order_by(
+        versions.c.created_at.desc(),
+        versions.c.id.desc(),
+        versions.c.model,
+        registrations.c.registered_at,
+        registrations.c.pool,
+    )
+)
+"""Versions, newest first, one row for each pool."""
+
+
+def choose_places(places: Sequence[Any], pools: Sequence[str] | None) -> Sequence[Any]:
+    return places if pools is None else [place for place in places if place[1] in pools]
+
+
+def newest_of(places: Sequence[Any]) -> str:
+    return str(max(place[2:4] for place in places)[1])
+
+
+def to_model(
+    row: Any, places: Sequence[Any], pools: Sequence[str] | None, latest: VersionRow | None
+) -> ModelRow:
+    name, account, visibility, created_at, _, run_count = row
+    names = dict.fromkeys(place[1] for place in places)
+    return ModelRow(
+        model=name,
+        account=account,
+        visibility=visibility,
+        created_at=created_at,
+        run_count=run_count,
+        pools=tuple(names if pools is None else (pool for pool in pools if pool in names)),
+        latest_version=latest,
+    )
+
+
+def to_versions(rows: Sequence[Any]) -> list[VersionRow]:
+    found: dict[tuple[str, str], VersionRow] = {}
+    for *columns, pool in rows:
+        id, model, account, created_at, cog_version, openapi_schema = columns
+        known = found.get((id, model))
+        found[id, model] = VersionRow(
+            id=id,
+            model=model,
+            account=account,
+            created_at=created_at,
+            cog_version=cog_version,
+            openapi_schema=openapi_schema,
+            pools=(*(() if known is None else known.pools), pool),
+        )
+    return list(found.values())
+
+
+def encode_cursor(row: Row[Any]) -> str:
+    return base64.urlsafe_b64encode(f"{row.latest_at} {row.name}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
+            "ascii"
+        )
+        latest_at, name = text.split(" ")
+        position = int(latest_at), name
+    except ValueError:
+        raise Invalid("the cursor is not one of ours") from None
+    if not 0 <= position[0] < 1 << 63:
+        raise Invalid("the cursor is not one of ours")
+    return position

@@ -1,0 +1,90 @@
+"""Objects: which coordinator has which number, and which of them must be awake."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.store.connections import Connections
+from coordinator.store.errors import NotFound
+from coordinator.store.schema import objects
+
+
+class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One coordinator: the durable object of one pool and model."""
+
+    number: int
+    pool: str
+    model: str
+    active: bool
+    alarm_at: int | None = None
+
+
+class Objects:
+    """All objects that ever were. Numbers start at 1 and are never given out again."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        c = objects.c
+        self._find = connections.prepare(
+            select(c.number).where(c.pool == bindparam("pool"), c.model == bindparam("model"))
+        )
+        self._describe = connections.prepare(
+            select(c.number, c.pool, c.model, c.active, c.alarm_at).where(c.number == bindparam("number"))
+        )
+
+    async def number(self, pool: str, model: str) -> int:
+        """The object's number; makes the object when there is none. Safe when several ask at once."""
+        found = await self.find(pool, model)
+        if found is not None:
+            return found
+        create = self._connections.insert(objects).on_conflict_do_nothing()
+        row = {"pool": pool, "model": model, "active": False, "alarm_at": None}
+
+        async def insert(connection: AsyncConnection) -> None:
+            await connection.execute(create, row)
+
+        await self._connections.write(insert)
+        made = await self.find(pool, model)
+        if made is None:
+            raise NotFound(f"object {pool} {model} is gone")
+        return made
+
+    async def find(self, pool: str, model: str) -> int | None:
+        row = await self._find.first(pool=pool, model=model)
+        return None if row is None else int(row[0])
+
+    async def describe(self, number: int) -> ObjectRow | None:
+        row = await self._describe.first(number=number)
+        if row is None:
+            return None
+        return ObjectRow(number=row[0], pool=row[1], model=row[2], active=bool(row[3]), alarm_at=row[4])
+
+    async def activate(self, number: int) -> None:
+        """The object is to be awake, also after a restart. Raises NotFound."""
+        await self._set(number, active=True, alarm_at=None)
+
+    async def deactivate(self, number: int, alarm_at: int | None) -> None:
+        """The object may sleep until ``alarm_at``, or until it is called. Raises NotFound."""
+        await self._set(number, active=False, alarm_at=alarm_at)
+
+    async def to_wake(self, now: int) -> list[int]:
+        """Numbers of the objects that must be awake at ``now``: active, or with an alarm that is due."""
+        c = objects.c
+        statement = select(c.number).where(or_(c.active.is_(True), c.alarm_at <= now)).order_by(c.number)
+        return [int(row[0]) for row in await self._connections.rows(statement)]
+
+    async def next_alarm(self) -> int | None:
+        """When the first sleeping object must wake."""
+        rows = await self._connections.rows(select(func.min(objects.c.alarm_at)))
+        return None if rows[0][0] is None else int(rows[0][0])
+
+    async def _set(self, number: int, **values: Any) -> None:
+        change = update(objects).where(objects.c.number == number).values(values)
+
+        async def work(connection: AsyncConnection) -> None:
+            if (await connection.execute(change)).rowcount == 0:
+                raise NotFound(f"there is no object {number}")
+
+        await self._connections.write(work)

@@ -1,0 +1,157 @@
+"""The tables of the control store. ``migrations/`` builds them; a test proves that both say the same.
+
+Times are integer microseconds since the epoch. Lists and maps are JSON text: nothing searches inside them.
+``objects`` has no account because tenants share a model's queue; what is queued carries its account itself.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, ForeignKey("accounts.name"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("pools", Text, nullable=False),
+    Column("models", Text, nullable=False),
+    Column("worker", Text),
+    Column("replicate", LargeBinary),
+    Column("allow", Boolean, nullable=False),
+    Column("api", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("hash"),
+    # A revoked token gives its name back.
+    Index(
+        "uq_tokens_live_name",
+        "account",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("pool", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("alarm_at", BigInteger),
+    UniqueConstraint("pool", "model"),
+    Index("ix_objects_active", "active"),
+    Index("ix_objects_alarm_at", "alarm_at"),
+    # A number is inside every prediction id: it must never be given out twice.
+    sqlite_autoincrement=True,
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("account", Text, ForeignKey("accounts.name"), nullable=False),
+    Column("visibility", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("latest_at", BigInteger, nullable=False),
+    Column("run_count", BigInteger, nullable=False),
+    Index("ix_models_latest_at_name", "latest_at", "name"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, ForeignKey("models.name"), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("cog_version", Text, nullable=False),
+    Column("openapi_schema", LargeBinary, nullable=False),
+    Index("ix_versions_model_created_at_id", "model", "created_at", "id"),
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    ForeignKeyConstraint(["version", "model"], ["versions.id", "versions.model"]),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("completed_at", BigInteger),
+    Column("sequence", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    UniqueConstraint("key"),
+    Index("ix_files_account_created_at_id", "account", "created_at", "id"),
+    Index("ix_files_expires_at", "expires_at"),
+)

@@ -1,0 +1,98 @@
+"""The typed way to call a model's coordinator: one method for each call of ``calls.py``."""
+
+from typing import Protocol
+
+from coordinator import calls
+from coordinator.errors import Unavailable
+
+
+class Objects(Protocol):
+    """Where the live objects are: this process' namespace, or a link to the process that has them."""
+
+    async def call(self, number: int, call: calls.AnyCall, deadline_s: float) -> calls.AnyReply:
+        """Ask and wait for the answer. Raises Unavailable."""
+
+    def post(self, number: int, call: calls.AnyCall) -> bool:
+        """Hand over in order, without an answer. False when no live object takes it."""
+
+    def live(self, number: int) -> bool:
+        """Whether the object is in memory, so that asking it is cheap."""
+
+
+class ModelStub:
+    """Calls one coordinator. Each method has a deadline, is safe to repeat, and raises ``Unavailable`` when
+    the answer is unknown; cancelling the caller does not undo the call."""
+
+    __slots__ = ("_deadline_s", "_objects", "number")
+
+    def __init__(self, number: int, objects: Objects, deadline_s: float) -> None:
+        self.number = number
+        self._objects = objects
+        self._deadline_s = deadline_s
+
+    @property
+    def live(self) -> bool:
+        return self._objects.live(self.number)
+
+    async def create(self, call: calls.Create) -> calls.Found | calls.Refused:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Found | calls.Refused):
+            return reply
+        raise _unexpected(reply)
+
+    async def get(self, call: calls.Get) -> calls.Found | calls.Unknown:
+        return await self._find(call)
+
+    async def cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
+        return await self._find(call)
+
+    async def events_after(self, call: calls.EventsAfter) -> calls.Events | calls.Unknown:
+        reply = await self._objects.call(self.number, call, self._deadline_s + call.timeout_s)
+        if isinstance(reply, calls.Events | calls.Unknown):
+            return reply
+        raise _unexpected(reply)
+
+    async def attach(self, call: calls.AttachSession) -> None:
+        """Attach a session; the coordinator itself sends ``attached`` to the agent."""
+        reply = await self._ask(call)
+        if not isinstance(reply, calls.Done):
+            raise _unexpected(reply)
+
+    async def indexed(self, call: calls.Indexed) -> None:
+        reply = await self._ask(call)
+        if not isinstance(reply, calls.Done):
+            raise _unexpected(reply)
+
+    def from_agent(self, call: calls.FromAgent) -> bool:
+        """Hand over an agent's message, in order. False: no live object; attach the session again."""
+        return self._objects.post(self.number, call)
+
+    def detach(self, call: calls.DetachSession) -> bool:
+        return self._objects.post(self.number, call)
+
+    async def _find(self, call: calls.AnyCall) -> calls.Found | calls.Unknown:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Found | calls.Unknown):
+            return reply
+        raise _unexpected(reply)
+
+    async def _ask(self, call: calls.AnyCall) -> calls.AnyReply:
+        return await self._objects.call(self.number, call, self._deadline_s)
+
+
+class Models:
+    """Gives the stub of any coordinator by its object number; the same number, the same live object."""
+
+    def __init__(self, objects: Objects, deadline_s: float) -> None:
+        self._objects = objects
+        self._deadline_s = deadline_s
+
+    def stub(self, number: int) -> ModelStub:
+        return ModelStub(number, self._objects, self._deadline_s)
+
+    def live(self, number: int) -> bool:
+        return self._objects.live(number)
+
+
+def _unexpected(reply: object) -> Unavailable:
+    return Unavailable(f"the coordinator answered {type(reply).__name__}")

@@ -1,0 +1,158 @@
+"""The HTTP application: its routes, what becomes of errors, and what surrounds every request.
+
+Around Litestar lies ``_Door``: both shapes of base URL, request ids, and the agents' websockets.
+"""
+
+import itertools
+import logging
+import secrets
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from coordinator.errors import Unavailable
+from coordinator.protocol.messages import PATH as WORKERS_PATH
+from edge.catalog import Catalog
+from edge.context import Edge
+from edge.errors import Problem, not_found
+from edge.links import Links
+from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
+from edge.routes import files, models, predictions, server, streams
+from edge.schemas import Renderer
+from edge.services import Services
+from edge.stream_tokens import StreamTokens
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "cogflare.request_id"
+_CATALOG_TTL_S = 1.0
+_UNPREFIXED = ("/predictions", "/models", "/files", "/streams", "/account")
+
+
+def create_app(services: Services) -> ASGIApp:
+    """The ASGI application of one server. It owns nothing: ``services`` is stopped by who built it."""
+    links = Links(services.public_url, services.signer, services.limits.file_url_ttl_s, services.clock.now)
+    tokens = StreamTokens(services.signer)
+    edge = Edge(
+        services=services,
+        authenticator=services.authenticator,
+        catalog=Catalog(services.store, services.clock, _CATALOG_TTL_S),
+        links=links,
+        stream_tokens=tokens,
+        render=Renderer(links, tokens),
+    )
+    handlers = [
+        *predictions.HANDLERS,
+        *models.HANDLERS,
+        *files.HANDLERS,
+        *streams.HANDLERS,
+        *server.HANDLERS,
+    ]
+    app = Litestar(
+        handlers,
+        state=State({"edge": edge}),
+        exception_handlers={Exception: _on_error},  # type: ignore[dict-item]
+        openapi_config=None,
+        logging_config=None,
+        # Each handler reads its body itself, against the limit that is meant for it.
+        request_max_body_size=None,
+    )
+    return _Door(app, services.gateway)
+
+
+class _Door:
+    """What every connection passes first."""
+
+    def __init__(self, app: ASGIApp, gateway: ASGIApp) -> None:
+        self._app = app
+        self._gateway = gateway
+        self._prefix = secrets.token_hex(5)
+        self._count = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: str = scope["type"]
+        if kind == "websocket":
+            await self._websocket(scope, receive, send)
+            return
+        if kind != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"{self._prefix}-{next(self._count):x}"
+        id_header: Header = (b"x-request-id", request_id.encode())
+        scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
+        scope["path"] = _api_path(scope["path"], scope["query_string"])
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], id_header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            # Too late for another answer: the connection is cut, so the client sees that this one is broken.
+            log.exception("request %s failed while its answer was being sent", request_id)
+            if not started:
+                raise
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _api_path(scope["path"], b"").rstrip("/") == WORKERS_PATH:
+            await self._gateway(scope, receive, send)
+            return
+        await receive()
+        problem = not_found()
+        headers = [(b"content-type", PROBLEM_JSON)]
+        await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": problem.body(), "more_body": False})
+
+
+def _api_path(path: str, query: bytes) -> str:
+    """``/v1/v1/x`` and ``/x`` as ``/v1/x``: the official clients disagree on what a base URL is.
+
+    ``/files/…`` is also where stored files are read; those URLs carry a signature.
+    """
+    if path.startswith("/v1/v1/"):
+        return path[3:]
+    if path.startswith(_UNPREFIXED) and not (path.startswith("/files/") and b"signature=" in query):
+        head = path.find("/", 1)
+        if (path if head < 0 else path[:head]) in _UNPREFIXED:
+            return "/v1" + path
+    return path
+
+
+def _on_error(request: HTTPRequest, error: Exception) -> Reply:
+    """Litestar's exception handler: every error is a problem document; unexpected ones tell nothing."""
+    problem = _problem(request, error)
+    headers = list(problem.headers)
+    if problem.retry_after_s is not None:
+        headers.append((b"retry-after", str(problem.retry_after_s).encode()))
+    route = request.scope.get("route_handler")
+    creates = route is not None and route.opt.get("creates")
+    if creates and 400 <= problem.status < 500 and problem.status != 429:
+        # The beta client would repeat some of these by itself.
+        headers.append((b"x-should-retry", b"false"))
+    return Reply(problem.body(), problem.status, PROBLEM_JSON, tuple(headers))
+
+
+def _problem(request: HTTPRequest, error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Unavailable):
+        log.warning("request %s: unavailable: %s", request.scope.get(REQUEST_ID), error)
+        detail = "The server cannot tell now whether this was done. Repeat the request."
+        return Problem("unavailable", detail, retry_after_s=error.retry_after_s)
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        if error.status_code == 404:
+            return not_found()
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("allow", "")
+            headers = ((b"allow", allow.encode()),) if allow else ()
+            return Problem("method_not_allowed", f"{request.method} is not allowed here.", headers=headers)
+        return Problem("bad_request", "The request is not well-formed.")
+    log.error("request %s failed", request.scope.get(REQUEST_ID), exc_info=error)
+    return Problem("internal", f"Something went wrong on our side. Request {request.scope.get(REQUEST_ID)}.")

@@ -1,0 +1,188 @@
+"""Who is asking: tokens to principals, trusted for a moment, and told when they are revoked."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+
+from coordinator.actor.clock import Clock, Timer
+from coordinator.errors import Unavailable
+from coordinator.store.tokens import Token, Tokens
+from edge.errors import Problem, unauthenticated
+from edge.fresh import Fresh
+
+log = logging.getLogger(__name__)
+
+NO_TOKEN = "You did not pass an authentication token"  # noqa: S105
+BAD_TOKEN = "Invalid or expired API token."  # noqa: S105
+_CACHED_TOKENS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request acts for, and what it may do."""
+
+    token: str
+    """Id of the token, never its secret."""
+    account: str
+    scopes: frozenset[str]
+    pools: tuple[str, ...]
+    models: tuple[str, ...]
+    """Patterns of the model names that it may register."""
+    name: str
+
+    def require(self, scope: str) -> None:
+        """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""
+        if scope not in self.scopes and "admin" not in self.scopes:
+            raise Problem("missing_scope", f"This token lacks the scope '{scope}'.")
+
+
+class Watch:
+    """One listener for the revocation of a token. Close it, or use it as a context manager."""
+
+    __slots__ = ("_authenticator", "called", "on_revoked", "token")
+
+    def __init__(self, authenticator: "Authenticator", token: str, on_revoked: Callable[[], object]) -> None:
+        self._authenticator = authenticator
+        self.token = token
+        self.on_revoked = on_revoked
+        self.called = False
+        """Whether the token was found revoked."""
+
+    def close(self) -> None:
+        self._authenticator._unwatch(self)
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Authenticator:
+    """Turns request headers into principals.
+
+    A token is trusted for at most ``recheck_s`` without looking again. Tokens that are being watched are
+    looked at by a sweep of that period; nothing runs while nobody watches. ``stop()`` ends the sweep.
+    """
+
+    def __init__(self, tokens: Tokens, recheck_s: float, clock: Clock) -> None:
+        self._tokens = tokens
+        self._recheck_s = recheck_s
+        self._clock = clock
+        self._records: Fresh[bytes, tuple[Token, Principal] | None] = Fresh(
+            ttl_s=recheck_s, size=_CACHED_TOKENS, monotonic=clock.monotonic
+        )
+        self._watches: dict[str, set[Watch]] = {}
+        self._timer: Timer | None = None
+        self._sweep: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def principal(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        """The principal of a request's headers (names in lower case, as ASGI has them).
+
+        Raises Problem ``unauthenticated``, and Unavailable when the token cannot be looked up now.
+        """
+        secret = token_of(headers)
+        if secret is None:
+            raise unauthenticated(NO_TOKEN)
+        digest = hashlib.sha256(secret.encode()).digest()
+        found = await self._records.get(digest, partial(self._look_up, secret))
+        if found is None or not found[0].usable(self._clock.now()):
+            raise unauthenticated(BAD_TOKEN)
+        return found[1]
+
+    def watch(self, token: str, on_revoked: Callable[[], object]) -> Watch:
+        """Call ``on_revoked`` once, from the loop, soon after the token with this id stopped being usable."""
+        watch = Watch(self, token, on_revoked)
+        self._watches.setdefault(token, set()).add(watch)
+        self._arm()
+        return watch
+
+    async def usable(self, token: str) -> bool:
+        """Whether the token with this id may be used now. One look into the store."""
+        record = await self._tokens.by_id(token)
+        return record is not None and record.usable(self._clock.now())
+
+    def forget(self, token: str) -> None:
+        """The token with this id has been revoked: trust it no longer, and tell those who watch it."""
+        self._records.forget(lambda found: found is not None and found[0].id == token)
+        for watch in self._watches.pop(token, ()):
+            watch.called = True
+            watch.on_revoked()
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            await asyncio.wait((self._sweep,))
+            self._sweep = None
+        await self._records.stop()
+
+    async def _look_up(self, secret: str) -> tuple[Token, Principal] | None:
+        record = await self._tokens.by_secret(secret)
+        if record is None:
+            return None
+        principal = Principal(
+            token=record.id,
+            account=record.account,
+            scopes=frozenset(record.scopes),
+            pools=tuple(record.pools),
+            models=tuple(record.models),
+            name=record.name,
+        )
+        return record, principal
+
+    def _unwatch(self, watch: Watch) -> None:
+        watches = self._watches.get(watch.token)
+        if watches is not None:
+            watches.discard(watch)
+            if not watches:
+                del self._watches[watch.token]
+
+    def _arm(self) -> None:
+        if self._timer is None and self._sweep is None and not self._stopped:
+            self._timer = self._clock.call_at(self._clock.monotonic() + self._recheck_s, self._start_sweep)
+
+    def _start_sweep(self) -> None:
+        self._timer = None
+        if self._watches and not self._stopped:
+            self._sweep = asyncio.ensure_future(self._look_at_watched())
+            self._sweep.add_done_callback(self._swept)
+
+    async def _look_at_watched(self) -> None:
+        for token in tuple(self._watches):
+            if not await self.usable(token):
+                self.forget(token)
+
+    def _swept(self, sweep: asyncio.Task[None]) -> None:
+        self._sweep = None
+        if not sweep.cancelled() and (error := sweep.exception()) is not None:
+            # A store that is away for a moment must not cost every agent its socket: look again next time.
+            if isinstance(error, Unavailable):
+                log.warning("watched tokens could not be looked at: %s", error)
+            else:
+                log.error("watched tokens could not be looked at", exc_info=error)
+        if self._watches:
+            self._arm()
+
+
+def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The secret in ``Authorization: Bearer|Token X`` or ``X-Cogflare-Token: X``; None without one."""
+    other: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, secret = value.strip().partition(b" ")
+            if scheme.lower() in (b"bearer", b"token") and (secret := secret.strip()):
+                return secret.decode("latin-1")
+        elif name == b"x-cogflare-token" and other is None:
+            other = value.strip() or None
+    return None if other is None else other.decode("latin-1")

@@ -1,0 +1,130 @@
+"""Which model, version, pool and coordinator a request means. Rows are cached briefly, numbers for good."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from coordinator.actor.clock import Clock
+from coordinator.prediction import Document
+from coordinator.protocol.names import valid_model_name, valid_version
+from coordinator.store.database import Store
+from coordinator.store.models import ModelRow, VersionRow
+from edge.auth import Principal
+from edge.fresh import Fresh
+from edge.inputs import VersionSchema, version_schema
+
+_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a client named: a version by id, a model, or both."""
+
+    model: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a prediction goes. ``pinned`` is empty when the client left the version open."""
+
+    pool: str
+    model: str
+    pinned: str
+    version: str
+    """The version whose schema the input is held to, and that is shown until dispatch fixes one."""
+    schema: VersionSchema
+
+
+def reference(text: str) -> Reference | None:
+    """Reads the spellings of ``version``: 64 hex, ``owner/name:hex``, ``owner/name``; None for any other."""
+    if valid_version(text):
+        return Reference(None, text)
+    model, colon, version = text.partition(":")
+    if not valid_model_name(model) or (colon and not valid_version(version)):
+        return None
+    return Reference(model, version or None)
+
+
+class Catalog:
+    """Reads models and versions as an account sees them. New registrations are visible within ``ttl_s``."""
+
+    def __init__(self, store: Store, clock: Clock, ttl_s: float) -> None:
+        self._store = store
+        self._models: Fresh[tuple[str, str, tuple[str, ...] | None], ModelRow | None] = Fresh(
+            ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
+        )
+        self._versions: Fresh[tuple[str, str | None, str], VersionRow | None] = Fresh(
+            ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
+        )
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._known: dict[tuple[str, str], VersionSchema] = {}
+
+    async def stop(self) -> None:
+        await self._models.stop()
+        await self._versions.stop()
+
+    async def model(self, account: str, name: str, pools: tuple[str, ...] | None = None) -> ModelRow | None:
+        """A model that the account may see; with ``pools`` only as far as it is registered there."""
+        return await self._models.get(
+            (account, name, pools), partial(self._store.models.get, account, name, pools)
+        )
+
+    async def version(self, account: str, model: str | None, version: str) -> VersionRow | None:
+        """A version that the account may see."""
+        return await self._versions.get(
+            (account, model, version), partial(self._store.models.version, account, model, version)
+        )
+
+    async def target(self, principal: Principal, wanted: Reference) -> Target | None:
+        """The first of the token's pools that can serve what is wanted, or None when none ever could."""
+        if wanted.version is not None:
+            row = await self.version(principal.account, wanted.model, wanted.version)
+            if row is None:
+                return None
+            pool = next((pool for pool in principal.pools if pool in row.pools), None)
+            return None if pool is None else self._target(pool, row, pinned=row.id)
+        if wanted.model is None:
+            return None
+        model = await self.model(principal.account, wanted.model, principal.pools)
+        if model is None:
+            return None
+        pool = model.pools[0]
+        if model.latest_version is None or pool not in model.latest_version.pools:
+            # The newest version is in a later pool of the token: take the newest of the first pool.
+            model = await self.model(principal.account, wanted.model, (pool,))
+        if model is None or model.latest_version is None:
+            return None
+        return self._target(pool, model.latest_version, pinned="")
+
+    async def number(self, pool: str, model: str) -> int:
+        """The number of the coordinator of this pool and model; made when there is none."""
+        number = self._numbers.get((pool, model))
+        if number is None:
+            number = await self._store.objects.number(pool, model)
+            self._numbers[pool, model] = number
+        return number
+
+    async def shown(self, document: Document) -> tuple[str, VersionSchema | None]:
+        """The version to show for a prediction, and the schema that says which of its inputs are secret."""
+        if document.version:
+            known = self._known.get((document.model, document.version))
+            if known is None:
+                row = await self.version(document.account, document.model, document.version)
+                if row is None:
+                    return document.version, None
+                known = self._know(row)
+            return document.version, known
+        model = await self.model(document.account, document.model)
+        if model is None or model.latest_version is None:
+            return "", None
+        return model.latest_version.id, self._know(model.latest_version)
+
+    def _target(self, pool: str, row: VersionRow, pinned: str) -> Target:
+        return Target(pool=pool, model=row.model, pinned=pinned, version=row.id, schema=self._know(row))
+
+    def _know(self, row: VersionRow) -> VersionSchema:
+        schema = version_schema(row.openapi_schema)
+        if len(self._known) >= _CACHED:
+            self._known.clear()
+        self._known[row.model, row.id] = schema
+        return schema

@@ -1,0 +1,50 @@
+"""``cogflare token list``: every token's record, without its secret."""
+
+import json
+from typing import Any
+
+from edge.exits import ExitCode
+from edge.settings import TokenListSettings
+
+SETTINGS = TokenListSettings
+ABOUT = "List the tokens, revoked ones too. Secrets are stored hashed and cannot be shown."
+COLUMNS = ("name", "account", "scopes", "pools", "starts with", "made", "state", "id")
+
+
+def run(settings: TokenListSettings) -> int:
+    from edge.administration import carry_out
+    from edge.control import ListTokens
+    from edge.data_dir import DataDir
+
+    found: list[dict[str, Any]] = carry_out(
+        DataDir(settings.data), ListTokens(account=settings.account), "token list"
+    )
+    if settings.json:
+        print(json.dumps(found))
+    else:
+        print(_table([COLUMNS, *map(_row, found)]))
+    return ExitCode.DONE
+
+
+def _row(token: dict[str, Any]) -> tuple[str, ...]:
+    state = "live"
+    if token["revoked_at"]:
+        state = f"revoked {token['revoked_at'][:10]}"
+    elif token["expires_at"]:
+        state = f"until {token['expires_at'][:16]}Z"
+    return (
+        token["name"],
+        token["account"],
+        ",".join(token["scopes"]),
+        ",".join(token["pools"]),
+        token["prefix"],
+        token["created_at"][:10],
+        state,
+        token["id"],
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

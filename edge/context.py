@@ -1,0 +1,40 @@
+"""What the handlers of one application share, and how they get at it."""
+
+from dataclasses import dataclass
+
+from edge.auth import Authenticator, Principal
+from edge.catalog import Catalog
+from edge.links import Links
+from edge.replies import HTTPRequest, Reply
+from edge.schemas import Renderer, encode
+from edge.services import Services
+from edge.stream_tokens import StreamTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One application's parts."""
+
+    services: Services
+    authenticator: Authenticator
+    catalog: Catalog
+    links: Links
+    stream_tokens: StreamTokens
+    render: Renderer
+
+
+def edge_of(request: HTTPRequest) -> Edge:
+    edge: Edge = request.app.state.edge
+    return edge
+
+
+async def authorized(request: HTTPRequest, scope: str) -> tuple[Edge, Principal]:
+    """The application and who is asking. Raises Problem ``unauthenticated``, ``missing_scope``."""
+    edge = edge_of(request)
+    principal = await edge.authenticator.principal(request.scope["headers"])
+    principal.require(scope)
+    return edge, principal
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    return Reply(encode(value), status)

@@ -1,0 +1,173 @@
+"""The control socket: how ``cogflare token`` and ``cogflare status`` talk to the running server.
+
+``DATA/control.sock`` is a Unix socket of mode 0600 in a directory of mode 0700: whoever can open it may give
+any order. One connection carries one order and its answer, each one line of JSON.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+LINE_BYTES = 1024 * 1024
+ANSWER_S = 15.0
+ADDRESS_BYTES = 100
+"""Longest path that every system takes as the address of a Unix socket (macOS 103, Linux 107)."""
+
+
+class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.create"):
+    name: str
+    account: str = "default"
+    scopes: tuple[str, ...] = ("submit", "read")
+    pools: tuple[str, ...] = ("default",)
+    models: tuple[str, ...] = ()
+    expire_s: float | None = None
+    worker: str | None = None
+
+
+class ListTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.list"):
+    account: str | None = None
+
+
+class RevokeToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.revoke"):
+    token: str
+    account: str | None = None
+
+
+class AskStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="status"):
+    pass
+
+
+Order = CreateToken | ListTokens | RevokeToken | AskStatus
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A running server, as ``cogflare status`` shows it."""
+
+    version: str
+    process: int
+    url: str
+    data: str
+    started_at: str
+    state: str
+    """``ready`` or ``draining``."""
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="answer", tag="done"):
+    result: Any
+
+
+class Refusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refusal"):
+    """One line for the operator, what to do about it, and the exit code that goes with it."""
+
+    message: str
+    hint: str
+    code: int
+
+
+Answer = Done | Refusal
+
+_decode_order = msgspec.json.Decoder(Order).decode
+_decode_answer: Callable[[bytes], Answer] = msgspec.json.Decoder(Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ControlServer:
+    """Takes orders on a socket file. ``start`` returns once it listens; ``stop`` is safe at any time."""
+
+    def __init__(self, path: Path, carry_out: Callable[[Any], Awaitable[Answer]]) -> None:
+        self._path = path
+        self._carry_out = carry_out
+        self._server: asyncio.Server | None = None
+        self._busy: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Listen. Only the process that holds the data directory may call this. Raises OSError."""
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.setblocking(False)
+            with _address(self._path) as address:
+                before = os.umask(0o177)
+                try:
+                    listener.bind(address)
+                finally:
+                    os.umask(before)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_BYTES)
+        except BaseException:
+            listener.close()
+            raise
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for task in self._busy:
+            task.cancel()
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=ANSWER_S)
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # a stream's callback always runs in one
+        self._busy.add(task)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                writer.write(_encode(await self._answer(await reader.readline())) + b"\n")
+                await writer.drain()
+        except (OSError, TimeoutError, ValueError) as error:
+            log.debug("control socket: %s", error)
+        finally:
+            self._busy.discard(task)
+            writer.close()
+
+    async def _answer(self, line: bytes) -> Answer:
+        try:
+            order = _decode_order(line)
+        except msgspec.DecodeError as error:
+            return Refusal(f"the running server does not know this order: {error}", "use its own version", 2)
+        try:
+            return await self._carry_out(order)
+        except Exception:
+            log.exception("control socket: an order failed")
+            return Refusal("the running server failed to do it", "see its log", 1)
+
+
+def ask(path: Path, order: Order) -> Answer:
+    """Give an order to the running server and wait for its answer. Raises OSError when there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_S)
+        with _address(path) as address:
+            connection.connect(address)
+        connection.sendall(_encode(order) + b"\n")
+        with connection.makefile("rb") as answers:
+            line = answers.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError("the server closed the control socket")
+    return _decode_answer(line)
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The path, or a short one to the same file when the system would not take it as an address."""
+    if len(os.fsencode(path)) <= ADDRESS_BYTES:
+        yield str(path)
+        return
+    shortcut = Path(tempfile.mkdtemp(prefix="cogflare-"))
+    try:
+        (shortcut / "d").symlink_to(path.parent)
+        yield str(shortcut / "d" / path.name)
+    finally:
+        shutil.rmtree(shortcut, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""The HTTP server's outside: its address, its certificate, and uvicorn under our own signals."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from edge.exits import CommandFailed, ExitCode
+from edge.settings import ServeSettings
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of usual proxies, so that they, not we, close idle connections."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that owns the address, before anything slow is done. Raises CommandFailed."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {where}: {error.strerror}", ExitCode.ADDRESS) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = {
+            errno.EADDRINUSE: "stop what uses it, or give another --port",
+            errno.EACCES: "give a --port from 1024 on",
+            errno.EADDRNOTAVAIL: "this machine does not have that address: give another --host",
+        }.get(error.errno or 0, "")
+        raise CommandFailed(f"cannot listen on {where}: {error.strerror}", ExitCode.ADDRESS, hint) from error
+    return listener
+
+
+def tls(settings: ServeSettings) -> ssl.SSLContext | None:
+    """The context to serve https with; None for http. Raises CommandFailed."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise CommandFailed("--tls-cert and --tls-key go together", ExitCode.TLS)
+    for path in (cert, key):
+        _check_readable(path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # With a passphrase it would ask on the terminal; a server has none.
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise CommandFailed(
+            f"{cert} and {key} cannot be used: {getattr(error, 'reason', None) or error}",
+            ExitCode.TLS,
+            "they must be PEM, belong together, and have no passphrase",
+        ) from error
+    return context
+
+
+def urls(settings: ServeSettings, listener: socket.socket) -> tuple[str, str]:
+    """Where the server listens, and how others reach it (``--public-url``). Raises CommandFailed."""
+    scheme = "http" if settings.tls_cert is None else "https"
+    host = settings.host
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - that is what the operator gave
+        host = "127.0.0.1" if host != "::" else "::1"
+    port = listener.getsockname()[1]
+    local = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    if settings.public_url is None:
+        return local, local
+    public = settings.public_url.rstrip("/")
+    parts = urlsplit(public)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise CommandFailed(
+            f"--public-url: {settings.public_url!r} is not a URL such as https://cogflare.example.org",
+            ExitCode.USAGE,
+        )
+    return local, public
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, started on our socket and stopped by us: it installs no signal handlers."""
+
+    def __init__(self, app: Any, settings: ServeSettings, context: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=settings.wire.frame_bytes,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ssl_context_factory=None if context is None else lambda *_: context,
+        )
+        # A fraction of a second is fine where it is used; only the annotation says int.
+        config.timeout_graceful_shutdown = settings.limits.drain_s  # type: ignore[assignment]
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    def leave(self, *, at_once: bool = False) -> None:
+        """Stop accepting and let requests end within the grace, or at once."""
+        self.should_exit = True
+        self.force_exit = self.force_exit or at_once
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}", ExitCode.TLS) from error

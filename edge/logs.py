@@ -1,0 +1,22 @@
+"""Where the server's log goes: stderr, one line a record, nothing of requests' inputs or tokens."""
+
+import logging
+import sys
+
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+# uvicorn's websocket server says this, as an error, of every upgrade that we refuse with a status.
+REFUSED_UPGRADE = "ASGI callable returned without completing handshake."
+
+
+def configure(level: str) -> None:
+    """Log everything from ``level`` on to stderr; of the HTTP server only what is wrong."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for library in ("uvicorn", "alembic", "aiosqlite", "httpx", "httpcore", "websockets"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.msg != REFUSED_UPGRADE

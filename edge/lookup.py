@@ -1,0 +1,88 @@
+"""Finds a prediction: ended ones without waking anything, others where the truth is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from coordinator import calls
+from coordinator.errors import Unavailable
+from coordinator.prediction import Document
+from edge.context import Edge
+from edge.errors import not_found
+
+T = TypeVar("T")
+
+_REPEAT_WITHIN_S = 2.0
+_REPEAT_AFTER_S = 0.1
+
+
+async def find(edge: Edge, id: str, account: str) -> Document:
+    """The account's prediction as it is now. Raises Problem ``not_found``, Unavailable.
+
+    The index is believed for ended ones only; a miss or a running row asks the coordinator.
+    """
+    services = edge.services
+    number = _number(edge, id)
+    recent = _recent(edge, id, account)
+    if recent is not None:
+        return recent
+    live = services.models.live(number)
+    if not live:
+        indexed = await services.store.index.get(id, account)
+        if indexed is not None and indexed.status.terminal:
+            return indexed
+    reply = await services.models.stub(number).get(calls.Get(id=id, account=account))
+    if isinstance(reply, calls.Found):
+        return reply.document
+    return await _left(edge, id, account)
+
+
+async def cancel(edge: Edge, id: str, account: str) -> Document:
+    """Ask for a prediction's end; an ended one stays as it is. Raises Problem ``not_found``, Unavailable."""
+    services = edge.services
+    number = _number(edge, id)
+    recent = _recent(edge, id, account)
+    if recent is not None:
+        return recent
+    if not services.models.live(number):
+        indexed = await services.store.index.get(id, account)
+        if indexed is not None and indexed.status.terminal:
+            return indexed
+    stub = services.models.stub(number)
+    reply = await repeated(edge, lambda: stub.cancel(calls.Cancel(id=id, account=account)))
+    if isinstance(reply, calls.Found):
+        return reply.document
+    return await _left(edge, id, account)
+
+
+async def repeated(edge: Edge, call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call that is safe to repeat, and repeat it once when the coordinator's instance went away."""
+    clock = edge.services.clock
+    started = clock.monotonic()
+    try:
+        return await call()
+    except Unavailable:
+        if clock.monotonic() - started > _REPEAT_WITHIN_S:
+            raise
+    await asyncio.sleep(_REPEAT_AFTER_S)
+    return await call()
+
+
+def _number(edge: Edge, id: str) -> int:
+    number = edge.services.ids.number(id)
+    if number is None:
+        raise not_found()
+    return number
+
+
+def _recent(edge: Edge, id: str, account: str) -> Document | None:
+    document = edge.services.projector.recent(id)
+    return document if document is not None and document.account == account else None
+
+
+async def _left(edge: Edge, id: str, account: str) -> Document:
+    """The coordinator does not have it (any more): then the index does, or nobody."""
+    document = await edge.services.store.index.get(id, account)
+    if document is None:
+        raise not_found()
+    return document

@@ -1,0 +1,203 @@
+"""The OpenAPI document: made of the routes themselves, so that it lists what the router has."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+
+from edge import schemas
+
+_PUBLIC = ("/healthz", "/readyz", "/openapi.json", "/", "/p/", "/files/", "/uploads/", "/v1/streams/")
+_COMPONENTS = {
+    "Prediction": schemas.PredictionOut,
+    "PredictionRequest": schemas.CreateBody,
+    "Model": schemas.ModelOut,
+    "Version": schemas.VersionOut,
+    "File": schemas.FileOut,
+    "Account": schemas.AccountOut,
+}
+_JSON = "application/json"
+
+
+@lru_cache(maxsize=1)
+def document(app: Litestar, base: str) -> dict[str, Any]:
+    """The document of an application that clients reach at ``base``."""
+    paths: dict[str, dict[str, Any]] = {}
+    for path, method, handler in operations(app):
+        paths.setdefault(path, {})[method.lower()] = _operation(path, method, handler)
+    _, components = msgspec.json.schema_components(
+        list(_COMPONENTS.values()), ref_template="#/components/schemas/{name}"
+    )
+    names = {kind.__name__: name for name, kind in _COMPONENTS.items()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cogflare",
+            "version": _version(),
+            "description": "Replicate's HTTP API, self-hosted.",
+        },
+        "servers": [{"url": base}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                **{names.get(name, name): _renamed(schema, names) for name, schema in components.items()},
+                "Problem": _problem_schema(),
+            },
+        },
+    }
+
+
+def operations(app: Litestar) -> list[tuple[str, str, HTTPRouteHandler]]:
+    """(path template, method, handler) of every route, but what Litestar adds for OPTIONS."""
+    found = []
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                found.append((route.path_format, method, handler))
+    return found
+
+
+def _operation(path: str, method: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+    name = handler.fn.__name__
+    summary = (handler.fn.__doc__ or "").strip()
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            **_RESPONSES.get(name, {"200": {"description": "OK"}}),
+            "default": {
+                "description": "A problem document",
+                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        },
+    }
+    parameters = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in path.split("/")
+        if part.startswith("{")
+    ]
+    parameters += [
+        {"name": query, "in": "query", "schema": {"type": "string"}} for query in _QUERIES.get(name, ())
+    ]
+    if name.startswith("create_") and name.endswith("prediction"):
+        parameters.append({"name": "Prefer", "in": "header", "schema": {"type": "string"}})
+    if parameters:
+        operation["parameters"] = parameters
+    if name in _BODIES:
+        operation["requestBody"] = {"required": True, "content": _BODIES[name]}
+    if (
+        path == "/"
+        or any(path.startswith(prefix) for prefix in _PUBLIC if prefix != "/")
+        or "download" in path
+    ):
+        operation["security"] = []
+    return operation
+
+
+def _content(name: str) -> dict[str, Any]:
+    return {_JSON: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+def _answer(status: str, name: str) -> dict[str, Any]:
+    return {status: {"description": name, "content": _content(name)}}
+
+
+def _page(name: str) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {
+            "next": {"type": ["string", "null"]},
+            "previous": {"type": ["string", "null"]},
+            "results": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
+        },
+        "required": ["next", "previous", "results"],
+    }
+    return {"200": {"description": f"A page of {name}", "content": {_JSON: {"schema": schema}}}}
+
+
+_RESPONSES: Mapping[str, dict[str, Any]] = {
+    "create_prediction": _answer("201", "Prediction"),
+    "create_model_prediction": _answer("201", "Prediction"),
+    "get_prediction": _answer("200", "Prediction"),
+    "cancel_prediction": _answer("200", "Prediction"),
+    "list_predictions": _page("Prediction"),
+    "list_models": _page("Model"),
+    "get_model": _answer("200", "Model"),
+    "list_versions": _page("Version"),
+    "get_version": _answer("200", "Version"),
+    "create_file": _answer("201", "File"),
+    "get_file": _answer("200", "File"),
+    "list_files": _page("File"),
+    "delete_file": {"204": {"description": "Deleted"}},
+    "get_account": _answer("200", "Account"),
+    "put_stored": {"201": {"description": "Stored"}},
+    "stream_prediction": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
+}
+_QUERIES: Mapping[str, tuple[str, ...]] = {
+    "list_predictions": ("cursor", "created_after", "created_before"),
+    "list_models": ("cursor",),
+    "list_files": ("cursor",),
+    "download_file": ("owner", "expiry", "signature"),
+    "get_stored": ("name", "type", "expires", "signature"),
+    "put_stored": ("length", "sha256", "type", "expires", "signature"),
+}
+_FILE_FORM = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {
+        "content": {"type": "string", "format": "binary"},
+        "filename": {"type": "string"},
+        "type": {"type": "string"},
+        "metadata": {"type": "object"},
+    },
+}
+_BODIES: Mapping[str, dict[str, Any]] = {
+    "create_prediction": _content("PredictionRequest"),
+    "create_model_prediction": _content("PredictionRequest"),
+    "create_file": {"multipart/form-data": {"schema": _FILE_FORM}},
+    "put_stored": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+def _problem_schema() -> dict[str, Any]:
+    field = {name: {"type": "string"} for name in ("type", "field", "description")}
+    return {
+        "type": "object",
+        "required": ["detail", "status", "code"],
+        "properties": {
+            "title": {"type": "string"},
+            "detail": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string"},
+            "invalid_fields": {"type": "array", "items": {"type": "object", "properties": field}},
+            "retry_after": {"type": "integer"},
+        },
+    }
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    """The schema with references to our classes by their public names."""
+    if isinstance(schema, list):
+        return [_renamed(item, names) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _renamed(value, names) for key, value in schema.items()}
+    if isinstance(reference := renamed.get("$ref"), str):
+        head, _, name = reference.rpartition("/")
+        renamed["$ref"] = f"{head}/{names.get(name, name)}"
+    if renamed.get("title") in names:
+        renamed["title"] = names[renamed["title"]]
+    return renamed
+
+
+def _version() -> str:
+    try:
+        return version("cogflare")
+    except PackageNotFoundError:
+        return "0"

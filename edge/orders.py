@@ -1,0 +1,106 @@
+"""What an operator may order, and how it is carried out on an open control store.
+
+The orders travel as JSON lines over the running server's control socket (``control.py``), or are carried out
+directly on the files when no server runs (``administration.py``).
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotAllowed, NotFound, StoreError
+from coordinator.store.tokens import Token
+from edge.control import CreateToken, Done, ListTokens, Order, Refusal, RevokeToken, Status
+from edge.exits import ExitCode
+from edge.times import rfc3339
+
+_CODES: dict[type[StoreError], ExitCode] = {
+    NotFound: ExitCode.NOT_FOUND,
+    Ambiguous: ExitCode.NOT_FOUND,
+    Invalid: ExitCode.USAGE,
+    NameTaken: ExitCode.USAGE,
+    NotAllowed: ExitCode.USAGE,
+}
+
+
+class _Tokens(Protocol):
+    async def create(
+        self,
+        *,
+        name: str,
+        account: str,
+        scopes: tuple[str, ...],
+        pools: tuple[str, ...],
+        models: tuple[str, ...],
+        expires_at: int | None,
+        worker: str | None,
+    ) -> tuple[Token, str]: ...
+
+    async def list(self, account: str | None) -> list[Token]: ...
+
+    async def revoke(self, id_or_name: str, account: str | None) -> Token: ...
+
+
+class Orders:
+    """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are."""
+
+    def __init__(
+        self,
+        tokens: _Tokens,
+        *,
+        now: Callable[[], int],
+        on_revoked: Callable[[str], object],
+        status: Callable[[], Status],
+    ) -> None:
+        self._tokens = tokens
+        self._now = now
+        self._on_revoked = on_revoked
+        self._status = status
+
+    async def carry_out(self, order: Order) -> Done | Refusal:
+        """What the order gave, or why not. Raises only what is our own mistake."""
+        try:
+            return Done(await self._result(order))
+        except StoreError as error:
+            code = _CODES.get(type(error), ExitCode.STORAGE)
+            return Refusal(str(error), error.hint, int(code))
+
+    async def _result(self, order: Order) -> Any:
+        if isinstance(order, CreateToken):
+            expires_at = None
+            if order.expire_s is not None:
+                expires_at = self._now() + round(order.expire_s * 1_000_000)
+            token, secret = await self._tokens.create(
+                name=order.name,
+                account=order.account,
+                scopes=order.scopes,
+                pools=order.pools,
+                models=order.models,
+                expires_at=expires_at,
+                worker=order.worker,
+            )
+            return {"token": secret, **described(token)}
+        if isinstance(order, ListTokens):
+            return [described(token) for token in await self._tokens.list(order.account)]
+        if isinstance(order, RevokeToken):
+            token = await self._tokens.revoke(order.token, order.account)
+            self._on_revoked(token.id)
+            return described(token)
+        return msgspec.to_builtins(self._status())
+
+
+def described(token: Token) -> dict[str, Any]:
+    """A token's record as operators see it: never its secret."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "account": token.account,
+        "scopes": sorted(token.scopes),
+        "pools": list(token.pools),
+        "models": list(token.models),
+        "prefix": token.prefix,
+        "created_at": rfc3339(token.created_at),
+        "expires_at": None if token.expires_at is None else rfc3339(token.expires_at),
+        "revoked_at": None if token.revoked_at is None else rfc3339(token.revoked_at),
+    }

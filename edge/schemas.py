@@ -1,0 +1,272 @@
+"""The only home of public field names: what clients send and what they get, in Replicate's shapes."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from coordinator.prediction import Document, Status
+from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
+from coordinator.store.files import FileRow
+from coordinator.store.models import ModelRow, VersionRow
+from edge.errors import InvalidField, Problem, invalid_input
+from edge.inputs import VersionSchema
+from edge.links import Links
+from edge.stream_tokens import StreamTokens
+from edge.times import rfc3339
+
+HIDDEN_VERSION = "hidden"
+"""Stands for a version that is not known yet: clients refuse null."""
+_NULL = Raw(b"null")
+_REFERENCE = re.compile(rb'"%s([A-Za-z0-9._~%%/-]+)"' % re.escape(BLOB_REFERENCE.encode()))
+
+encode = msgspec.json.Encoder().encode
+
+
+class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a creation. ``stream`` and ``webhook_completed`` are taken and mean nothing."""
+
+    input: Raw | UnsetType = UNSET
+    version: str | None = None
+    model: str | None = None
+    webhook: Any = None
+    webhook_events_filter: Any = None
+    webhook_completed: Any = None
+    stream: Any = None
+
+
+class PredictionUrls(msgspec.Struct):
+    get: str
+    cancel: str
+    web: str
+    stream: str | UnsetType = UNSET
+
+
+class PredictionOut(msgspec.Struct):
+    id: str
+    model: str
+    version: str
+    input: Raw
+    output: Raw
+    error: str | None
+    status: str
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    metrics: dict[str, Raw]
+    urls: PredictionUrls
+    logs: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    source: str = "api"
+    data_removed: bool = False
+
+
+class VersionOut(msgspec.Struct):
+    id: str
+    created_at: str
+    cog_version: str
+    openapi_schema: Raw
+
+
+class ModelOut(msgspec.Struct):
+    url: str
+    owner: str
+    name: str
+    visibility: str
+    run_count: int
+    created_at: str
+    latest_version: VersionOut | None
+    description: str | None = None
+    is_official: bool = False
+    github_url: str | None = None
+    paper_url: str | None = None
+    license_url: str | None = None
+    cover_image_url: str | None = None
+    default_example: None = None
+
+
+class FileOut(msgspec.Struct):
+    id: str
+    name: str
+    content_type: str
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: str
+    expires_at: str | None
+    urls: dict[str, str]
+
+
+class Page(msgspec.Struct):
+    next: str | None
+    results: Sequence[Any]
+    previous: str | None = None
+
+
+class AccountOut(msgspec.Struct):
+    username: str
+    name: str
+    type: str = "organization"
+
+
+class Renderer:
+    """Renders what the server holds into what clients see."""
+
+    def __init__(self, links: Links, tokens: StreamTokens) -> None:
+        self._links = links
+        self._tokens = tokens
+
+    def prediction(
+        self, document: Document, version: str, schema: VersionSchema | None, *, in_list: bool = False
+    ) -> PredictionOut:
+        """A prediction. ``version`` stands in where the document has none yet; lists leave logs out."""
+        get = self._links.prediction(document.id)
+        urls = PredictionUrls(get=get, cancel=f"{get}/cancel", web=self._links.to(f"/p/{document.id}"))
+        if document.streams:
+            urls.stream = self._links.to(f"/v1/streams/{self._tokens.make(document.id, document.account)}")
+        return PredictionOut(
+            id=document.id,
+            model=document.model,
+            version=document.version or version or HIDDEN_VERSION,
+            input=Raw(document.input if schema is None else schema.masked(document.input)),
+            output=self.value(document.output, document.files),
+            error=document.error,
+            error_code=document.error_code or UNSET,
+            status=document.status.value,
+            created_at=rfc3339(document.created_at),
+            started_at=None if document.started_at is None else rfc3339(document.started_at),
+            completed_at=None if document.completed_at is None else rfc3339(document.completed_at),
+            metrics=_metrics(document),
+            urls=urls,
+            logs=UNSET if in_list else document.logs,
+            source=document.source,
+        )
+
+    def value(self, output: bytes | None, files: Sequence[StoredFile]) -> Raw:
+        """An output's JSON, with the URL of each stored file in the place of its reference.
+
+        Only whole strings that name one of ``files`` are replaced: in a model's own text the quotes around a
+        look-alike are escaped, so it does not match.
+        """
+        if output is None:
+            return _NULL
+        if not files:
+            return Raw(output)
+        urls = {file.key.encode(): file for file in files}
+
+        def url(match: re.Match[bytes]) -> bytes:
+            file = urls.get(match[1])
+            return match[0] if file is None else encode(self._links.stored(file))
+
+        return Raw(_REFERENCE.sub(url, output))
+
+    def version(self, row: VersionRow) -> VersionOut:
+        return VersionOut(
+            id=row.id,
+            created_at=rfc3339(row.created_at),
+            cog_version=row.cog_version,
+            openapi_schema=Raw(row.openapi_schema),
+        )
+
+    def model(self, row: ModelRow) -> ModelOut:
+        owner, _, name = row.model.partition("/")
+        return ModelOut(
+            url=self._links.model(row.model),
+            owner=owner,
+            name=name,
+            visibility=row.visibility,
+            run_count=row.run_count,
+            created_at=rfc3339(row.created_at),
+            latest_version=None if row.latest_version is None else self.version(row.latest_version),
+        )
+
+    def file(self, row: FileRow) -> FileOut:
+        return FileOut(
+            id=row.id,
+            name=row.name,
+            content_type=row.content_type,
+            size=row.size,
+            etag=row.md5,
+            checksums={"sha256": row.sha256, "md5": row.md5},
+            metadata=row.metadata,
+            created_at=rfc3339(row.created_at),
+            expires_at=None if row.expires_at is None else rfc3339(row.expires_at),
+            urls={
+                "get": self._links.uploaded(row.id),
+                "download": self._links.download(row.id, row.account),
+            },
+        )
+
+    def page(self, results: Sequence[Any], path: str, following: dict[str, str] | None) -> Page:
+        """A page; ``following`` is the next one's query. ``next`` is absolute: clients send tokens to it."""
+        if following is None:
+            return Page(next=None, results=results)
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in following.items())
+        return Page(next=f"{self._links.to(path)}?{query}", results=results)
+
+
+def as_unfinished(document: Document) -> Document:
+    """What a wait that ran out shows: clients take any other status in that answer for the end."""
+    return msgspec.structs.replace(
+        document,
+        status=Status.STARTING,
+        output=None,
+        files=(),
+        error=None,
+        error_code=None,
+        logs="",
+        metrics=b"{}",
+        started_at=None,
+        completed_at=None,
+    )
+
+
+_decode_create = msgspec.json.Decoder(CreateBody).decode
+
+
+def parse_create(body: bytes) -> CreateBody:
+    """The body of a creation. Raises Problem: ``bad_request`` for what is no JSON, else 422 by field."""
+    if not body.strip():
+        body = b"{}"
+    try:
+        return _decode_create(body)
+    except msgspec.ValidationError:
+        raise invalid_input(*_wrong_fields(body)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Problem("bad_request", "The request body is not valid JSON.") from None
+
+
+def _wrong_fields(body: bytes) -> list[InvalidField]:
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Problem("bad_request", "The request body is not valid JSON.") from None
+    if not isinstance(fields, dict):
+        return [InvalidField("invalid_type", "", "The request body must be a JSON object")]
+    known = CreateBody.__struct_fields__
+    found = [
+        InvalidField("additional_property_not_allowed", name, f"Additional property {name} is not allowed")
+        for name in fields
+        if name not in known
+    ]
+    found.extend(
+        InvalidField("invalid_type", name, "Invalid type. Expected: string")
+        for name in ("version", "model")
+        if not isinstance(fields.get(name), str | None)
+    )
+    return found
+
+
+_decode_metrics = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def _metrics(document: Document) -> dict[str, Raw]:
+    metrics = _decode_metrics(document.metrics)
+    if document.completed_at is None or "total_time" in metrics:
+        return metrics
+    total_s = max(0, document.completed_at - document.created_at) / 1_000_000
+    return {**metrics, "total_time": Raw(b"%.6f" % total_s)}

@@ -1,0 +1,250 @@
+"""The server process: puts the parts together, runs them, and takes them apart in the right order."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+from coordinator.actor.clock import SystemClock
+from coordinator.actor.placement import LocalPlacement
+from coordinator.actor.sqlite import SqliteStorages
+from coordinator.blobs.disk import DiskBlobs
+from coordinator.blobs.signing import Signer
+from coordinator.host import Coordinators
+from coordinator.ids import Ids
+from coordinator.model_schema import MODEL_SCHEMA
+from coordinator.store.database import Store, migrate
+from edge.app import create_app
+from edge.auth import Authenticator
+from edge.control import ControlServer, Status
+from edge.data_dir import DataDir, write_secret
+from edge.exits import CommandFailed, ExitCode
+from edge.failures import explained
+from edge.gateway import Gateway
+from edge.listener import HttpServer, bind, tls, urls
+from edge.orders import Orders
+from edge.services import Services
+from edge.settings import ServeSettings
+from edge.subscriptions import Subscriptions
+from edge.times import rfc3339
+
+log = logging.getLogger(__name__)
+
+STOP_S = 15.0
+"""Longest time that one part has for its stop; what is not stopped by then is safe to be cut off."""
+
+
+async def serve(settings: ServeSettings) -> int:
+    """Run until a signal. Returns the exit code; raises CommandFailed when it cannot start."""
+    run = _Run()
+    run.catch_signals()
+    _check_limits(settings)
+    data = DataDir(settings.data)
+    context = tls(settings)
+    data.create()
+    data.hold("serve")
+    try:
+        data.check_writable()
+        listener = bind(settings.host, settings.port)
+        try:
+            local_url, public_url = urls(settings, listener)
+            async with AsyncExitStack() as parts:
+                with explained(data):
+                    services = await _build(settings, data, public_url, parts, run)
+                    secret = await _first_token(services.store, data)
+                    await _start_control(services, data, local_url, parts, run)
+                http = HttpServer(create_app(services), settings, context)
+                serving = asyncio.create_task(http.serve(sockets=[listener]))
+                parts.push_async_callback(_end, serving)
+                await _until(http.listening, serving)
+                _announce(local_url, public_url, data, secret)
+                await _until(run.leaving, serving)
+                services.draining.set()
+                log.info("leaving: %s", run.reason)
+                await _bounded(services.gateway.stop, "the agents' gateway")
+                http.leave(at_once=run.failure is not None)
+                await serving
+        finally:
+            listener.close()
+    finally:
+        data.release()
+    if run.failure is not None:
+        raise CommandFailed(f"the server has stopped: {run.failure}", ExitCode.STORAGE)
+    return ExitCode.DONE
+
+
+class _Run:
+    """Why and when the process leaves. Written by signal handlers and by ``fail``; read by ``serve``."""
+
+    def __init__(self) -> None:
+        self.leaving = asyncio.Event()
+        self.reason = ""
+        self.failure: Exception | None = None
+        self.started_at = time.time_ns() // 1000
+
+    def catch_signals(self) -> None:
+        """The first SIGTERM or SIGINT asks to leave, the second one ends the process."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def fail(self, error: Exception) -> None:
+        """Storage can no longer be trusted: leave, so that the next start begins from what is on disk."""
+        log.critical("storage failed, the server stops: %s", error)
+        self.failure = self.failure or error
+        self._leave("storage failed")
+
+    def _on_signal(self, number: int) -> None:
+        if self.leaving.is_set():
+            # Everything that was promised is on disk already: nothing is lost by going now.
+            os._exit(128 + number)
+        self._leave(signal.Signals(number).name)
+
+    def _leave(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self.leaving.set()
+
+
+def _check_limits(settings: ServeSettings) -> None:
+    """Limits that are good one by one and make no sense together. Raises CommandFailed."""
+    if settings.wire.beat_s >= settings.wire.silence_s:
+        raise CommandFailed(
+            "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
+        )
+
+
+async def _build(
+    settings: ServeSettings, data: DataDir, public_url: str, parts: AsyncExitStack, run: _Run
+) -> Services:
+    limits, clock = settings.limits, SystemClock()
+    signer = Signer(data.key("signed urls"))
+    ids = Ids(data.key("prediction ids"))
+    await asyncio.to_thread(migrate, data.database_url)
+    store = await Store.open(data.database_url, clock=clock.now)
+    parts.push_async_callback(store.close)
+    blobs = DiskBlobs(data.blobs)
+    coordinators = Coordinators(
+        store=store,
+        storages=SqliteStorages(
+            data.objects,
+            MODEL_SCHEMA,
+            threads=limits.writer_threads,
+            open_limit=limits.open_storages,
+            commit_delay_s=settings.bench_commit_delay_s,
+        ),
+        placement=LocalPlacement(),
+        blobs=blobs,
+        signer=signer,
+        clock=clock,
+        limits=limits,
+        on_fatal=run.fail,
+    )
+    authenticator = Authenticator(store.tokens, limits.token_recheck_s, clock)
+    gateway = Gateway(
+        store=store,
+        models=coordinators.models,
+        authenticator=authenticator,
+        wire_limits=settings.wire,
+        clock=clock,
+    )
+    subscriptions = Subscriptions(
+        coordinators.models, store.index, coordinators.projector, limits.history_bytes
+    )
+    coordinators.connect(gateway)
+    parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
+    parts.push_async_callback(_bounded, authenticator.stop, "tokens")
+    parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
+    await coordinators.start()
+    return Services(
+        public_url=public_url,
+        limits=limits,
+        store=store,
+        blobs=blobs,
+        signer=signer,
+        ids=ids,
+        clock=clock,
+        coordinators=coordinators,
+        authenticator=authenticator,
+        subscriptions=subscriptions,
+        gateway=gateway,
+    )
+
+
+async def _first_token(store: Store, data: DataDir) -> str | None:
+    """On a first start the secret of a new admin token, which is also in ``DATA/admin-token``."""
+    if any("admin" in token.scopes for token in await store.tokens.list()):
+        return None
+    data.admin_token.unlink(missing_ok=True)  # of a start that did not come as far as the database
+    _, secret = await store.tokens.create(name="admin", scopes=("admin",))
+    write_secret(data.admin_token, secret.encode() + b"\n")
+    return secret
+
+
+async def _start_control(
+    services: Services, data: DataDir, url: str, parts: AsyncExitStack, run: _Run
+) -> None:
+    def status() -> Status:
+        state = "draining" if services.draining.is_set() else "ready" if services.ready else "waking"
+        return Status(
+            version=version("cogflare"),
+            process=os.getpid(),
+            url=url,
+            data=str(data.path),
+            started_at=rfc3339(run.started_at),
+            state=state,
+        )
+
+    orders = Orders(
+        services.store.tokens,
+        now=services.clock.now,
+        on_revoked=services.authenticator.forget,
+        status=status,
+    )
+    control = ControlServer(data.control_socket, orders.carry_out)
+    parts.push_async_callback(control.stop)
+    await control.start()
+
+
+async def _until(event: asyncio.Event, server: "asyncio.Task[None]") -> None:
+    """Wait for the event; what ends the HTTP server before is raised."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((waiting, server), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if server.done() and not event.is_set():
+        await server
+        raise CommandFailed("the HTTP server ended by itself")
+
+
+async def _end(serving: "asyncio.Task[None]") -> None:
+    """After a failure the HTTP server must not go on while the parts under it are taken away."""
+    serving.cancel()
+    await asyncio.wait((serving,), timeout=STOP_S)
+
+
+async def _bounded(stop: Callable[[], Awaitable[None]], name: str) -> None:
+    try:
+        async with asyncio.timeout(STOP_S):
+            await stop()
+    except TimeoutError:
+        log.warning("%s did not stop within %g s: cut off", name, STOP_S)
+
+
+def _announce(local_url: str, public_url: str, data: DataDir, secret: str | None) -> None:
+    """What a person wants to know, on stdout; the first token only when a person is reading."""
+    lines = [f"Cogflare {version('cogflare')} is ready", f"  URL         {local_url}"]
+    if public_url != local_url:
+        lines.append(f"  public URL  {public_url}")
+    lines.append(f"  data        {data.path}")
+    if secret is not None and sys.stdout.isatty():
+        lines.append(f"  token       {secret}")
+        lines.append(f"              (admin, shown this once; it is also in {data.admin_token})")
+    elif secret is not None:
+        lines.append(f"  token       in {data.admin_token} (admin)")
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,49 @@
+"""What a running server is made of, as the HTTP application sees it. Built by ``edge/serve.py``."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from coordinator.actor.clock import Clock
+from coordinator.blobs.base import Blobs
+from coordinator.blobs.signing import Signer
+from coordinator.host import Coordinators
+from coordinator.ids import Ids
+from coordinator.projector import Projector
+from coordinator.protocol.limits import ServerLimits
+from coordinator.store.database import Store
+from coordinator.stub import Models
+from edge.auth import Authenticator
+from edge.gateway import Gateway
+from edge.subscriptions import Subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Frozen: the parts change, the set does not. ``public_url`` has no slash at its end."""
+
+    public_url: str
+    limits: ServerLimits
+    store: Store
+    blobs: Blobs
+    signer: Signer
+    ids: Ids
+    clock: Clock
+    coordinators: Coordinators
+    authenticator: Authenticator
+    subscriptions: Subscriptions
+    gateway: Gateway
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the server has been asked to leave."""
+
+    @property
+    def models(self) -> Models:
+        return self.coordinators.models
+
+    @property
+    def projector(self) -> Projector:
+        return self.coordinators.projector
+
+    @property
+    def ready(self) -> bool:
+        """Whether all coordinators that were at work are back, and we are not about to leave."""
+        return self.coordinators.namespace.woken.is_set() and not self.draining.is_set()

@@ -1,0 +1,132 @@
+"""What can be set on each of the server's commands: frozen dataclasses, parsed once by ``edge.options``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from coordinator.protocol.limits import ServerLimits, WireLimits
+
+DEFAULT_DATA = Path("~/.local/share/cogflare")
+"""In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
+made, wherever either is started."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+_DATA = {"help": "directory with all of the server's data"}
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """``cogflare serve``."""
+
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 for all"})
+    port: int = field(
+        default=8000,
+        metadata={"help": "port to listen on; 0 for a free one", "minimum": 0, "maximum": 65535},
+    )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    public_url: str | None = field(
+        default=None,
+        metadata={"help": "how clients and agents reach this server; made of host and port when not given"},
+    )
+    tls_cert: Path | None = field(
+        default=None, metadata={"help": "certificate chain (PEM); with --tls-key, serves https"}
+    )
+    tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) of the certificate"})
+    log_level: LogLevel = field(default="info", metadata={"help": "what is logged to stderr"})
+    bench_commit_delay_s: float = field(
+        default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
+    )
+    limits: ServerLimits = field(default_factory=ServerLimits, metadata={"help": "Limits"})
+    wire: WireLimits = field(default_factory=WireLimits, metadata={"help": "Limits on agents' connections"})
+
+
+@dataclass(frozen=True)
+class TokenCreateSettings:
+    """``cogflare token create``."""
+
+    name: str = field(metadata={"help": "what the token is for; unique in its account", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    account: str = field(default="default", metadata={"help": "account that owns the token"})
+    scope: tuple[str, ...] = field(
+        default=("submit", "read"),
+        metadata={
+            "help": "what the token may do",
+            "choices": ("submit", "read", "worker", "admin"),
+        },
+    )
+    worker: str | None = field(
+        default=None,
+        metadata={
+            "help": "a token for the agents of this pool: its only scope is worker",
+            "metavar": "POOL",
+        },
+    )
+    pool: tuple[str, ...] = field(
+        default=("default",),
+        metadata={"help": "pools that serve its predictions, the preferred first"},
+    )
+    allow_model: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "names that a worker may register, such as 'me/*'; any free name when not given"},
+    )
+    expire_s: float | None = field(
+        default=None, metadata={"help": "time after which the token ends; never when not given", "minimum": 1}
+    )
+    output: Path | None = field(
+        default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}
+    )
+    json: bool = field(default=False, metadata={"help": "print JSON, the secret included"})
+
+
+@dataclass(frozen=True)
+class TokenListSettings:
+    """``cogflare token list``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    account: str | None = field(default=None, metadata={"help": "only the tokens of this account"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class TokenRevokeSettings:
+    """``cogflare token revoke``."""
+
+    token: str = field(metadata={"help": "the token's name, or its id (tok_...)", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    account: str | None = field(default=None, metadata={"help": "account of the name, if several have it"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class StatusSettings:
+    """``cogflare status``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class MigrateSettings:
+    """``cogflare migrate``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+
+
+@dataclass(frozen=True)
+class SchemaSettings:
+    """``cogflare schema``."""
+
+    dir: Path = field(metadata={"help": "folder with cog.yaml or predict.py", "positional": True})
+    python: Path | None = field(
+        default=None,
+        metadata={"help": "the model's Python interpreter; this one when not given"},
+    )
+
+
+@dataclass(frozen=True)
+class VersionSettings:
+    """``cogflare version``."""
+
+    json: bool = field(default=False, metadata={"help": "print JSON"})

@@ -1,0 +1,147 @@
+"""Accepts a prediction: from a parsed body to the coordinator's word, and to what the client gets."""
+
+import asyncio
+import logging
+
+import msgspec
+from msgspec import UNSET
+
+from coordinator import calls
+from coordinator.errors import Unavailable
+from coordinator.prediction import Document
+from edge.auth import BAD_TOKEN, Principal
+from edge.catalog import Reference, Target, reference
+from edge.context import Edge
+from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
+from edge.input_files import input_files
+from edge.lookup import repeated
+from edge.prefer import Wait, wait_of
+from edge.replies import Header, HTTPRequest, Reply
+from edge.schemas import CreateBody, as_unfinished, encode
+
+log = logging.getLogger(__name__)
+
+
+def wanted_version(body: CreateBody) -> Reference:
+    """What ``version`` and ``model`` of a body name together. Raises Problem."""
+    if body.version is None and body.model is None:
+        raise invalid_input(InvalidField("required", "", "version is required"))
+    wanted = None if body.version is None else reference(body.version)
+    if body.version is not None and wanted is None:
+        raise invalid_version()
+    if body.model is not None:
+        named = reference(body.model)
+        if named is None or named.model is None:
+            raise invalid_version()
+        if wanted is None:
+            return named
+        if wanted.model not in (None, named.model):
+            raise invalid_input(InvalidField("conflict", "model", "version names another model"))
+        return Reference(named.model, wanted.version or named.version)
+    assert wanted is not None
+    return wanted
+
+
+async def submit(
+    edge: Edge, request: HTTPRequest, principal: Principal, body: CreateBody, target: Target
+) -> Reply:
+    """Create the prediction and answer 201, after the wait that the client asked for.
+
+    Raises Problem for what is refused, and Unavailable when it is not known whether it was accepted.
+    """
+    _refuse_unbuilt(body)
+    raw, value = _input(body)
+    if refused := target.schema.refused(value):
+        raise invalid_input(*refused)
+    files = await input_files(edge, principal.account, raw, value, target.schema)
+    number = await edge.catalog.number(target.pool, target.model)
+    call = calls.Create(
+        id=edge.services.ids.make(number),
+        account=principal.account,
+        token=principal.token,
+        pool=target.pool,
+        model=target.model,
+        input=raw,
+        version=target.pinned,
+        input_files=files,
+        streams=target.schema.streams,
+    )
+    stub = edge.services.models.stub(number)
+    reply = await repeated(edge, lambda: stub.create(call))
+    if isinstance(reply, calls.Refused):
+        raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
+    wait = wait_of(request.scope["headers"], edge.services.limits.wait_s)
+    document = reply.document
+    if wait is not None:
+        document = await _waited(edge, principal, number, document, wait)
+    return await _created(edge, target, document, wait)
+
+
+def _refuse_unbuilt(body: CreateBody) -> None:
+    refused = [
+        InvalidField("not_supported", name, "Webhooks are not supported by this server yet")
+        for name in ("webhook", "webhook_events_filter")
+        if getattr(body, name)
+    ]
+    if refused:
+        raise invalid_input(*refused)
+
+
+def _input(body: CreateBody) -> tuple[bytes, dict[str, object]]:
+    """The input's bytes and value; decoded once, which also proves that it is UTF-8 and in range."""
+    if body.input is UNSET or bytes(body.input) == b"null":
+        return b"{}", {}
+    raw = bytes(body.input)
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        detail = "The input must be JSON in UTF-8, with numbers in range and no more than moderate nesting"
+        raise invalid_input(InvalidField("invalid_json", "input", detail)) from None
+    if not isinstance(value, dict):
+        raise invalid_input(InvalidField("invalid_type", "input", "Invalid type. Expected: object"))
+    return raw, value
+
+
+async def _waited(edge: Edge, principal: Principal, number: int, document: Document, wait: Wait) -> Document:
+    """The prediction once it has ended; when the time is over, as one that has not begun."""
+    if document.status.terminal:
+        return document
+    try:
+        async with asyncio.timeout(None) as limit:
+            with edge.authenticator.watch(principal.token, lambda: limit.reschedule(0)):
+                document = await _ended(edge, number, document, wait.timeout_s)
+    except TimeoutError:
+        raise unauthenticated(BAD_TOKEN) from None
+    except Unavailable as error:
+        # It is accepted: a 503 would make the client create it again. It can be polled.
+        log.warning("wait for %s ended early: %s", document.id, error)
+    return document if document.status.terminal else as_unfinished(document)
+
+
+async def _ended(edge: Edge, number: int, document: Document, timeout_s: float) -> Document:
+    """Wait in slices, so that a server that is about to leave answers instead of cutting the client off."""
+    services = edge.services
+    slice_s = max(0.1, services.limits.drain_s / 3)
+    deadline = services.clock.monotonic() + timeout_s
+    while True:
+        left_s = deadline - services.clock.monotonic()
+        if left_s <= 0 or services.draining.is_set():
+            return document
+        waited = await services.subscriptions.wait_terminal(
+            number, document.id, document.account, min(left_s, slice_s)
+        )
+        document = waited or document
+        if document.status.terminal:
+            return document
+
+
+async def _created(edge: Edge, target: Target, document: Document, wait: Wait | None) -> Reply:
+    version, schema = target.version, target.schema
+    if document.version not in ("", version):
+        version, schema_of_version = await edge.catalog.shown(document)
+        schema = schema_of_version or schema
+    shown = edge.render.prediction(document, version, schema)
+    headers: list[Header] = [(b"location", shown.urls.get.encode())]
+    if wait is not None:
+        headers.append((b"preference-applied", wait.applied.encode()))
+    return Reply(encode(shown), 201, headers=tuple(headers))

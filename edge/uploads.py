@@ -1,0 +1,192 @@
+"""Files that clients upload: multipart bodies, streamed into storage as they come.
+
+The three official clients send ``metadata`` in three ways (a text field, a file part, bracketed fields), and
+name and type either on the part or as fields of their own.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from coordinator.blobs.base import Stored
+from coordinator.blobs.errors import TooLarge
+from coordinator.blobs.keys import upload_key
+from coordinator.protocol.limits import WireLimits
+from coordinator.store.files import FileRow
+from edge.context import Edge
+from edge.errors import InvalidField, Problem, invalid_input
+from edge.replies import HTTPRequest, header, too_large
+
+OCTET_STREAM = "application/octet-stream"
+_FORM_BYTES = 256 * 1024
+"""Everything in the body that is not the file."""
+_PARTS = 100
+_NAME_BYTES = WireLimits().name_bytes
+_MEDIA_TYPE = re.compile(r"[!#$&^_.+\w-]{1,127}/[!#$&^_.+\w-]{1,127}(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
+_BRACKETED = re.compile(r"metadata\[(.+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The head of one part of the body."""
+
+    name: str
+    filename: str
+    content_type: str
+
+
+Event = _Part | bytes | None
+"""A part begins, some of its bytes, it ends."""
+
+
+@dataclass(slots=True)
+class _Form:
+    """What has been read so far."""
+
+    id: str
+    key: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
+    stored: Stored | None = None
+    name: str = ""
+    content_type: str = ""
+
+
+async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRow:
+    """Read the body, store its file, and record it. Raises Problem; then nothing is kept."""
+    boundary = _boundary(request)
+    limit_bytes = edge.services.limits.file_bytes
+    announced = header(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limit_bytes + _FORM_BYTES:
+        raise too_large(limit_bytes, "A file")
+    id = secrets.token_hex(13)
+    form = _Form(id)
+    try:
+        async with aclosing(_events(request, boundary)) as events:
+            await _read(edge, form, events)
+        row = _row(edge, form, account)
+        await edge.services.store.files.create(row)
+    except BaseException as error:
+        if form.stored is not None:
+            await edge.services.blobs.delete(form.key)
+        if isinstance(error, MultipartError):
+            raise Problem("bad_request", f"The multipart body cannot be read: {error}") from None
+        if isinstance(error, TooLarge):
+            raise too_large(limit_bytes, "A file") from None
+        raise
+    return row
+
+
+def _boundary(request: HTTPRequest) -> str:
+    kind, options = parse_options_header(header(request, b"content-type") or "")
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary:
+        raise Problem(
+            "unsupported_media_type", "Send the file as multipart/form-data, in a part named content."
+        )
+    return str(boundary)
+
+
+async def _events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, None]:
+    parser = PushMultipartParser(boundary, max_segment_count=_PARTS)
+    while not parser.closed:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise Problem("bad_request", "The request ended before its body did.")
+        if message["body"]:
+            for event in parser.parse(message["body"]):
+                if isinstance(event, MultipartSegment):
+                    yield _Part(event.name or "", event.filename or "", event.content_type or "")
+                else:
+                    yield None if event is None else bytes(event)
+        if not message["more_body"]:
+            parser.close()
+
+
+async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) -> None:
+    left_bytes = _FORM_BYTES
+    async for part in events:
+        if not isinstance(part, _Part):
+            continue
+        if part.name == "content":
+            if form.stored is not None:
+                raise invalid_input(InvalidField("conflict", "content", "content must be given once"))
+            form.name = part.filename
+            form.content_type = part.content_type
+            form.key = upload_key(form.id, form.fields.get("filename") or form.name)
+            form.stored = await edge.services.blobs.put(
+                form.key,
+                _body(events),
+                content_type=_media_type(form.content_type),
+                limit_bytes=edge.services.limits.file_bytes,
+            )
+            continue
+        value = bytearray()
+        async for chunk in _body(events):
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                raise too_large(_FORM_BYTES, "What is not the file")
+            value += chunk
+        form.fields[part.name] = value.decode("utf-8", "replace")
+
+
+async def _body(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
+    """The bytes of the part that has just begun."""
+    while True:
+        event = await anext(events, None)
+        if not isinstance(event, bytes):
+            return
+        yield event
+
+
+def _row(edge: Edge, form: _Form, account: str) -> FileRow:
+    if form.stored is None:
+        raise invalid_input(InvalidField("required", "content", "content is required"))
+    name = re.split(r"[/\\]", form.fields.get("filename") or form.name)[-1] or "file"
+    if len(name.encode("utf-8", "replace")) > _NAME_BYTES:
+        text = f"The file name must not be longer than {_NAME_BYTES} bytes"
+        raise invalid_input(InvalidField("string_lte", "filename", text))
+    now = edge.services.clock.now()
+    return FileRow(
+        id=form.id,
+        account=account,
+        key=form.key,
+        name=name,
+        content_type=_media_type(form.fields.get("type") or form.content_type),
+        size=form.stored.length,
+        sha256=form.stored.sha256,
+        md5=form.stored.md5,
+        metadata=_metadata(form.fields),
+        created_at=now,
+        expires_at=now + int(edge.services.limits.file_ttl_s * 1_000_000),
+    )
+
+
+def _metadata(fields: dict[str, str]) -> dict[str, Any]:
+    metadata: Any = {}
+    if fields.get("metadata", "").strip():
+        try:
+            metadata = msgspec.json.decode(fields["metadata"])
+        except msgspec.DecodeError:
+            metadata = None
+    if not isinstance(metadata, dict):
+        raise invalid_input(InvalidField("invalid_type", "metadata", "metadata must be a JSON object"))
+    for name, value in fields.items():
+        if match := _BRACKETED.fullmatch(name):
+            metadata[match[1]] = value
+    return metadata
+
+
+def _media_type(text: str) -> str:
+    """A content type that is safe as a header; anything else is just bytes."""
+    return text if _MEDIA_TYPE.fullmatch(text) else OCTET_STREAM

@@ -1,0 +1,240 @@
+"""The agent: its models, its slots and its one connection, from start to drain.
+
+``run`` returns the process's exit code. ``drain`` is what a first SIGTERM asks for, ``leave`` a second.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import ssl
+from collections.abc import Coroutine
+from importlib import metadata
+from typing import Any
+
+from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.agent_session import ToChannel
+from coordinator.protocol.messages import VERSION, Hello, Welcome
+from gpu_agent.channel import ModelChannel
+from gpu_agent.connection import Connection
+from gpu_agent.fetch import Fetcher
+from gpu_agent.inputs import Inputs
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.serving import Serving
+from gpu_agent.settings import AgentSettings
+from gpu_agent.slots import Slots
+from gpu_agent.spool import Loaded, Served, Spool
+from gpu_agent.state_dir import StateDir
+from gpu_agent.transfer import Transfer
+from gpu_agent.work import Tools
+
+log = logging.getLogger("cogflare.agent")
+
+SWEEP_S = 1.0
+"""How often what may have been lost is looked after. Everything that matters is told at once, without it."""
+FLUSH_S = 5.0
+
+
+class Agent:
+    """Serves ``models`` (name -> folder) to one server, with what it keeps in ``state``."""
+
+    def __init__(
+        self, settings: AgentSettings, models: dict[str, ModelDir], state: StateDir, tls: ssl.SSLContext
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._slots = Slots(settings.slots or max(model.concurrency for model in models.values()))
+        self._spool = Spool(state.spool)
+        self._waiting: list[Loaded] = []
+        self._fetcher = Fetcher(
+            AddressRules(settings.allow_private),
+            tls,
+            limit_bytes=settings.input_bytes,
+            limit_s=settings.input_s,
+        )
+        self._transfer = Transfer(
+            settings.base_url,
+            tls,
+            input_bytes=settings.input_bytes,
+            input_s=settings.input_s,
+            upload_s=settings.upload_s,
+        )
+        self._tools = Tools(
+            inputs=Inputs(own=self._transfer, world=self._fetcher, base_url=settings.base_url),
+            transfer=self._transfer,
+            spool=self._spool,
+            scratch=state.work,
+        )
+        self._connection = Connection(
+            base_url=settings.base_url,
+            token=settings.token,
+            hello=Hello(
+                protocol=VERSION,
+                agent=state.agent,
+                incarnation=secrets.token_hex(8),
+                name=settings.agent_name,
+                slots=self._slots.total,
+                software=f"cogflare/{metadata.version('cogflare')}",
+            ),
+            listener=self,
+            tls=tls,
+        )
+        self._servings = [
+            Serving(
+                name=name,
+                model=model,
+                version=settings.version,
+                python=settings.interpreter,
+                work_dir=state.work / f"model-{number}",
+                processes=settings.slots or model.concurrency,
+                setup_timeout_s=settings.setup_timeout_s,
+                loaded=self._on_loaded,
+                changed=self._on_change,
+            )
+            for number, (name, model) in enumerate(models.items())
+        ]
+        self._channels: dict[str, ModelChannel] = {}
+        self._numbers: dict[int, ModelChannel] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+        self._over = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until told to leave: 0 when everything was delivered, 1 when something was given back.
+
+        Raises an ``ExceptionGroup`` of what refuses a predictor for good.
+        """
+        self._waiting = await asyncio.to_thread(self._spool.load)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                services = [self._connection.run(), self._sweep(), *(each.run() for each in self._servings)]
+                forever = [group.create_task(service) for service in services]
+                await self._draining.wait()
+                clean = await self._finish_work()
+                for channel in self._channels.values():
+                    channel.give_back()
+                await self._connection.close(FLUSH_S)
+                for task in (*forever, *self._tasks):
+                    task.cancel()
+            return 0 if clean else 1
+        finally:
+            self._group = None
+            await self._connection.close(0.0)
+            await self._fetcher.close()
+            await self._transfer.close()
+
+    def drain(self) -> None:
+        """Take nothing new, finish and deliver what is here, then leave. Again: leave at once."""
+        if self._draining.is_set():
+            log.warning("leaving now; what runs is given back, finished results stay on disk")
+            self._over.set()
+            return
+        log.info("draining: nothing new is taken; a second signal gives back what runs")
+        self._slots.draining = True
+        self._draining.set()
+        self._on_change()
+
+    # --- what the connection tells ------------------------------------------------------------------------
+
+    def connected(self, welcome: Welcome) -> None:
+        self._restore(welcome.server)
+        self._numbers.clear()
+        for model, channel in list(self._channels.items()):
+            if channel.useful:
+                channel.open()
+            else:
+                del self._channels[model]
+
+    def disconnected(self) -> None:
+        for channel in self._channels.values():
+            channel.suspend()
+
+    def received(self, message: ToChannel) -> None:
+        channel = self._numbers.get(message.channel)
+        if channel is not None and channel.number == message.channel:
+            channel.received(message)
+
+    def writable(self) -> None:
+        for channel in self._channels.values():
+            channel.flush()
+
+    # --- what its own parts tell --------------------------------------------------------------------------
+
+    def _on_loaded(self, serving: Serving, served: Served) -> None:
+        channel = self._channels.get(served.model)
+        if channel is None:
+            channel = self._channels[served.model] = self._channel(served)
+        channel.serve(serving, served)
+
+    def _on_change(self) -> None:
+        """A slot, a runner or an attempt changed."""
+        for channel in self._channels.values():
+            channel.offer()
+        if self._slots.draining and not any(channel.works for channel in self._channels.values()):
+            self._over.set()
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _channel(self, served: Served) -> ModelChannel:
+        return ModelChannel(
+            served=served,
+            connection=self._connection,
+            slots=self._slots,
+            tools=self._tools,
+            number=self._number,
+            spawn=self._spawn,
+            changed=self._on_change,
+        )
+
+    def _number(self, channel: ModelChannel) -> int:
+        """A channel number that was not used on this connection yet."""
+        number = len(self._numbers)
+        self._numbers[number] = channel
+        return number
+
+    def _restore(self, server: str) -> None:
+        """Take over what earlier processes left for this server, also of models that are no longer served."""
+        found = [loaded for loaded in self._waiting if loaded.server == server]
+        self._waiting = [loaded for loaded in self._waiting if loaded.server != server]
+        for loaded in found:
+            for record in loaded.records:
+                served = loaded.models.get(record.model)
+                if record.model not in self._channels and served is not None:
+                    self._channels[record.model] = self._channel(served)
+                channel = self._channels.get(record.model)
+                if channel is None:
+                    log.warning("a kept result of %s cannot be delivered: its model is unknown", record.model)
+                    continue
+                log.info("%s %s: delivering a kept result", record.model, record.finished.prediction)
+                channel.restore(server, record)
+
+    async def _finish_work(self) -> bool:
+        """Wait until all is delivered (True), or the time is over or a second signal came (False)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._over.wait()
+        return not any(channel.works for channel in self._channels.values())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for channel in self._channels.values():
+                channel.sweep()
+
+    def _spawn(self, life: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the rest; the agent ends it when it leaves."""
+        if self._group is None:
+            life.close()
+            return
+        task = self._group.create_task(_guarded(life))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _guarded(life: Coroutine[Any, Any, None]) -> None:
+    try:
+        await life
+    except Exception:
+        log.exception("unexpected error")

@@ -1,0 +1,63 @@
+"""``cogflare agent``: from settings to exit code."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+from gpu_agent.settings import AgentSettings, SettingsError
+
+log = logging.getLogger("cogflare.agent")
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+async def main(settings: AgentSettings) -> int:
+    """Run the agent until it is told to leave. Problems are one line on stderr; returns the exit code."""
+    if os.name == "nt":
+        print("cogflare agent does not run on native Windows; use WSL2", file=sys.stderr)
+        return EXIT_USAGE
+    from gpu_agent.agent import Agent
+    from gpu_agent.model_dir import ModelDir, ModelDirError
+    from gpu_agent.state_dir import open_state_dir
+    from gpu_agent.tls import client_context
+
+    _log_to_terminal()
+    try:
+        settings.check()
+        models = {name: ModelDir.read(path) for name, path in settings.model_dirs().items()}
+        state = open_state_dir(settings.state)
+    except (SettingsError, ModelDirError) as error:
+        print(f"cogflare agent: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        agent = Agent(settings, models, state, client_context())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, agent.drain)
+        return await agent.run()
+    except* Exception as group:
+        for leaf in _leaves(group):
+            print(f"cogflare agent: {leaf}", file=sys.stderr)
+    finally:
+        state.release()
+    return EXIT_FAILED
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("cogflare")
+    root.handlers[:] = [handler]
+    root.propagate = False
+    root.setLevel(logging.INFO)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

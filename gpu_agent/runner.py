@@ -1,0 +1,233 @@
+"""Keeps one model running: its process is started, given predictions, and started again when it has crashed."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coordinator.protocol.limits import WireLimits
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.runner_process import RunnerProcess
+from gpu_agent.runner_types import FileOutput, Item, Loaded, Result, SetupFailed, Update
+from gpu_agent.running import Running, now_us
+
+__all__ = ["FileOutput", "Item", "Loaded", "Result", "Runner", "SetupFailed", "Update"]
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 30.0
+
+
+class Runner:
+    """One model in a process of its own. Lives on one event loop, in the main thread.
+
+    ``start``, then ``predict`` as often as ``Loaded.concurrency`` allows at a time, then ``stop``. ``ready`` is
+    clear while a crashed process is being replaced; a ``predict`` of that time waits.
+    """
+
+    def __init__(
+        self,
+        model: ModelDir,
+        *,
+        python: str,
+        work_dir: Path,
+        log: Callable[[str], None] | None = None,
+        setup_timeout_s: float | None = None,
+        kill_grace_s: float = 5.0,
+        log_bytes: int = WireLimits().log_bytes,
+    ) -> None:
+        """``log`` gets each line of setup, and of what prints outside predictions. ``kill_grace_s`` is what a
+        prediction that took too long has before its process is killed."""
+        self.ready = asyncio.Event()
+        self._model = model
+        self._python = python
+        self._work_dir = work_dir
+        self._log = log or _ignore
+        self._setup_timeout_s = setup_timeout_s
+        self._kill_grace_s = kill_grace_s
+        self._log_bytes = log_bytes
+        self._base: Path | None = None
+        self._started = 0
+        self._process: RunnerProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._running: dict[str, Running | None] = {}
+        """By the caller's id; None until there is a process to run it."""
+        self._withdrawn: dict[str, asyncio.Event] = {}
+        """For those without a process: set when they were canceled."""
+        self._outputs: dict[str, list[Path]] = {}
+
+    async def start(self) -> Loaded:
+        """Return once the model is set up. Raises ``SetupFailed``; then it may be called again."""
+        if self._supervisor is not None or self._stopping.is_set():
+            raise RuntimeError("a runner is started once, and not after its end")
+        process, loaded = await self._start_process()
+        self._supervisor = asyncio.create_task(self._supervise(process), name="runner")
+        return loaded
+
+    async def predict(
+        self,
+        id: str,
+        input: dict[str, Any],
+        on_update: Callable[[Update], None],
+        *,
+        timeout_s: float | None = None,
+    ) -> Result:
+        """Run one prediction to its end, whatever the model does. ``on_update`` is called on the loop.
+
+        Call ``release(id)`` when the result's files are not needed any more. Raises ``ValueError`` when ``id`` is
+        running already or ``input`` is no JSON. When this call is cancelled, so is the prediction.
+        """
+        if id in self._running:
+            raise ValueError(f"the prediction {id} is running already")
+        asked_at = now_us()
+        self._running[id] = None
+        try:
+            process = await self._ready_process(id, timeout_s)
+            if isinstance(process, Result):
+                return process
+            key, running = process.submit(input, on_update)
+            self._outputs.setdefault(id, []).append(process.outputs(key))
+            self._running[id] = running
+            return await self._follow(process, running, timeout_s, asked_at)
+        finally:
+            del self._running[id]
+            self._withdrawn.pop(id, None)
+
+    async def _follow(
+        self, process: RunnerProcess, running: Running, timeout_s: float | None, asked_at: int
+    ) -> Result:
+        timer = None
+        if timeout_s is not None:
+            left_s = timeout_s - (now_us() - asked_at) / 1e6
+            timer = asyncio.get_running_loop().call_later(left_s, self._timed_out, process, running)
+        try:
+            return await asyncio.shield(running.result)
+        except asyncio.CancelledError:
+            process.cancel(running, self._kill_grace_s)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _timed_out(self, process: RunnerProcess, running: Running) -> None:
+        if not running.cancel_asked:
+            running.timed_out = True
+        process.cancel(running, self._kill_grace_s)
+
+    async def _ready_process(self, id: str, timeout_s: float | None) -> RunnerProcess | Result:
+        """The process, or how the prediction ends without one."""
+        asked_at = now_us()
+        withdrawn = self._withdrawn[id] = asyncio.Event()
+
+        def ended(status: Any, error: str | None, code: str | None) -> Result:
+            return Result(status, error=error, error_code=code, started_at=asked_at, completed_at=now_us())
+
+        if not self.ready.is_set() and not self._stopping.is_set():
+            waits = [asyncio.ensure_future(event.wait()) for event in (self.ready, self._stopping, withdrawn)]
+            try:
+                await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        if withdrawn.is_set():
+            return ended("canceled", None, None)
+        if self._stopping.is_set() or self._supervisor is None:
+            return ended("failed", "the model's runner was stopped", "runner_stopped")
+        if not self.ready.is_set() or self._process is None:
+            return ended("failed", "the model's process was not ready in time", "timeout")
+        return self._process
+
+    def cancel(self, id: str, grace_s: float) -> None:
+        """Have the prediction end as canceled within ``grace_s``, by killing the process if it must be.
+
+        Does nothing when there is no such prediction.
+        """
+        if id not in self._running:
+            return
+        running = self._running[id]
+        if running is None:
+            self._withdrawn[id].set()
+        elif self._process is not None:
+            self._process.cancel(running, grace_s)
+
+    def release(self, id: str) -> None:
+        """Remove the output files of a prediction that has ended. Does nothing for an unknown one."""
+        for path in self._outputs.pop(id, ()):
+            if path.exists():
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def stop(self, grace_s: float) -> None:
+        """End the process, after ``grace_s`` by force, and remove the working directory. Idempotent.
+
+        Predictions that are still running then fail as ``runner_stopped``.
+        """
+        self._stopping.set()
+        self.ready.clear()
+        process, self._process = self._process, None
+        if process is not None:
+            await process.stop(grace_s)
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            await supervisor
+        base, self._base = self._base, None
+        if base is not None:
+            await asyncio.to_thread(shutil.rmtree, base, ignore_errors=True)
+
+    # --- the process ------------------------------------------------------------------------------------
+
+    async def _start_process(self) -> tuple[RunnerProcess, Loaded]:
+        if self._base is None:
+            self._work_dir.mkdir(parents=True, exist_ok=True)
+            self._base = Path(tempfile.mkdtemp(prefix="runner-", dir=self._work_dir))
+        self._started += 1
+        process = RunnerProcess(
+            self._model,
+            python=self._python,
+            folder=self._base / str(self._started),
+            on_line=self._log,
+            log_bytes=self._log_bytes,
+        )
+        self._process = process
+        loaded = await process.start(self._setup_timeout_s)
+        if not self._stopping.is_set():
+            self.ready.set()
+        return process, loaded
+
+    async def _supervise(self, process: RunnerProcess | None) -> None:
+        delay_s = FIRST_DELAY_S
+        while not self._stopping.is_set():
+            if process is not None:
+                await process.exited.wait()
+                self.ready.clear()
+                if self._stopping.is_set():
+                    return
+                await process.stop(0.0)
+                await asyncio.to_thread(process.clear)
+                if process.succeeded_once or process.killed_on_purpose:
+                    delay_s = FIRST_DELAY_S
+                self._log(f"the model's process {process.how_it_ended()}; starting it again")
+                if process.killed_on_purpose:
+                    delay_s = 0.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
+            delay_s = min(LONGEST_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
+            process = await self._try_again()
+
+    async def _try_again(self) -> RunnerProcess | None:
+        if self._stopping.is_set():
+            return None
+        try:
+            process, _ = await self._start_process()
+        except (SetupFailed, OSError) as error:
+            if not self._stopping.is_set():
+                self._log(f"the model could not be set up again: {error}")
+            return None
+        return process
+
+
+def _ignore(_line: str) -> None:
+    pass

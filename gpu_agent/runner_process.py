@@ -1,0 +1,259 @@
+"""One coglet process: starting it, its working directory, its predictions, its end."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpu_agent.log_pipe import Lines, LogPipe, LogTail
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.runner_types import Loaded, SetupFailed, Update
+from gpu_agent.running import Running
+from gpu_agent.signals import OutputSignal
+
+RUNTIME = Path(__file__).parent / "runtime"
+OWN_ENVIRONMENT = "COGFLARE_"
+"""Variables with this prefix are the agent's, its token among them: the model does not get them."""
+
+
+class RunnerProcess:
+    """A model's process. Use it once: ``start``, predictions, ``stop``."""
+
+    def __init__(
+        self, model: ModelDir, *, python: str, folder: Path, on_line: Callable[[str], None], log_bytes: int
+    ) -> None:
+        self.folder = folder
+        self.exited = asyncio.Event()
+        self.succeeded_once = False
+        """A prediction has ended in the ordinary way: the process was of some use."""
+        self.killed_on_purpose = False
+        self._model = model
+        self._python = python
+        self._log_bytes = log_bytes
+        self._lines = Lines(on_line)
+        self._setup_log: LogTail | None = LogTail(log_bytes)
+        self._keys = itertools.count(1)
+        self._running: dict[str, Running] = {}
+        self._pipes: list[LogPipe] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._waiter: asyncio.Task[None] | None = None
+        self._lifeline = -1
+        self._stopped = False
+        self._set_up = asyncio.Event()
+        self._coglet: int | None = None
+        """Where SIGIO goes when files alone do not wake coglet."""
+
+    # --- start ------------------------------------------------------------------------------------------
+
+    async def start(self, timeout_s: float | None) -> Loaded:
+        """Return once the model is set up. Raises ``SetupFailed``; the process has ended then."""
+        for name in ("tmp", "out", "logs"):
+            (self.folder / name).mkdir(parents=True)
+        signals = OutputSignal.here()
+        signals.listen(self._look)
+        try:
+            await self._spawn()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._set_up.wait()
+            return self._read_setup(timeout_s)
+        except BaseException:
+            await self.stop(0.0)
+            raise
+
+    async def _spawn(self) -> None:
+        standard_input, self._lifeline = os.pipe()
+        log, standard_output = os.pipe()
+        os.set_blocking(log, False)
+        self._pipes.append(LogPipe(log, self._on_output))
+        command = [self._python, "-m", "coglet", "--events", "--dir", str(self.folder)]
+        command += ["--predictor", self._model.predict_ref, "--parent", str(os.getpid())]
+        command += ["--max-concurrency", str(self._model.concurrency)]
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=standard_input,
+                stdout=standard_output,
+                stderr=standard_output,
+                cwd=self._model.path,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = f"the interpreter {self._python} cannot be started: {error.strerror}"
+            raise SetupFailed(reason, refused=True) from None
+        finally:
+            os.close(standard_input)
+            os.close(standard_output)
+        self._waiter = asyncio.create_task(self._wait_for_exit(self._process), name="runner-exit")
+        if self._stopped:
+            self.kill()
+
+    def _on_output(self, data: bytes) -> None:
+        if self._setup_log is not None:
+            self._setup_log.add(data)
+        self._lines.add(data)
+
+    def _read_setup(self, timeout_s: float | None) -> Loaded:
+        self._pipes[0].drain()
+        assert self._setup_log is not None
+        logs = self._setup_log.text()
+        try:
+            result = json.loads((self.folder / "setup-result.json").read_bytes())
+        except FileNotFoundError:
+            if not self.exited.is_set():
+                raise SetupFailed(f"setup() took longer than {timeout_s:g} s", logs) from None
+            raise SetupFailed(f"the model's process {self.how_it_ended()} during setup", logs) from None
+        if result["status"] != "succeeded":
+            raise SetupFailed(result["error"], logs, refused=result["refused"])
+        self._setup_log = None
+        if not result["watching"]:
+            self._coglet = result["pid"]
+        return Loaded(
+            schema=json.loads((self.folder / "openapi.json").read_bytes()),
+            concurrency=result["concurrency"],
+            is_async=result["is_async"],
+            setup_logs=logs,
+            started_at=result["started_at"],
+            completed_at=result["completed_at"],
+        )
+
+    # --- predictions ------------------------------------------------------------------------------------
+
+    def submit(self, input: dict[str, Any], on_update: Callable[[Update], None]) -> tuple[str, Running]:
+        """Hand over one prediction. Its key names its files: ``outputs(key)``. Raises ``ValueError``."""
+        key = str(next(self._keys))
+        running = Running(self.folder, key, on_update, log_bytes=self._log_bytes)
+        self._pipes = [pipe for pipe in self._pipes if pipe.open]
+        self._pipes.append(running.log)
+        self._running[key] = running
+        running.result.add_done_callback(lambda _: self._running.pop(key, None))
+        try:
+            running.request(input)
+        except BaseException:
+            running.result.cancel()
+            running.log.close()
+            raise
+        self._nudge()
+        return key, running
+
+    def cancel(self, running: Running, grace_s: float) -> None:
+        """End it as canceled: by asking, and after the grace by killing this process."""
+        if running.result.done():
+            return
+        running.ask_to_cancel()
+        self._nudge()
+        timer = asyncio.get_running_loop().call_later(max(0.0, grace_s), self._give_up, running)
+        running.result.add_done_callback(lambda _: timer.cancel())
+
+    def _give_up(self, running: Running) -> None:
+        if running.result.done():
+            return
+        self.killed_on_purpose = True
+        self.kill()
+        running.lost("", "")
+        for other in tuple(self._running.values()):
+            other.lost(
+                "the model's process was ended: another prediction on it did not stop", "runner_crashed"
+            )
+
+    def outputs(self, key: str) -> Path:
+        """Where the output files of a prediction are."""
+        return self.folder / "out" / key
+
+    def _nudge(self) -> None:
+        if self._coglet is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._coglet, signal.SIGIO)
+
+    def _look(self) -> None:
+        if not self._set_up.is_set():
+            if (self.folder / "setup-result.json").exists():
+                self._set_up.set()
+            return
+        for running in tuple(self._running.values()):
+            running.look()
+            if running.result.done():
+                self.succeeded_once = True
+
+    # --- end --------------------------------------------------------------------------------------------
+
+    async def _wait_for_exit(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        # What it started in its own group goes with it; a model's daemons in sessions of their own stay.
+        self.kill()
+        self._look()
+        reason, code = f"the model's process {self.how_it_ended()}", "runner_crashed"
+        if self._stopped:
+            reason, code = "the model's runner was stopped", "runner_stopped"
+        self.exited.set()
+        for running in tuple(self._running.values()):
+            running.lost(reason, code)
+        self._set_up.set()
+
+    def how_it_ended(self) -> str:
+        code = None if self._process is None else self._process.returncode
+        if code is None:
+            return "is still running"
+        if code >= 0:
+            return f"exited with code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = ", perhaps for want of memory" if name == "SIGKILL" and not self.killed_on_purpose else ""
+        return f"was ended by {name}{hint}"
+
+    def kill(self) -> None:
+        """End the process and its group at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to leave, wait the grace, kill. Afterwards nothing of it is left but output files. Idempotent."""
+        self._stopped = True
+        if self._process is not None and not self.exited.is_set():
+            if grace_s > 0 and self._set_up.is_set():
+                (self.folder / "stop").touch()
+                self._nudge()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace_s):
+                        await self.exited.wait()
+            self.killed_on_purpose = True
+            self.kill()
+            await self.exited.wait()
+        if self._waiter is not None:
+            await self._waiter
+        OutputSignal.here().forget(self._look)
+        for pipe in self._pipes:
+            pipe.drain()
+            pipe.close()
+        self._lines.flush()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def clear(self) -> None:
+        """Remove the working directory of a process that has ended, but for output files not yet released."""
+        for path in self.folder.iterdir():
+            if path.name in ("tmp", "logs"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != "out":
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            (self.folder / "out").rmdir()
+            self.folder.rmdir()
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_ENVIRONMENT)}
+    path = [str(RUNTIME), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(path)
+    return environment

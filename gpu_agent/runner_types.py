@@ -1,0 +1,79 @@
+"""What a runner is asked and what it answers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["succeeded", "failed", "canceled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is set up."""
+
+    schema: dict[str, Any]
+    """Its OpenAPI document."""
+    concurrency: int
+    is_async: bool
+    setup_logs: str
+    started_at: int
+    completed_at: int
+
+
+class SetupFailed(Exception):
+    """The model could not be set up; the text says why.
+
+    ``refused`` tells that trying again is of no use: the predictor itself is wrong.
+    """
+
+    def __init__(self, reason: str, logs: str = "", *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.logs = logs
+        self.refused = refused
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutput:
+    """A file of an output, set aside until ``Runner.release``."""
+
+    pointer: str
+    """JSON pointer into the value; the value there is null."""
+    path: Path
+    name: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One yielded output."""
+
+    value: Any
+    files: tuple[FileOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is new since the last update. Logs may have gaps, marked, when a model floods them."""
+
+    items: tuple[Item, ...] = ()
+    logs: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Only the changed ones; None means that it was removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a prediction ended."""
+
+    status: Status
+    output: Any = None
+    """Of a model that yields, the list of its items, also when it failed midway."""
+    files: tuple[FileOutput, ...] = ()
+    """Pointers are into ``output``."""
+    error: str | None = None
+    error_code: str | None = None
+    """invalid_input, invalid_output, model_error, runner_crashed, runner_stopped or timeout."""
+    logs: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    started_at: int = 0
+    completed_at: int = 0

@@ -1,0 +1,86 @@
+"""``Input``: what is known of one parameter of ``predict``."""
+
+from typing import Any, Iterable, Optional, Union
+
+_Number = Union[int, float]
+
+
+class Missing:
+    """The default of an input that has none."""
+
+    def __repr__(self) -> str:
+        return "<missing>"
+
+
+MISSING = Missing()
+
+
+class FieldInfo:
+    """What ``Input`` was given. Whether it makes sense is judged when the predictor is loaded."""
+
+    __slots__ = (
+        "choices",
+        "default",
+        "deprecated",
+        "description",
+        "ge",
+        "le",
+        "max_length",
+        "min_length",
+        "regex",
+    )
+
+    def __init__(
+        self,
+        default: Any = MISSING,
+        *,
+        description: Optional[str] = None,
+        ge: Optional[_Number] = None,
+        le: Optional[_Number] = None,
+        min_length: Optional[int] = None,
+        max_length: Optional[int] = None,
+        regex: Optional[str] = None,
+        choices: Optional[Iterable[Any]] = None,
+        deprecated: Optional[bool] = None,
+    ) -> None:
+        self.default = default
+        self.description = description
+        self.ge = ge
+        self.le = le
+        self.min_length = min_length
+        self.max_length = max_length
+        self.regex = regex
+        # A list of its own: a dict's view or a generator is read once, here.
+        self.choices = None if choices is None else list(choices)
+        self.deprecated = deprecated
+
+
+def Input(  # noqa: N802 - the name is the API
+    default: Any = MISSING,
+    *,
+    description: Optional[str] = None,
+    ge: Optional[_Number] = None,
+    le: Optional[_Number] = None,
+    min_length: Optional[int] = None,
+    max_length: Optional[int] = None,
+    regex: Optional[str] = None,
+    choices: Optional[Iterable[Any]] = None,
+    deprecated: Optional[bool] = None,
+) -> Any:
+    """Describe one input: ``prompt: str = Input(description="What to draw", max_length=200)``.
+
+    Without a default the input is required, unless its type is ``Optional``. ``ge`` and ``le`` are for numbers;
+    ``min_length``, ``max_length`` and ``regex`` (searched anywhere in the text) for strings; ``choices`` for
+    strings and integers. On a list they hold for each element. Typed as ``Any`` so that it fits each annotation.
+    """
+    return FieldInfo(
+        default,
+        description=description,
+        ge=ge,
+        le=le,
+        min_length=min_length,
+        max_length=max_length,
+        regex=regex,
+        choices=choices,
+        deprecated=deprecated,
+    )

@@ -1,0 +1,1 @@
+"""Runs one model in a process of its own, driven by files and signals. See docs/reference/coglet.md."""

@@ -1,0 +1,137 @@
+"""The working directory that a parent and coglet share: which file says what. Every file appears by a rename."""
+
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional
+
+OPENAPI = "openapi.json"
+SETUP_RESULT = "setup-result.json"
+STOP = "stop"
+_REQUEST, _RESPONSE, _CANCEL, _EVENTS, _JSON = "request-", "response-", "cancel-", "events-", ".json"
+LONGEST_ID = 128
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode(document: Any) -> bytes:
+    """JSON in UTF-8. Half a surrogate pair, which no UTF-8 has, becomes a question mark."""
+    return _ENCODER.encode(document).encode("utf-8", "replace")
+
+
+class Seen(NamedTuple):
+    """What lies in the directory for coglet."""
+
+    requests: List[str]
+    """Ids, oldest first."""
+    cancels: List[str]
+    stop: bool
+    rejected: bool
+    """A request whose id cannot be one was answered."""
+
+
+class WorkFolder:
+    """Reads what the parent wrote and writes what it waits for."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self._temporary = os.path.join(self.path, "tmp")
+        self._written = 0
+        for name in ("tmp", "out", "logs"):
+            os.makedirs(os.path.join(self.path, name), exist_ok=True)
+
+    def look(self) -> Seen:
+        requests = []
+        cancels = []
+        stop = rejected = False
+        for name in os.listdir(self.path):
+            if name.startswith(_REQUEST) and name.endswith(_JSON):
+                prediction = name[len(_REQUEST) : -len(_JSON)]
+                if valid_id(prediction):
+                    requests.append(prediction)
+                elif self.take_request(prediction) is not None:
+                    self._reject(prediction)
+                    rejected = True
+            elif name.startswith(_CANCEL):
+                cancels.append(name[len(_CANCEL) :])
+            elif name == STOP:
+                stop = True
+        if len(requests) > 1:
+            requests.sort(key=self._age)
+        return Seen(requests, cancels, stop, rejected)
+
+    def _reject(self, prediction: str) -> None:
+        error = f"the id is not one: at most {LONGEST_ID} letters, digits, dots, dashes and underscores"
+        document = {"status": "failed", "output": None, "error": error, "error_code": "invalid_input", "logs": ""}
+        self.write_response(prediction, document)
+
+    def _age(self, prediction: str) -> int:
+        try:
+            return os.stat(os.path.join(self.path, _REQUEST + prediction + _JSON)).st_mtime_ns
+        except OSError:
+            return 0
+
+    def take_request(self, prediction: str) -> Optional[bytes]:
+        """The request's bytes, once; None when the parent has taken it back."""
+        path = os.path.join(self.path, _REQUEST + prediction + _JSON)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                data = file.read()
+            os.unlink(path)
+        except FileNotFoundError:
+            return None
+        return data
+
+    def take_cancel(self, prediction: str) -> bool:
+        """Whether the parent has asked to cancel this one since the last call."""
+        try:
+            os.unlink(os.path.join(self.path, _CANCEL + prediction))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def write_openapi(self, document: Dict[str, Any]) -> None:
+        self._write(OPENAPI, document)
+
+    def write_setup_result(self, document: Dict[str, Any]) -> None:
+        self._write(SETUP_RESULT, document)
+
+    def write_response(self, prediction: str, document: Dict[str, Any]) -> None:
+        self._write(_RESPONSE + prediction + _JSON, document)
+
+    def _write(self, name: str, document: Dict[str, Any]) -> None:
+        self._written += 1
+        draft = os.path.join(self._temporary, f"{self._written}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, encode(document))
+        finally:
+            os.close(descriptor)
+        os.rename(draft, os.path.join(self.path, name))
+
+    def events_path(self, prediction: str) -> str:
+        return os.path.join(self.path, f"{_EVENTS}{prediction}.jsonl")
+
+    def log_path(self, prediction: str) -> str:
+        return os.path.join(self.path, "logs", prediction)
+
+    def temporary_path(self, prediction: str) -> str:
+        return os.path.join(self._temporary, prediction)
+
+    def output_path(self, prediction: str) -> str:
+        return os.path.join(self.path, "out", prediction)
+
+
+def valid_id(prediction: str) -> bool:
+    """Whether an id is safe in every file name made of it."""
+    return (
+        0 < len(prediction) <= LONGEST_ID
+        and prediction[0] not in ".-"
+        and all(character.isalnum() or character in "._-" for character in prediction)
+        and prediction.isascii()
+    )
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

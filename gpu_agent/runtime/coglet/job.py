@@ -1,0 +1,190 @@
+"""One prediction from its request to its response; how predict is called is left to ``sync`` and ``parallel``."""
+
+import json
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, Optional
+
+from cog.scope import Scope
+
+from coglet.files import Files
+from coglet.folder import WorkFolder
+from coglet.inputs import BadInput, convert_input
+from coglet.metrics import Metrics
+from coglet.outlets import Outlet
+from coglet.outputs import BadOutput
+from coglet.signature import Signature
+
+LONGEST_ERROR = 10_000
+OutletMaker = Callable[[str, int], Outlet]
+
+
+class Rejected(Exception):
+    """A request that is none; the text says why."""
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Job:
+    """A prediction that was taken. ``status`` stays None until it is decided."""
+
+    def __init__(self, prediction: str, folder: WorkFolder, signature: Signature, make_outlet: OutletMaker) -> None:
+        self.prediction = prediction
+        self.started_at = now_us()
+        self.canceled = False
+        """The parent asked for it: whatever the model makes of it, the status is canceled."""
+        self.status: Optional[str] = None
+        self.outlet = make_outlet(prediction, self.started_at)
+        self.scope = Scope(self._record)
+        self._folder = folder
+        self._signature = signature
+        self._began = time.perf_counter()
+        self._output: Any = None
+        self._output_files: "list[Dict[str, str]]" = []
+        self._error: Optional[str] = None
+        self._error_code: Optional[str] = None
+        self._metrics = Metrics(self.outlet.metric)
+        self.temporary = folder.temporary_path(prediction)
+        os.makedirs(self.temporary, exist_ok=True)
+        self._files = Files(folder.output_path(prediction), self.temporary)
+
+    def arguments(self, request: bytes) -> Dict[str, Any]:
+        """What predict is called with. Raises ``Rejected`` or ``BadInput``."""
+        try:
+            document = json.loads(request)
+        except ValueError as error:
+            raise Rejected(f"the request is not JSON: {error}") from None
+        given = document.get("input") if isinstance(document, dict) else document
+        given = {} if given is None and isinstance(document, dict) else given
+        if not isinstance(given, dict):
+            raise Rejected("the request is not an object with an object as its input")
+        known = {field.name for field in self._signature.fields}
+        unknown = sorted(name for name in given if name not in known)
+        if unknown:
+            self.outlet.log(f"ignored inputs that the model does not have: {', '.join(unknown)}\n".encode())
+        return convert_input(self._signature.fields, given)
+
+    def item(self, value: Any) -> None:
+        """One yielded value. Raises ``BadOutput``."""
+        encoded = self._encode(value)
+        self.outlet.item(encoded, self._files.take())
+
+    def returned(self, value: Any) -> None:
+        """The whole output of a predict that does not stream. Raises ``BadOutput``."""
+        self._files.last = True
+        if value is not None:
+            self._output = self._encode(value)
+            self._output_files = self._files.take()
+
+    def _encode(self, value: Any) -> Any:
+        try:
+            return self._signature.output.shape.encode(value, "", self._files)
+        except RecursionError:
+            raise BadOutput("output: is nested too deeply, or holds itself") from None
+
+    def _record(self, key: str, value: Any, mode: str) -> None:
+        self._metrics.record(key, value, mode)
+
+    def succeed(self) -> None:
+        self.status = "succeeded"
+
+    def fail(self, error: BaseException) -> None:
+        """Note why it failed; the model's own exceptions leave their traceback in the log."""
+        self.status = "failed"
+        self._error = _describe(error)
+        if isinstance(error, (BadInput, Rejected)):
+            self._error_code = "invalid_input"
+        elif isinstance(error, BadOutput):
+            self._error_code = "invalid_output"
+        else:
+            self._error_code = "model_error"
+            self.outlet.log(traceback_of(error).encode("utf-8", "replace"))
+
+    def finish(self) -> None:
+        """Write the response. Afterwards the parent may do what it likes with the files."""
+        if self.canceled:
+            self.status, self._error, self._error_code = "canceled", None, None
+        self._metrics.values["predict_time"] = round(time.perf_counter() - self._began, 6)
+        self.outlet.finish(
+            {
+                "status": self.status,
+                "output": self._output,
+                "files": self._output_files,
+                "error": self._error,
+                "error_code": self._error_code,
+                "logs": "",
+                "metrics": self._metrics.values,
+                "started_at": self.started_at,
+                "completed_at": now_us(),
+            }
+        )
+
+    def clean(self) -> None:
+        """Remove the temporary directory, with whatever the model left there."""
+        try:
+            os.rmdir(self.temporary)
+        except OSError:
+            import shutil
+
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"predict() called sys.exit({error.code!r})"
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return (text or type(error).__name__)[:LONGEST_ERROR]
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback from the model's first frame on, without ours above it."""
+    import traceback
+
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None and _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))
+
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith((_HERE, "<frozen importlib"))
+
+
+class temporary_directory:  # noqa: N801 - used as a statement
+    """While it lasts, ``tempfile`` and child processes make their files in the prediction's own directory."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._environment = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = self._path
+        self._point(self._path)
+
+    def __exit__(self, *_: Any) -> None:
+        if self._environment is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = self._environment
+        self._point(None)
+
+    def _point(self, path: Optional[str]) -> None:
+        module = sys.modules.get("tempfile")
+        if module is not None:
+            module.tempdir = path  # type: ignore[attr-defined]
+
+
+def iterate(value: Any) -> Iterator[Any]:
+    """The items of what a streaming predict returned. Raises ``BadOutput`` when there are none to be had."""
+    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
+        raise BadOutput(f"output: expected an iterator, as predict() is annotated, but got {type(value).__name__}")
+    return iter(value)

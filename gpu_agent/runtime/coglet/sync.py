@@ -1,0 +1,116 @@
+"""Runs a synchronous predict, one prediction at a time, in the main thread."""
+
+from typing import Any, Callable, Optional
+
+from cog.exceptions import CancelationException
+from cog.scope import CURRENT
+
+from coglet.capture import Capture
+from coglet.folder import WorkFolder
+from coglet.inputs import BadInput
+from coglet.job import Job, OutletMaker, Rejected, iterate, temporary_directory
+from coglet.outlets import Parent
+from coglet.signature import Signature
+from coglet.wakeup import Wakeup
+
+_END = object()
+
+
+class SyncServer:
+    """Takes requests until ``stop``. SIGIO, when a prediction runs, means that it may have been canceled."""
+
+    def __init__(
+        self,
+        predict: Callable[..., Any],
+        signature: Signature,
+        folder: WorkFolder,
+        capture: Capture,
+        make_outlet: OutletMaker,
+        parent: Parent,
+    ) -> None:
+        self._predict = predict
+        self._signature = signature
+        self._folder = folder
+        self._capture = capture
+        self._make_outlet = make_outlet
+        self._parent = parent
+        self._job: Optional[Job] = None
+        self._interruptible = False
+        """Set only while the model's own code runs: elsewhere a cancelation is noted, not raised."""
+
+    def on_signal(self) -> None:
+        """Look whether the running prediction is to be canceled. Raises into the model's code if so."""
+        job = self._job
+        if job is not None and self._folder.take_cancel(job.prediction):
+            job.canceled = True
+            if self._interruptible:
+                raise CancelationException
+
+    def serve(self, wakeup: Wakeup) -> None:
+        self._parent.ready()
+        while True:
+            wakeup.refresh()
+            seen = self._folder.look()
+            if seen.rejected:
+                self._parent.output()
+            if seen.requests:
+                self._run(seen.requests[0])
+            elif seen.stop:
+                return
+            else:
+                wakeup.wait()
+
+    def _run(self, prediction: str) -> None:
+        request = self._folder.take_request(prediction)
+        if request is None:
+            return
+        self._parent.busy()
+        job = self._job = Job(prediction, self._folder, self._signature, self._make_outlet)
+        self.on_signal()
+        self._capture.begin(job.outlet.log_descriptor())
+        token = CURRENT.set(job.scope)
+        try:
+            with temporary_directory(job.temporary):
+                self._call(job, request)
+        except BaseException as error:
+            self._interruptible = False
+            if not job.canceled:
+                job.fail(error)
+        finally:
+            CURRENT.reset(token)
+            self._capture.end()
+        self._job = None
+        job.finish()
+        self._parent.ready()
+        job.clean()
+
+    def _call(self, job: Job, request: bytes) -> None:
+        try:
+            arguments = job.arguments(request)
+        except (BadInput, Rejected) as error:
+            job.fail(error)
+            return
+        output = self._model(job, lambda: self._predict(**arguments))
+        if not self._signature.output.streams:
+            job.returned(output)
+        else:
+            iterator = iterate(output)
+            try:
+                while True:
+                    item = self._model(job, lambda: next(iterator, _END))
+                    if item is _END:
+                        break
+                    job.item(item)
+            finally:
+                if hasattr(iterator, "close"):
+                    iterator.close()
+        job.succeed()
+
+    def _model(self, job: Job, call: Callable[[], Any]) -> Any:
+        try:
+            self._interruptible = True
+            if job.canceled:
+                raise CancelationException
+            return call()
+        finally:
+            self._interruptible = False

@@ -1,0 +1,147 @@
+"""One model on this machine: its runner processes, from setup to stop.
+
+An async predictor is one process with as many predictions at a time as its ``concurrency.max``; of any other
+there are as many processes as it may have predictions at a time. The runners restart their own crashed children; what is
+done here is to try again when a setup fails, and to know who is free.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gpu_agent.inputs import file_fields
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.runner import Runner
+from gpu_agent.runner_types import Loaded, SetupFailed
+from gpu_agent.spool import Served
+
+log = logging.getLogger("cogflare.agent")
+
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 60.0
+STOP_GRACE_S = 5.0
+
+
+class PredictorRefused(Exception):
+    """The predictor itself is wrong; trying again is of no use. The text says how, for its author."""
+
+
+class Serving:
+    """Runs one model. ``run`` it as a task; ``loaded`` is called once, when the first process is ready."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: ModelDir,
+        version: str,
+        python: str,
+        work_dir: Path,
+        processes: int,
+        setup_timeout_s: float,
+        loaded: Callable[["Serving", Served], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.file_fields: frozenset[str] = frozenset()
+        self._model = model
+        self._version = version
+        self._python = python
+        self._work_dir = work_dir
+        self._processes = processes
+        self._setup_timeout_s = setup_timeout_s
+        self._loaded = loaded
+        self._changed = changed
+        self._runners: list[Runner] = []
+        self._taken: dict[Runner, int] = {}
+        self._each = 1
+        self._started = 0
+
+    @property
+    def ready(self) -> bool:
+        """True when at least one process could take a prediction or is at one."""
+        return any(runner.ready.is_set() for runner in self._runners)
+
+    @property
+    def free(self) -> int:
+        """How many more predictions this model could start now."""
+        return sum(self._room(runner) for runner in self._runners)
+
+    def take(self) -> Runner | None:
+        """A runner with room, the least busy first; ``give`` it back. None when there is none."""
+        best = max(self._runners, key=self._room, default=None)
+        if best is None or self._room(best) == 0:
+            return None
+        self._taken[best] = self._taken.get(best, 0) + 1
+        return best
+
+    def give(self, runner: Runner) -> None:
+        """The prediction that the runner was taken for has left it."""
+        self._taken[runner] -= 1
+
+    async def run(self) -> None:
+        """Start the processes and keep them until cancelled. Raises ``PredictorRefused``."""
+        try:
+            loaded = await self._start()
+            self.file_fields = file_fields(loaded.schema)
+            self._each = loaded.concurrency if loaded.is_async else 1
+            self._loaded(
+                self,
+                Served(
+                    model=self.name,
+                    version=self._version or self._model.version,
+                    cog_version=str(loaded.schema.get("info", {}).get("version", "")),
+                    concurrency=loaded.concurrency,
+                    openapi_schema=msgspec.Raw(msgspec.json.encode(loaded.schema)),
+                ),
+            )
+            if not loaded.is_async:
+                for _ in range(1, self._processes):
+                    await self._start()
+                    self._changed()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self._stop()
+
+    async def _start(self) -> Loaded:
+        """One more process, tried again for as long as its setup fails."""
+        pause_s = FIRST_RETRY_S
+        while True:
+            log.info("%s: starting", self.name)
+            number, self._started = self._started, self._started + 1
+            runner = Runner(
+                self._model,
+                python=self._python,
+                work_dir=self._work_dir / str(number),
+                log=self._say,
+                setup_timeout_s=self._setup_timeout_s,
+            )
+            self._runners.append(runner)
+            try:
+                return await runner.start()
+            except SetupFailed as error:
+                if error.refused:
+                    raise PredictorRefused(f"{self.name}: {error}") from None
+                problem = str(error)
+            except OSError as error:
+                problem = f"{self._python} could not be started: {error.strerror}"
+            self._runners.remove(runner)
+            await runner.stop(STOP_GRACE_S)
+            log.warning("%s: %s; next try in %g s", self.name, problem, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LAST_RETRY_S)
+
+    async def _stop(self) -> None:
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.stop(STOP_GRACE_S) for runner in runners), return_exceptions=True)
+
+    def _room(self, runner: Runner) -> int:
+        if not runner.ready.is_set():
+            return 0
+        return max(0, self._each - self._taken.get(runner, 0))
+
+    def _say(self, line: str) -> None:
+        log.info("[%s] %s", self.name, line.rstrip("\n"))

@@ -1,0 +1,107 @@
+"""What an agent can be told, once, at its start. Each field is an option and an environment variable."""
+
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.names import valid_model_name, valid_version
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be right; the text is one line for the operator."""
+
+
+def _setting(default: T, what: str, **more: Any) -> T:
+    value: T = field(default=default, metadata={"help": what, **more})
+    return value
+
+
+def _required(what: str, **more: Any) -> Any:
+    return field(metadata={"help": what, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Settings of ``cogflare agent``. Call ``check`` once before use."""
+
+    server: str = _required("URL of the server, as https://cogflare.example.org")
+    token: str = _required("worker token of that server")
+    models: tuple[str, ...] = _required(
+        "OWNER/NAME=DIR: serve the predictor in DIR under this name", option="model"
+    )
+    slots: int | None = _setting(
+        None,
+        "predictions at the same time on this machine; default the largest concurrency.max of its models",
+    )
+    python: str = _setting("", "interpreter that the predictors run in; default the agent's own")
+    name: str = _setting("", "name of this machine in lists; default its host name")
+    state: Path | None = field(
+        default=None,
+        metadata={"help": "directory for undelivered results; default ~/.local/state/cogflare/agent"},
+    )
+    version: str = _setting("", "version id, 64 hex, to register instead of the hash of the sources")
+    allow_private: tuple[str, ...] = _setting(
+        (), "private network, as 10.0.0.0/8, that inputs may be fetched from"
+    )
+    input_bytes: int = _setting(1024**3, "largest input file that is fetched")
+    input_s: float = _setting(300.0, "longest time that fetching one input file may take")
+    upload_s: float = _setting(900.0, "time for which a failing upload is tried again")
+    setup_timeout_s: float = _setting(1800.0, "longest time that a model's setup() may take")
+    drain_s: float = _setting(600.0, "time that SIGTERM gives running predictions and undelivered results")
+
+    @property
+    def agent_name(self) -> str:
+        return (self.name or socket.gethostname() or "agent")[:128]
+
+    @property
+    def interpreter(self) -> str:
+        return self.python or sys.executable
+
+    @property
+    def base_url(self) -> str:
+        """The server's URL without a slash at the end."""
+        return self.server.rstrip("/")
+
+    def model_dirs(self) -> dict[str, Path]:
+        """Model name -> its folder, in the order given. Raises ``SettingsError``."""
+        found: dict[str, Path] = {}
+        for text in self.models:
+            name, equals, folder = text.partition("=")
+            if not equals or not folder:
+                raise SettingsError(f"--model {text}: expected OWNER/NAME=DIR")
+            if not valid_model_name(name):
+                raise SettingsError(f"--model {text}: {name!r} is not owner/name in lower case")
+            if name in found:
+                raise SettingsError(f"--model {name} is given twice")
+            found[name] = Path(folder)
+        return found
+
+    def check(self) -> None:
+        """Raises ``SettingsError`` for the first setting that cannot be right."""
+        parts = urlsplit(self.server)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(f"--server {self.server!r}: expected http://HOST[:PORT] or https://HOST")
+        if not self.token:
+            raise SettingsError(
+                "--token is missing: make one with `cogflare token create NAME --worker POOL`"
+            )
+        if not self.token.isascii() or not self.token.isprintable() or " " in self.token:
+            raise SettingsError("--token has characters that no token has")
+        if not self.model_dirs():
+            raise SettingsError("--model is missing: name at least one as OWNER/NAME=DIR")
+        if self.slots is not None and self.slots < 1:
+            raise SettingsError("--slots must be at least 1")
+        try:
+            AddressRules(self.allow_private)
+        except ValueError as error:
+            raise SettingsError(f"--allow-private: {error}") from None
+        if self.version and not valid_version(self.version):
+            raise SettingsError("--version must be 64 hexadecimal digits in lower case")
+        if self.version and len(self.models) > 1:
+            raise SettingsError("--version goes with a single --model")

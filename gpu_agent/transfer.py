@@ -1,0 +1,141 @@
+"""Files between this machine and our own server: inputs from it, outputs to where it says."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from coordinator.protocol.messages import StoredFile, UploadTo
+from gpu_agent import disk
+from gpu_agent.fetch import FetchFailed
+from gpu_agent.filenames import fetched_name
+
+FIRST_RETRY_S = 0.3
+LAST_RETRY_S = 30.0
+TRY_AGAIN = frozenset({401, 403, 404, 408, 409, 410, 425, 429})
+"""Refusals that another grant or a little time may cure, besides every 5xx."""
+
+
+class UploadFailed(Exception):
+    """An output file could not be stored; the text says why and is fit for the user's eyes."""
+
+
+class UploadDenied(UploadFailed):
+    """The server will not take this file: trying again is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file on this disk that is to be stored, measured."""
+
+    path: Path
+    name: str
+    content_type: str
+    length: int
+    sha256: str
+
+
+Grant = Callable[[OutputFile], Awaitable[UploadTo]]
+"""Asks the server where to put a file, and waits while there is no connection. May raise UploadDenied."""
+
+
+class Transfer:
+    """An HTTP client for one server. It sends no token: what it is given to fetch and fill is signed."""
+
+    def __init__(
+        self, base_url: str, tls: ssl.SSLContext, *, input_bytes: int, input_s: float, upload_s: float
+    ) -> None:
+        self._base_url = base_url
+        self._input_bytes = input_bytes
+        self._input_s = input_s
+        self._upload_s = upload_s
+        self._client = httpx.AsyncClient(
+            verify=tls,
+            timeout=httpx.Timeout(60.0, connect=10.0, read=300.0, pool=None),
+            limits=httpx.Limits(max_connections=16, keepalive_expiry=30.0),
+            headers={"User-Agent": "cogflare-agent"},
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def fetch(self, url: str, folder: Path) -> Path:
+        """Save what a path on our server holds in ``folder``. Raises ``FetchFailed``."""
+        try:
+            async with (
+                asyncio.timeout(self._input_s),
+                self._client.stream(
+                    "GET", self._base_url + url, headers={"Accept-Encoding": "identity"}
+                ) as response,
+            ):
+                if response.status_code != 200:
+                    raise FetchFailed(f"the server answered {response.status_code} for an uploaded file")
+                headers = response.headers
+                name = fetched_name(
+                    url, headers.get("content-disposition", ""), headers.get("content-type", "")
+                )
+                await disk.save(response.aiter_raw(), folder / name, self._input_bytes)
+                return folder / name
+        except disk.TooLarge:
+            raise FetchFailed(f"an uploaded file is larger than {self._input_bytes} bytes") from None
+        except TimeoutError:
+            raise FetchFailed(f"fetching an uploaded file took over {self._input_s:g} s") from None
+        except (httpx.HTTPError, OSError) as error:
+            raise FetchFailed(f"an uploaded file could not be fetched: {_said(error)}") from None
+
+    async def upload(self, file: OutputFile, grant: Grant) -> StoredFile:
+        """Store a file and return what to call it. Raises ``UploadFailed``.
+
+        Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits. Cancelling is
+        safe: the file is stored or not.
+        """
+        spent_s = 0.0
+        pause_s = FIRST_RETRY_S
+        clock = asyncio.get_running_loop().time
+        while True:
+            place = await grant(file)
+            began = clock()
+            problem = await self._put(file, place)
+            if problem is None:
+                return StoredFile(
+                    key=place.key,
+                    name=file.name,
+                    content_type=file.content_type,
+                    length=file.length,
+                    sha256=file.sha256,
+                )
+            wait_s = random.uniform(pause_s / 2, pause_s)
+            pause_s = min(pause_s * 2, LAST_RETRY_S)
+            spent_s += clock() - began + wait_s
+            if spent_s >= self._upload_s:
+                raise UploadFailed(f"file {file.name} could not be stored: {problem}")
+            await asyncio.sleep(wait_s)
+
+    async def _put(self, file: OutputFile, place: UploadTo) -> str | None:
+        """Try once. None when stored, else why not. Raises ``UploadDenied`` when that is final."""
+        url = place.url if "://" in place.url else self._base_url + place.url
+        headers = httpx.Headers({"Content-Type": file.content_type})
+        headers.update(place.headers)
+        headers["Content-Length"] = str(file.length)
+        try:
+            response = await self._client.put(url, content=disk.read(file.path), headers=headers)
+        except FileNotFoundError:
+            raise UploadDenied(f"file {file.name} is gone from the agent's disk") from None
+        except (httpx.HTTPError, OSError) as error:
+            return _said(error)
+        status = response.status_code
+        if response.is_success:
+            return None
+        if status >= 500 or status in TRY_AGAIN:
+            return f"the storage answered {status}"
+        raise UploadDenied(
+            f"file {file.name} could not be stored: the storage answered {status}: {response.text[:200]}"
+        )
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

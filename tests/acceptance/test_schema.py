@@ -1,0 +1,47 @@
+"""``cogflare schema``: a model's OpenAPI document on stdout, or what is wrong with the model."""
+
+import json
+from pathlib import Path
+
+from tests.support.commands import run
+
+HELLO = """
+from cog import BasePredictor, Input
+
+class Predictor(BasePredictor):
+    def setup(self) -> None:
+        print("loading")
+
+    def predict(self, name: str = Input(description="whom to greet")) -> str:
+        return "hello " + name
+"""
+
+
+def test_a_models_document(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(HELLO)
+    done = run("schema", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    schemas = json.loads(done.stdout)["components"]["schemas"]
+    assert schemas["Input"]["properties"]["name"]["description"] == "whom to greet"
+    assert schemas["Output"]["type"] == "string"
+
+
+def test_a_model_with_mistakes_names_them_all(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(
+        "from cog import BasePredictor, Input\n\n"
+        "class Predictor(BasePredictor):\n"
+        '    def predict(self, n=Input(default="how many", ge=1, le=100)) -> str:\n'
+        "        return str(n)\n"
+    )
+    done = run("schema", str(tmp_path))
+    assert done.returncode == 1
+    assert not done.stdout
+    assert 'n=Input(default="how many", ge=1, le=100)' in done.stderr
+    assert "annotation" in done.stderr
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    done = run("schema", str(tmp_path))
+    assert done.returncode == 2
+    assert "neither cog.yaml nor predict.py" in done.stderr
+    assert run("schema", str(tmp_path / "none")).returncode == 2

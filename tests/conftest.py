@@ -1,0 +1,70 @@
+"""Servers and agents for the scenarios: real commands, ended with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Agent, Server
+
+MODELS = Path(__file__).parent / "acceptance" / "models"
+WAITER = f"test/waiter={MODELS / 'waiter'}"
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def serve(stack: ExitStack, tmp_path: Path) -> Callable[..., Server]:
+    """Start a server on a fresh data directory; options are those of the command."""
+
+    def start(*options: str, data: Path | None = None) -> Server:
+        server = Server(data or tmp_path / "data", *options)
+        stack.callback(server.close)
+        return server.start()
+
+    return start
+
+
+@pytest.fixture
+def work(stack: ExitStack, tmp_path: Path) -> Callable[..., Agent]:
+    """Start an agent that serves the waiter, or the models given; each has its own state."""
+    count = 0
+
+    def start(server: Server, *models: str, url: str | None = None, options: tuple[str, ...] = ()) -> Agent:
+        nonlocal count
+        count += 1
+        state = tmp_path / f"agent-{count}"
+        agent = Agent(server, state, *(models or (WAITER,)), url=url, options=options)
+        stack.callback(agent.close)
+        return agent
+
+    return start
+
+
+class Trace:
+    """The folder through which a test and the waiter's runs talk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def input(self, name: str, *, wait: bool = True) -> dict[str, object]:
+        return {"name": name, "folder": str(self.folder), "wait": wait}
+
+    def runs(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.runs"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def go(self, name: str) -> None:
+        (self.folder / f"{name}.go").touch()
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Trace:
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    return Trace(folder)

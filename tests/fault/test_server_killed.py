@@ -1,0 +1,51 @@
+"""Promise 1: 201 means fsynced. After it the prediction reaches exactly one terminal state, whatever is killed."""
+
+from collections.abc import Callable
+
+from tests.conftest import Trace
+from tests.support.commands import Agent, Calls, Server, until
+
+
+def test_kill_9_of_the_server_with_queued_and_running_predictions_loses_and_repeats_nothing(
+    serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
+) -> None:
+    server = serve()
+    work(server).ready()
+    calls = Calls(server.client())
+    names = [f"p{n}" for n in range(5)]
+    ids = {name: calls.create("test/waiter", trace.input(name))["id"] for name in names}
+    until(lambda: trace.runs("p0"), "the first one runs")
+
+    server.kill()
+    trace.go("p0")  # the agent finishes while nobody listens, and keeps the result
+    server.start()
+    assert calls.ended(ids["p0"])["output"] == "done p0"
+
+    until(lambda: trace.runs("p1"), "the second one runs")
+    server.kill()
+    server.start()
+    for name in names:
+        trace.go(name)
+    for name in names:
+        assert calls.ended(ids[name])["output"] == f"done {name}"
+    assert [len(trace.runs(name)) for name in names] == [1] * len(names)
+    listed = calls.http.get("/v1/predictions").json()["results"]
+    assert sorted(one["id"] for one in listed) == sorted(ids.values())
+
+
+def test_sigterm_drains_and_a_restart_loses_nothing(
+    serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
+) -> None:
+    """Promise 7: a restart of the server fails no prediction and drops no busy worker's result."""
+    server = serve()
+    work(server).ready()
+    calls = Calls(server.client())
+    running = calls.create("test/waiter", trace.input("running"))["id"]
+    queued = calls.create("test/waiter", trace.input("queued", wait=False))["id"]
+    until(lambda: trace.runs("running"), "it runs")
+    assert server.stop() == 0
+    trace.go("running")
+    server.start()
+    assert calls.ended(running)["status"] == "succeeded"
+    assert calls.ended(queued)["status"] == "succeeded"
+    assert len(trace.runs("running")) == 1

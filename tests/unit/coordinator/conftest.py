@@ -1,0 +1,35 @@
+"""Fixtures of the coordinator's tests: real files, virtual time."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from coordinator.actor.sqlite import SqliteStorages
+from tests.support.faulty_storage import FaultyStorages
+from tests.support.ledger import LEDGER_SCHEMA, World
+from tests.support.virtual_clock import VirtualClock
+
+# The machine may be busy: no deadline. The same examples each time: a failure is there again tomorrow.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def ledgers(tmp_path: Path) -> AsyncIterator[FaultyStorages]:
+    """The storage of ledgers: SQLite files, with commits that can be held and failed."""
+    storages = FaultyStorages(SqliteStorages(tmp_path / "objects", LEDGER_SCHEMA, threads=2, open_limit=8))
+    yield storages
+    storages.let_go()
+    await storages.close()

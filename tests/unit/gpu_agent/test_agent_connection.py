@@ -1,0 +1,123 @@
+"""The agent's link: dialling, heartbeats, refusals, and dialling again."""
+
+import asyncio
+import contextlib
+import logging
+from http import HTTPStatus
+
+import pytest
+
+from coordinator.protocol.limits import WireLimits
+from coordinator.protocol.messages import Hello
+from gpu_agent import connection as module
+from gpu_agent.connection import Connection
+from gpu_agent.tls import client_context
+from tests.support.wire_server import wire_server
+
+TLS = client_context()
+HELLO = Hello(protocol=1, agent="agt", incarnation="i", name="box", slots=1)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    def connected(self, welcome):
+        self.told.put_nowait("connected")
+
+    def received(self, message):
+        self.told.put_nowait("received")
+
+    def writable(self):
+        self.told.put_nowait("writable")
+
+    def disconnected(self):
+        self.told.put_nowait("disconnected")
+
+    async def next(self) -> str:
+        return await asyncio.wait_for(self.told.get(), 20)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(module, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(module, "REFUSED_RETRY_S", 0.02)
+
+
+@contextlib.asynccontextmanager
+async def running(server, token="tok", limits=None):
+    listener = Listener()
+    link = Connection(
+        base_url=server.url, token=token, hello=HELLO, listener=listener, tls=TLS, limits=limits
+    )
+    task = asyncio.create_task(link.run())
+    try:
+        yield link, listener
+    finally:
+        await link.close()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_dials_with_its_token_and_comes_back_after_a_cut():
+    async with wire_server() as server, running(server) as (link, listener):
+        assert await listener.next() == "connected"
+        assert link.welcome.server == "srv_test"
+        assert server.tokens == ["Bearer tok"]
+        server.cut()
+        assert await listener.next() == "disconnected"
+        assert await listener.next() == "connected"
+        assert [hello.agent for hello in server.hellos] == ["agt", "agt"]
+
+
+async def test_comes_back_when_the_server_does():
+    async with wire_server() as server, running(server) as (link, listener):
+        assert await listener.next() == "connected"
+        await server.stop()
+        assert await listener.next() == "disconnected"
+        assert link.welcome is None
+        assert not link.send(module.Hello(protocol=1, agent="", incarnation="", name="", slots=0))
+        await server.start()
+        assert await listener.next() == "connected"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (HTTPStatus.UNAUTHORIZED, "does not know this token"),
+        (HTTPStatus.FORBIDDEN, "scope worker"),
+        (HTTPStatus.NOT_FOUND, "no Cogflare server"),
+        (HTTPStatus.SERVICE_UNAVAILABLE, "HTTP 503"),
+    ],
+)
+async def test_a_refusal_is_told_once_and_tried_again(caplog, status, said):
+    caplog.set_level(logging.INFO, "cogflare")
+    async with wire_server() as server:
+        server.refusals = [status] * 3
+        async with running(server, token="sEcReT") as (_, listener):
+            assert await listener.next() == "connected"
+            assert server.refusals == []
+    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1
+    assert said in told[0]
+    assert "sEcReT" not in caplog.text
+
+
+async def test_a_silent_server_is_given_up():
+    async with wire_server() as server:
+        server.limits = WireLimits(beat_s=0.05, silence_s=0.2)
+        async with running(server) as (_, listener):
+            assert await listener.next() == "connected"
+            assert await listener.next() == "disconnected"
+            assert await listener.next() == "connected"
+
+
+async def test_close_codes_say_why(caplog):
+    async with wire_server() as server, running(server) as (_, listener):
+        assert await listener.next() == "connected"
+        await server.close(4401)
+        assert await listener.next() == "disconnected"
+        assert await listener.next() == "connected"
+        assert "the token was revoked" in caplog.text

@@ -18,6 +18,7 @@ from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
+from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from edge.app import create_app
 from edge.auth import Authenticator
@@ -159,7 +160,10 @@ async def _build(
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
+    retention = Retention(store.files, blobs, clock)
+    parts.push_async_callback(_bounded, retention.stop, "retention")
     await coordinators.start()
+    await retention.start()
     return Services(
         public_url=public_url,
         limits=limits,

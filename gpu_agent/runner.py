@@ -1,4 +1,4 @@
-"""Keeps one model running: its process is started, given predictions, and started again when it has crashed."""
+"""Keeps one model running: starts its process, gives it predictions, starts it again when it has crashed."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ LONGEST_DELAY_S = 30.0
 class Runner:
     """One model in a process of its own. Lives on one event loop, in the main thread.
 
-    ``start``, then ``predict`` as often as ``Loaded.concurrency`` allows at a time, then ``stop``. ``ready`` is
-    clear while a crashed process is being replaced; a ``predict`` of that time waits.
+    ``start``, then ``predict`` as often as ``Loaded.concurrency`` allows at a time, then ``stop``. ``ready``
+    is clear while a crashed process is being replaced; a ``predict`` of that time waits.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Runner:
     ) -> Result:
         """Run one prediction to its end, whatever the model does. ``on_update`` is called on the loop.
 
-        Call ``release(id)`` when the result's files are not needed any more. Raises ``ValueError`` when ``id`` is
-        running already or ``input`` is no JSON. When this call is cancelled, so is the prediction.
+        Call ``release(id)`` when the result's files are not needed any more. Raises ``ValueError`` when ``id``
+        is running already or ``input`` is no JSON. When this call is cancelled, so is the prediction.
         """
         if id in self._running:
             raise ValueError(f"the prediction {id} is running already")
@@ -99,18 +99,24 @@ class Runner:
     async def _follow(
         self, process: RunnerProcess, running: Running, timeout_s: float | None, asked_at: int
     ) -> Result:
+        ended = asyncio.get_running_loop().create_future()
+        running.on_end = lambda: None if ended.done() else ended.set_result(None)
         timer = None
         if timeout_s is not None:
             left_s = timeout_s - (now_us() - asked_at) / 1e6
             timer = asyncio.get_running_loop().call_later(left_s, self._timed_out, process, running)
         try:
-            return await asyncio.shield(running.result)
+            # The process may have ended between two turns of the loop: then the result is there already.
+            if running.result is None:
+                await ended
         except asyncio.CancelledError:
             process.cancel(running, self._kill_grace_s)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
+        assert running.result is not None
+        return running.result
 
     def _timed_out(self, process: RunnerProcess, running: Running) -> None:
         if not running.cancel_asked:

@@ -18,6 +18,8 @@ from gpu_agent.running import Running
 from gpu_agent.signals import OutputSignal
 
 RUNTIME = Path(__file__).parent / "runtime"
+MANY_PIPES = 64
+"""Log pipes after which the closed ones are sorted out."""
 OWN_ENVIRONMENT = "COGFLARE_"
 """Variables with this prefix are the agent's, its token among them: the model does not get them."""
 
@@ -129,36 +131,41 @@ class RunnerProcess:
     def submit(self, input: dict[str, Any], on_update: Callable[[Update], None]) -> tuple[str, Running]:
         """Hand over one prediction. Its key names its files: ``outputs(key)``. Raises ``ValueError``."""
         key = str(next(self._keys))
-        running = Running(self.folder, key, on_update, log_bytes=self._log_bytes)
-        self._pipes = [pipe for pipe in self._pipes if pipe.open]
+        running = Running(str(self.folder), key, on_update, log_bytes=self._log_bytes)
+        if len(self._pipes) >= MANY_PIPES:
+            self._pipes = [pipe for pipe in self._pipes if pipe.open]
         self._pipes.append(running.log)
-        self._running[key] = running
-        running.result.add_done_callback(lambda _: self._running.pop(key, None))
         try:
             running.request(input)
         except BaseException:
-            running.result.cancel()
+            running.withdraw()
             running.log.close()
             raise
+        self._running[key] = running
         self._nudge()
         return key, running
 
     def cancel(self, running: Running, grace_s: float) -> None:
         """End it as canceled: by asking, and after the grace by killing this process."""
-        if running.result.done():
+        if running.result is not None:
             return
         running.ask_to_cancel()
         self._nudge()
-        timer = asyncio.get_running_loop().call_later(max(0.0, grace_s), self._give_up, running)
-        running.result.add_done_callback(lambda _: timer.cancel())
+        loop = asyncio.get_running_loop()
+        kill_at = loop.time() + max(0.0, grace_s)
+        # The shortest grace of all that were asked for holds.
+        if running.kill_timer is None or kill_at < running.kill_timer.when():
+            if running.kill_timer is not None:
+                running.kill_timer.cancel()
+            running.kill_timer = loop.call_at(kill_at, self._give_up, running)
 
     def _give_up(self, running: Running) -> None:
-        if running.result.done():
+        if running.result is not None:
             return
         self.killed_on_purpose = True
         self.kill()
         running.lost("", "")
-        for other in tuple(self._running.values()):
+        for other in self._running.values():
             other.lost(
                 "the model's process was ended: another prediction on it did not stop", "runner_crashed"
             )
@@ -177,10 +184,11 @@ class RunnerProcess:
             if (self.folder / "setup-result.json").exists():
                 self._set_up.set()
             return
-        for running in tuple(self._running.values()):
+        for key, running in tuple(self._running.items()):
             running.look()
-            if running.result.done():
+            if running.result is not None:
                 self.succeeded_once = True
+                del self._running[key]
 
     # --- end --------------------------------------------------------------------------------------------
 
@@ -193,8 +201,9 @@ class RunnerProcess:
         if self._stopped:
             reason, code = "the model's runner was stopped", "runner_stopped"
         self.exited.set()
-        for running in tuple(self._running.values()):
+        for running in self._running.values():
             running.lost(reason, code)
+        self._running.clear()
         self._set_up.set()
 
     def how_it_ended(self) -> str:
@@ -217,7 +226,7 @@ class RunnerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def stop(self, grace_s: float) -> None:
-        """Ask it to leave, wait the grace, kill. Afterwards nothing of it is left but output files. Idempotent."""
+        """Ask it to leave, wait the grace, kill. Nothing of it is left then but output files. Idempotent."""
         self._stopped = True
         if self._process is not None and not self.exited.is_set():
             if grace_s > 0 and self._set_up.is_set():

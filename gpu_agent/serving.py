@@ -1,8 +1,8 @@
 """One model on this machine: its runner processes, from setup to stop.
 
 An async predictor is one process with as many predictions at a time as its ``concurrency.max``; of any other
-there are as many processes as it may have predictions at a time. The runners restart their own crashed children; what is
-done here is to try again when a setup fails, and to know who is free.
+there are as many processes as it may have predictions at a time. The runners restart their own crashed
+children; what is done here is to try again when a setup fails, and to know who is free.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ class OutputSignal:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._listeners: set[Listener] = set()
-        self._scheduled = False
+        self._told = False
         # Stays until the loop closes: without a handler SIGHUP would end this process.
         loop.add_signal_handler(signal.SIGHUP, self._received)
 
@@ -41,12 +41,13 @@ class OutputSignal:
         self._listeners.discard(listener)
 
     def _received(self) -> None:
-        # The loop calls this once for each signal that it was told of, however many lie behind it.
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._tell)
+        # The loop calls this once for each signal. Those of one turn were all sent before the first is told
+        # on, so that a look at the files now sees what each of them stands for.
+        if not self._told:
+            self._told = True
+            self._loop.call_soon(self._next_turn)
+            for listener in tuple(self._listeners):
+                listener()
 
-    def _tell(self) -> None:
-        self._scheduled = False
-        for listener in tuple(self._listeners):
-            listener()
+    def _next_turn(self) -> None:
+        self._told = False

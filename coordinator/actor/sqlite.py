@@ -41,6 +41,8 @@ _TAKE_OVER = (
 )
 _BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """Primary result codes after which nobody knows what is on the disk; after the others it is as before."""
+_NOT_LOCKED = {sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK}
+"""Extended codes of a file that cannot be locked, because the disk is read-only for example."""
 
 
 class SqliteStorages:
@@ -279,6 +281,7 @@ def _told(work: Callable[[], T]) -> T:
     except OSError as error:
         raise CommitFailed(f"object storage: {error}") from error
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _BROKEN and code not in _NOT_LOCKED:
             raise StorageBroken(f"object storage: {error}") from error
         raise CommitFailed(f"object storage: {error}") from error

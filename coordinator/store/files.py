@@ -82,13 +82,10 @@ class Files:
         return [_from_row(row) for row in await self._connections.rows(statement)]
 
     async def list(self, account: str, *, before: tuple[int, str] | None = None, limit: int) -> list[FileRow]:
-        (
-            """A page of the account's files, newest first.
+        """A page of the account's files, newest first.
 
         ``before`` continues after a page: (created_at, id) of its last file.
         """
-            ""
-        )
         c = files.c
         statement = (
             select(*_COLUMNS)

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import replicate
 
+STEPS = 8
 WIDTH = min(78, shutil.get_terminal_size().columns - 2)
 
 
@@ -23,7 +24,7 @@ def tell_story(prompt: str) -> None:
     """Text, streamed: each word is printed when the model says it."""
     started = time.monotonic()
     prediction = replicate.predictions.create(
-        model="demo/storyteller", input={"prompt": prompt, "words": 110, "seed": 16}, stream=True
+        model="demo/storyteller", input={"prompt": prompt, "words": 110, "seed": 10}, stream=True
     )
     title("demo/storyteller", prediction.id)
     column = 0
@@ -38,7 +39,7 @@ def paint_landscape(hour: str, seed: int, folder: Path) -> Path:
     """A picture that develops: each step is a file of its own, there to be shown at once."""
     started = time.monotonic()
     prediction = replicate.predictions.create(
-        model="demo/landscape", input={"hour": hour, "seed": seed, "size": "1280x800"}
+        model="demo/landscape", input={"hour": hour, "seed": seed, "steps": STEPS}
     )
     title("demo/landscape", prediction.id)
     shown = 0
@@ -47,7 +48,7 @@ def paint_landscape(hour: str, seed: int, folder: Path) -> Path:
         files: list[str] = prediction.output or []
         for _ in files[shown:]:
             shown += 1
-            progress(f"step {shown}", shown, 8)
+            progress(f"step {shown}", shown, STEPS)
         if prediction.status in ("succeeded", "failed", "canceled"):
             break
         time.sleep(0.1)

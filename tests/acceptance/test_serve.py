@@ -9,7 +9,8 @@ import sqlite3
 import ssl
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -90,6 +91,38 @@ def test_a_signal_drains_and_leaves_with_zero(serve: Serve, number: signal.Signa
     assert server.command.process.wait(20) == 0
     assert not (server.data / "control.sock").exists()
     assert not [line for line in server.command.lines if "Traceback" in line or "ERROR" in line]
+
+
+@contextmanager
+def request_in_progress(server: Server) -> Iterator[socket.socket]:
+    """A request whose body never comes: the server would wait for it."""
+    secret = (server.data / "admin-token").read_text().strip()
+    head = (
+        "POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {secret}\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        # The answer comes once the handler has asked for the body: from then on it is in progress.
+        assert b"100 Continue" in connection.recv(100)
+        yield connection
+
+
+def test_a_drain_waits_for_requests_no_longer_than_its_grace(serve: Serve) -> None:
+    server = serve("--drain-s", "500ms")
+    with request_in_progress(server):
+        assert server.stop() == 0
+
+
+def test_a_second_signal_leaves_at_once(serve: Serve) -> None:
+    server = serve("--drain-s", "1h")
+    assert server.command is not None
+    with request_in_progress(server):
+        server.command.process.terminate()
+        server.command.line("leaving: SIGTERM")
+        server.command.process.terminate()
+        assert server.command.process.wait(10) == 128 + signal.SIGTERM
+    assert server.start().stop() == 0
 
 
 def test_https_with_a_certificate(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pty
 import stat
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,14 @@ from edge.data_dir import DataDir
 from tests.support.commands import COGFLARE, Agent, Server, run, until
 
 Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all that only adds tokens to it."""
+    server = Server(tmp_path_factory.mktemp("server") / "data").start()
+    yield server
+    server.close()
 
 
 def token(server: Server, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -36,8 +44,7 @@ def status_of(server: Server, secret: object) -> int:
     return httpx.get(f"{server.url}/v1/account", headers={"Authorization": f"Bearer {secret}"}).status_code
 
 
-def test_a_token_works_at_once_and_ends_within_a_second_of_its_revocation(serve: Serve) -> None:
-    server = serve()
+def test_a_token_works_at_once_and_ends_within_a_second_of_its_revocation(server: Server) -> None:
     made = created(server, "bot")
     assert made["scopes"] == ["read", "submit"]
     assert made["account"] == "default"
@@ -50,9 +57,8 @@ def test_a_token_works_at_once_and_ends_within_a_second_of_its_revocation(serve:
     assert token(server, "revoke", "bot").returncode == 0
 
 
-def test_all_spellings_of_the_header(serve: Serve) -> None:
-    server = serve()
-    secret = created(server, "bot")["token"]
+def test_all_spellings_of_the_header(server: Server) -> None:
+    secret = created(server, "speller")["token"]
     for headers in (
         {"Authorization": f"Bearer {secret}"},
         {"Authorization": f"token {secret}"},
@@ -62,13 +68,12 @@ def test_all_spellings_of_the_header(serve: Serve) -> None:
     assert httpx.get(f"{server.url}/v1/account").status_code == 401
 
 
-def test_the_list_tells_everything_but_the_secret(serve: Serve) -> None:
-    server = serve()
+def test_the_list_tells_everything_but_the_secret(server: Server) -> None:
     made = created(
-        server, "bot", "--account", "acme", "--scope", "read", "--expire-s", "1h", "--pool", "fast,slow"
+        server, "listed", "--account", "acme", "--scope", "read", "--expire-s", "1h", "--pool", "fast,slow"
     )
     text = token(server, "list").stdout
-    assert "bot" in text
+    assert "listed" in text
     assert "acme" in text
     assert str(made["token"]) not in text
     (row,) = json.loads(token(server, "list", "--account", "acme", "--json").stdout)
@@ -89,8 +94,7 @@ def test_a_token_made_on_the_files_is_good_once_the_server_runs(serve: Serve) ->
     assert status_of(server, made["token"]) == 401
 
 
-def test_a_workers_token_dials_in_and_nothing_else(serve: Serve, work: Callable[..., Agent]) -> None:
-    server = serve()
+def test_a_workers_token_reads_nothing(server: Server) -> None:
     made = created(server, "gpu", "--worker", "fast")
     assert (made["scopes"], made["pools"]) == (["worker"], ["fast"])
     answer = httpx.get(f"{server.url}/v1/predictions", headers={"Authorization": f"Bearer {made['token']}"})

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import Trace
-from tests.support.commands import Agent, Calls, Server, until
+from tests.support.commands import Agent, Server, until
 from tests.support.proxy import Proxy
 
 
@@ -15,7 +15,7 @@ def test_another_agent_finishes_what_a_killed_one_ran(
     """Promise 2: execution is at least once; after the lease another worker gets it."""
     server = serve("--lease-s", "1")
     first = work(server).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     id = calls.create("test/waiter", trace.input("one"))["id"]
     until(lambda: trace.runs("one"), "it runs on the first agent")
     second = work(server).ready()
@@ -31,7 +31,7 @@ def test_a_prediction_that_outlives_every_worker_fails_as_worker_lost(
 ) -> None:
     """Promise 2: at most ``max_attempts``."""
     server = serve("--lease-s", "0.5", "--max-attempts", "2")
-    calls = Calls(server.client())
+    calls = server.calls()
     agent = work(server).ready()
     id = calls.create("test/waiter", trace.input("one"))["id"]
     for runs in (1, 2):
@@ -58,7 +58,7 @@ def test_a_cut_connection_does_not_run_a_prediction_twice(
     """Promise 3: a cut-off worker keeps running, and its result arrives when it is back."""
     server, wire = proxy
     work(server, url=wire.url).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     id = calls.create("test/waiter", trace.input("one"))["id"]
     until(lambda: trace.runs("one"), "it runs")
     wire.cut()
@@ -74,7 +74,7 @@ def test_a_prediction_runs_on_while_its_wire_is_cut_and_mended(
 ) -> None:
     server, wire = proxy
     work(server, url=wire.url).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     id = calls.create("test/waiter", trace.input("one"))["id"]
     until(lambda: trace.runs("one"), "it runs")
     for _ in range(3):

@@ -1,6 +1,5 @@
 """A full disk: writes are refused loudly, nothing accepted is lost, and no agent's socket is dropped."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Trace
-from tests.support.commands import Agent, Calls, Server, until
+from tests.support.commands import Agent, Server, until
 
 SIZE_BYTES = 24 * 1024 * 1024
 
@@ -18,7 +17,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
     )
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
@@ -44,7 +45,7 @@ def test_a_failed_commit_answers_503_and_drops_no_agents_socket(
 ) -> None:
     server = serve(data=small_disk / "data")
     agent = work(server).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     before = calls.create("test/waiter", trace.input("before", wait=False), Prefer="wait")
     running = calls.create("test/waiter", trace.input("running"))["id"]
     until(lambda: trace.runs("running"), "it runs")
@@ -60,7 +61,7 @@ def test_a_failed_commit_answers_503_and_drops_no_agents_socket(
         return answer.status_code == 503
 
     until(refused, "a create is refused with 503")
-    os.unlink(ballast)
+    ballast.unlink()
 
     def accepted() -> dict[str, object] | None:
         answer = calls.http.post("/v1/predictions", json=body)

@@ -1,9 +1,9 @@
-"""Promise 1: 201 means fsynced. After it the prediction reaches exactly one terminal state, whatever is killed."""
+"""Promise 1: 201 means fsynced; after it comes exactly one terminal state, whatever is killed."""
 
 from collections.abc import Callable
 
 from tests.conftest import Trace
-from tests.support.commands import Agent, Calls, Server, until
+from tests.support.commands import Agent, Server, until
 
 
 def test_kill_9_of_the_server_with_queued_and_running_predictions_loses_and_repeats_nothing(
@@ -11,7 +11,7 @@ def test_kill_9_of_the_server_with_queued_and_running_predictions_loses_and_repe
 ) -> None:
     server = serve()
     work(server).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     names = [f"p{n}" for n in range(5)]
     ids = {name: calls.create("test/waiter", trace.input(name))["id"] for name in names}
     until(lambda: trace.runs("p0"), "the first one runs")
@@ -39,7 +39,7 @@ def test_sigterm_drains_and_a_restart_loses_nothing(
     """Promise 7: a restart of the server fails no prediction and drops no busy worker's result."""
     server = serve()
     work(server).ready()
-    calls = Calls(server.client())
+    calls = server.calls()
     running = calls.create("test/waiter", trace.input("running"))["id"]
     queued = calls.create("test/waiter", trace.input("queued", wait=False))["id"]
     until(lambda: trace.runs("running"), "it runs")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,10 +92,8 @@ class Command:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._reader.join(5)
         if self.process.stdout is not None:
             self.process.stdout.close()
@@ -125,9 +124,11 @@ class Server:
         self._public_url = public_url
         self.command: Command | None = None
         self._tokens: dict[tuple[str, str], str] = {}
+        self._clients: list[httpx.Client] = []
 
     def start(self) -> "Server":
-        self.close()  # of a start before this one
+        if self.command is not None:
+            self.command.close()  # of a start before this one
         options = ["--data", str(self.data), "--port", str(self.port), *self.options]
         if self._public_url:
             options += ["--public-url", self._public_url]
@@ -152,6 +153,8 @@ class Server:
         return self.command.terminate()
 
     def close(self) -> None:
+        for client in self._clients:
+            client.close()
         if self.command is not None:
             self.command.close()
 
@@ -161,7 +164,14 @@ class Server:
         if (account, kind) not in self._tokens:
             options = ["--worker", "default"] if worker else []
             made = run(
-                "token", "create", f"{kind}-{account}", "--account", account, "--json", "--data", str(self.data),
+                "token",
+                "create",
+                f"{kind}-{account}",
+                "--account",
+                account,
+                "--json",
+                "--data",
+                str(self.data),
                 *options,
             )
             assert made.returncode == 0, made.stdout + made.stderr
@@ -170,17 +180,24 @@ class Server:
 
     def client(self, account: str = "default") -> httpx.Client:
         """HTTP with a token of this account; paths are relative to the server."""
-        return httpx.Client(
+        client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.token(account)}"},
             timeout=60,
         )
+        self._clients.append(client)
+        return client
+
+    def calls(self, account: str = "default") -> "Calls":
+        return Calls(self.client(account))
 
 
 class Agent:
     """``cogflare agent`` serving models, given as name=folder."""
 
-    def __init__(self, server: Server, state: Path, *models: str, url: str | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, server: Server, state: Path, *models: str, url: str | None = None, options: tuple[str, ...] = ()
+    ) -> None:
         self._arguments: list[str] = ["--server", url or server.url, "--state", str(state), *options]
         for model in models:
             self._arguments += ["--model", model]

@@ -17,6 +17,8 @@ class FaultyStorages:
         self._load_failures: list[Exception] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._loading = asyncio.Event()
+        self._loading.set()
 
     def storage(self, number: int) -> "FaultyStorage":
         return FaultyStorage(self, self._real.storage(number), number)
@@ -28,8 +30,13 @@ class FaultyStorages:
         """Commits begin, and end only after ``let_go``."""
         self._flowing.clear()
 
+    def hold_loads(self) -> None:
+        """Loads begin, and end only after ``let_go``."""
+        self._loading.clear()
+
     def let_go(self) -> None:
         self._flowing.set()
+        self._loading.set()
 
     def fail(self, error: Exception, *, after: int = 0) -> None:
         """The next commit fails, or one later by ``after``."""
@@ -39,9 +46,12 @@ class FaultyStorages:
         """The next load fails."""
         self._load_failures.append(error)
 
-    def raise_at_load(self) -> None:
+    async def load(self, storage: Storage, number: int, generation: int | None) -> Loaded:
+        self.loads.append(number)
+        await self._loading.wait()
         if self._load_failures:
             raise self._load_failures.pop(0)
+        return await storage.load(generation)
 
     async def commit(self, storage: Storage, number: int, batch: Batch, generation: int) -> None:
         self.batches.append((number, batch))
@@ -64,9 +74,7 @@ class FaultyStorage:
         self._number = number
 
     async def load(self, generation: int | None = None) -> Loaded:
-        self._storages.loads.append(self._number)
-        self._storages.raise_at_load()
-        return await self._real.load(generation)
+        return await self._storages.load(self._real, self._number, generation)
 
     async def commit(self, batch: Batch, generation: int) -> None:
         await self._storages.commit(self._real, self._number, batch, generation)

@@ -69,9 +69,10 @@ def Input(  # noqa: N802 - the name is the API
 ) -> Any:
     """Describe one input: ``prompt: str = Input(description="What to draw", max_length=200)``.
 
-    Without a default the input is required, unless its type is ``Optional``. ``ge`` and ``le`` are for numbers;
-    ``min_length``, ``max_length`` and ``regex`` (searched anywhere in the text) for strings; ``choices`` for
-    strings and integers. On a list they hold for each element. Typed as ``Any`` so that it fits each annotation.
+    Without a default the input is required, unless its type is ``Optional``. ``ge`` and ``le`` are for
+    numbers; ``min_length``, ``max_length`` and ``regex`` (searched anywhere in the text) for strings;
+    ``choices`` for strings and integers. On a list they hold for each element. Typed as ``Any`` so that it
+    fits each annotation.
     """
     return FieldInfo(
         default,

@@ -17,7 +17,7 @@ class Scope:
     def record_metric(self, key: str, value: Any, mode: str = "replace") -> None:
         """Set a metric of this prediction; ``mode`` ``incr`` adds to a number, ``append`` to a list.
 
-        Raises ``ValueError`` for a key or value that cannot be a metric. Outside a prediction it does nothing.
+        Raises ``ValueError`` for a key or value that cannot be one. Outside a prediction it does nothing.
         """
         if mode == "increment":
             mode = "incr"

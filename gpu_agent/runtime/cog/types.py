@@ -41,8 +41,8 @@ class Secret:
 
 if TYPE_CHECKING:
     # A type checker wants a generator's annotation to be Iterator itself, not a subclass.
-    from typing import AsyncIterator as AsyncConcatenateIterator
-    from typing import Iterator as ConcatenateIterator
+    ConcatenateIterator = Iterator
+    AsyncConcatenateIterator = AsyncIterator
 else:
 
     class ConcatenateIterator(Iterator[_Text]):

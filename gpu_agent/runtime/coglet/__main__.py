@@ -6,19 +6,19 @@ import sys
 if sys.version_info < (3, 9):
     sys.exit("coglet needs Python 3.9 or later, this is %d.%d" % sys.version_info[:2])
 if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
-    # The model's folder comes back onto the path when the model is loaded: a file of its own that is called like
-    # a module of the standard library must not be taken for it here.
+    # The model's folder comes back onto the path when the model is loaded: a file of its own that is called
+    # like a module of the standard library must not be taken for it here.
     del sys.path[0]
 
-from typing import Any, Callable, Dict, List, NoReturn, Optional  # noqa: E402
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple  # noqa: E402
 
 from coglet import lifeline  # noqa: E402
 from coglet.capture import Capture, route_by_context  # noqa: E402
 from coglet.folder import WorkFolder  # noqa: E402
-from coglet.job import now_us, traceback_of  # noqa: E402
+from coglet.job import OutletMaker, now_us, traceback_of  # noqa: E402
 from coglet.loader import load  # noqa: E402
 from coglet.mistakes import LoadError, Refused  # noqa: E402
-from coglet.outlets import LinearOutlet, Outlet, Parent  # noqa: E402
+from coglet.outlets import LinearOutlet, Parent  # noqa: E402
 from coglet.schema import openapi  # noqa: E402
 from coglet.signature import Signature, read_signature  # noqa: E402
 from coglet.sync import SyncServer  # noqa: E402
@@ -110,7 +110,9 @@ class Coglet:
             target = load(self._options.predictor)
             signature = read_signature(target)
             if self._options.max_concurrency > 1 and not signature.is_async:
-                raise LoadError("a concurrency of more than 1 needs an async predict(), as `async def predict`")
+                raise LoadError(
+                    "a concurrency of more than 1 needs an async predict(), as `async def predict`"
+                )
             for notice in signature.notices:
                 sys.stderr.write(f"{self._options.predictor}: {notice}\n")
             self._folder.write_openapi(openapi(signature))
@@ -133,17 +135,19 @@ class Coglet:
         def after_setup() -> ParallelServer:
             self._set_up(signature)
             surroundings = self._surroundings(signature)
-            return ParallelServer(predict, signature, *surroundings, self._options.max_concurrency)
+            return ParallelServer(predict, signature, *surroundings, slots=self._options.max_concurrency)
 
         return 0 if run(setup, after_setup, self._setup_failed) else 1
 
-    def _surroundings(self, signature: Signature) -> Any:
+    def _surroundings(self, signature: Signature) -> Tuple[WorkFolder, Capture, OutletMaker, Parent]:
         return self._folder, self._capture, self._outlet_maker(signature), self._parent
 
-    def _outlet_maker(self, signature: Signature) -> Callable[[str, int], Outlet]:
+    def _outlet_maker(self, signature: Signature) -> OutletMaker:
         streams = signature.output.streams
         if self._options.events:
-            return lambda prediction, _started_at: LinearOutlet(self._folder, prediction, self._parent, streams)
+            return lambda prediction, _started_at: LinearOutlet(
+                self._folder, prediction, self._parent, streams
+            )
         from coglet.cumulative import CumulativeOutlet, Publisher
 
         publisher = Publisher(self._folder, self._parent, self._capture.home)

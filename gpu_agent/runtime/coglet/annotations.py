@@ -25,7 +25,7 @@ def evaluate(annotation: Any, names: Dict[str, Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, names)
+        return eval(annotation, names)  # noqa: S307 - the model's own source
     except Exception as error:
         hint = ""
         if isinstance(error, TypeError) and "|" in annotation:
@@ -58,5 +58,9 @@ def describe(annotation: Any) -> str:
     """How a person writes it: ``int``, ``list[int]``, ``datetime.datetime``."""
     if typing.get_origin(annotation) is None and isinstance(annotation, type):
         module = annotation.__module__
-        return annotation.__qualname__ if module in ("builtins", "cog.types") else f"{module}.{annotation.__qualname__}"
+        return (
+            annotation.__qualname__
+            if module in ("builtins", "cog.types")
+            else f"{module}.{annotation.__qualname__}"
+        )
     return str(annotation).replace("typing.", "").replace("cog.types.", "")

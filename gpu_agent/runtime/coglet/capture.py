@@ -1,5 +1,5 @@
-"""Where prints go. By file descriptor for one prediction at a time, so that C code and child processes are in it;
-by context for several on one event loop.
+"""Where prints go. By file descriptor for one prediction at a time, so that C code and child processes are in
+it; by context for several on one event loop.
 """
 
 import contextvars
@@ -89,7 +89,7 @@ SINK: "contextvars.ContextVar[Optional[Sink]]" = contextvars.ContextVar("coglet_
 
 
 class Router(io.TextIOBase):
-    """Stands in for ``sys.stdout`` or ``sys.stderr``: each write goes to the prediction whose context writes."""
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: a write goes to the prediction whose context writes."""
 
     def __init__(self, original: Any) -> None:
         super().__init__()

@@ -101,7 +101,7 @@ class Publisher:
         self.wake()
 
     def remove(self, outlet: "CumulativeOutlet") -> None:
-        """Its pipe may be held by processes that outlive the prediction: they keep a reader, who tells home."""
+        """Processes that outlive the prediction may hold its pipe: they keep a reader, who tells home."""
         with self.lock:
             self._outlets.pop(id(outlet), None)
             if outlet.log_.pipe is not None:

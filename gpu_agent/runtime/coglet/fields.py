@@ -101,7 +101,9 @@ class FieldJudge:
         if kind is not None and not isinstance(member.value, kind.accepts):
             return member.value
         if kind is not None and not isinstance(member, kind.accepts):
-            self._problem(f"enum {type(member).__name__} is used as {kind.name} but does not extend it: {self.name}")
+            self._problem(
+                f"enum {type(member).__name__} is used as {kind.name} but does not extend it: {self.name}"
+            )
         return member.value
 
     def _choices(self, kind: Optional[Kind], many: bool, literal: Optional[List[Any]]) -> Optional[List[Any]]:
@@ -127,7 +129,9 @@ class FieldJudge:
             if isinstance(choice, enum.Enum):
                 choice = self._enum_value(choice, kind)
             if not isinstance(choice, kind.accepts) or isinstance(choice, bool):
-                self._problem(f"not all choices have the type of the input: {name}: {kind.name} (see {choice!r})")
+                self._problem(
+                    f"not all choices have the type of the input: {name}: {kind.name} (see {choice!r})"
+                )
                 break
             values.append(choice)
         return values
@@ -139,17 +143,23 @@ class FieldJudge:
                 if bound is not None and not _is_number(bound):
                     self._problem(f"{word}={bound!r} is not a number: {name}")
             if kind is not None and kind not in (INT, FLOAT):
-                self._problem(f"incompatible type for ge/le: {name}: {kind.name} (they are for int and float)")
-            elif _is_number(info.ge) and _is_number(info.le) and info.ge > info.le:
+                self._problem(
+                    f"incompatible type for ge/le: {name}: {kind.name} (they are for int and float)"
+                )
+            elif _exceeds(info.ge, info.le):
                 self._problem(f"ge={info.ge} is greater than le={info.le}: {name}")
         if info.min_length is not None or info.max_length is not None:
             for word, bound in (("min_length", info.min_length), ("max_length", info.max_length)):
                 if bound is not None and (type(bound) is not int or bound < 0):
                     self._problem(f"{word}={bound!r} is not a count: {name}")
             if kind is not None and kind is not STR:
-                self._problem(f"incompatible type for min_length/max_length: {name}: {kind.name} (they are for str)")
-            elif _is_number(info.min_length) and _is_number(info.max_length) and info.min_length > info.max_length:
-                self._problem(f"min_length={info.min_length} is greater than max_length={info.max_length}: {name}")
+                self._problem(
+                    f"incompatible type for min_length/max_length: {name}: {kind.name} (they are for str)"
+                )
+            elif _exceeds(info.min_length, info.max_length):
+                self._problem(
+                    f"min_length={info.min_length} is greater than max_length={info.max_length}: {name}"
+                )
         if info.regex is not None:
             if kind is not None and kind is not STR:
                 self._problem(f"incompatible type for regex: {name}: {kind.name} (it is for str)")
@@ -158,7 +168,9 @@ class FieldJudge:
             except (re.error, TypeError) as error:
                 self._problem(f"regex={info.regex!r} is not a regular expression: {error}: {name}")
 
-    def _check_default(self, default: Any, kind: Optional[Kind], many: bool, choices: Optional[List[Any]]) -> None:
+    def _check_default(
+        self, default: Any, kind: Optional[Kind], many: bool, choices: Optional[List[Any]]
+    ) -> None:
         name = self.name
         elements = [default]
         if many:
@@ -221,6 +233,10 @@ def _scalar(annotation: Any) -> Optional[Kind]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _exceeds(low: Any, high: Any) -> bool:
+    return _is_number(low) and _is_number(high) and bool(low > high)
 
 
 def _has_type(value: Any, kind: Kind) -> bool:

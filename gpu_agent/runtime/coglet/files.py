@@ -1,4 +1,4 @@
-"""Output files: each is set aside when it is yielded or returned, so that the model may go on with its own."""
+"""Output files: each is set aside when it is yielded or returned, and the model may go on with its own."""
 
 import os
 from typing import Any, Dict, List, Optional, Tuple
@@ -38,8 +38,8 @@ def content_type(name: str) -> str:
 class Files:
     """The output files of one prediction.
 
-    ``place`` copies to ``folder``; a file that lies in ``own``, the prediction's temporary directory, is linked
-    instead once ``last`` says that the model will not touch it any more.
+    ``place`` copies to ``folder``; a file that lies in ``own``, the prediction's temporary directory, is
+    linked instead once ``last`` says that the model will not touch it any more.
     """
 
     def __init__(self, folder: str, own: Optional[str]) -> None:
@@ -79,7 +79,9 @@ class Files:
             else:
                 _copy(path, target)
         name = name.encode("utf-8", "replace").decode("utf-8") or "output"
-        self._placed.append({"pointer": pointer, "path": target, "name": name, "content_type": content_type(name)})
+        self._placed.append(
+            {"pointer": pointer, "path": target, "name": name, "content_type": content_type(name)}
+        )
 
     def _may_link(self, path: str) -> bool:
         return (
@@ -117,10 +119,11 @@ def _copy(path: str, target: str) -> None:
                 # The kernel copies, or shares the blocks where the file system can.
                 while os.copy_file_range(source.fileno(), out.fileno(), 1 << 30):
                     pass
-                return
             except OSError:
                 source.seek(0)
                 out.seek(0)
+            else:
+                return
         while True:
             chunk = source.read(_CHUNK_BYTES)
             if not chunk:

@@ -1,4 +1,4 @@
-"""The working directory that a parent and coglet share: which file says what. Every file appears by a rename."""
+"""The working directory shared with the parent: which file says what. Every file appears by a rename."""
 
 import json
 import os
@@ -61,7 +61,13 @@ class WorkFolder:
 
     def _reject(self, prediction: str) -> None:
         error = f"the id is not one: at most {LONGEST_ID} letters, digits, dots, dashes and underscores"
-        document = {"status": "failed", "output": None, "error": error, "error_code": "invalid_input", "logs": ""}
+        document = {
+            "status": "failed",
+            "output": None,
+            "error": error,
+            "error_code": "invalid_input",
+            "logs": "",
+        }
         self.write_response(prediction, document)
 
     def _age(self, prediction: str) -> int:
@@ -74,12 +80,17 @@ class WorkFolder:
         """The request's bytes, once; None when the parent has taken it back."""
         path = os.path.join(self.path, _REQUEST + prediction + _JSON)
         try:
-            with open(path, "rb", buffering=0) as file:
-                data = file.read()
-            os.unlink(path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        return data
+        try:
+            parts = [os.read(descriptor, 1 << 16)]
+            while len(parts[-1]) == 1 << 16:
+                parts.append(os.read(descriptor, 1 << 20))
+        finally:
+            os.close(descriptor)
+        os.unlink(path)
+        return b"".join(parts)
 
     def take_cancel(self, prediction: str) -> bool:
         """Whether the parent has asked to cancel this one since the last call."""

@@ -1,4 +1,4 @@
-"""Inputs: what one parameter takes, as JSON Schema and as a check of values. Both come from the same object."""
+"""Inputs: what one parameter takes, as JSON Schema and as a check of values; both from the same object."""
 
 import math
 import os
@@ -21,7 +21,14 @@ class BadInput(Exception):
         self.reasons = reasons
 
 
-_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object"}
+_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def _kind_of(value: Any) -> str:
@@ -64,7 +71,16 @@ def _to_float(value: Any, expected: str = "a number") -> float:
     return number
 
 
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_BOOLEANS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 
 
 def _to_bool(value: Any) -> bool:
@@ -86,7 +102,9 @@ class Kind:
 
     __slots__ = ("accepts", "convert", "name", "schema")
 
-    def __init__(self, name: str, schema: Dict[str, Any], accepts: Any, convert: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, name: str, schema: Dict[str, Any], accepts: Any, convert: Callable[[Any], Any]
+    ) -> None:
         self.name = name
         self.schema = schema
         self.accepts = accepts
@@ -232,9 +250,13 @@ class Field:
             found.update({"type": "array", "items": reference} if self.many else {"allOf": [reference]})
         else:
             found["title"] = self.name.replace("_", " ").title()
-            found.update({"type": "array", "items": dict(self.kind.schema)} if self.many else self.kind.schema)
+            found.update(
+                {"type": "array", "items": dict(self.kind.schema)} if self.many else self.kind.schema
+            )
         if self.default is not None:
-            found["default"] = [self._plain(item) for item in self.default] if self.many else self._plain(self.default)
+            found["default"] = (
+                [self._plain(item) for item in self.default] if self.many else self._plain(self.default)
+            )
         if self.optional:
             found["nullable"] = True
         if self.description is not None:
@@ -261,12 +283,14 @@ class Field:
 
 
 def convert_input(fields: List[Field], given: Dict[str, Any]) -> Dict[str, Any]:
-    """The keyword arguments of ``predict``. Raises ``BadInput`` with every reason. Unknown keys are left out."""
+    """The keyword arguments of ``predict``, without unknown keys. Raises ``BadInput`` with every reason."""
     arguments: Dict[str, Any] = {}
     reasons: Dict[str, str] = {}
     for field in fields:
         try:
-            arguments[field.name] = field.convert(given[field.name]) if field.name in given else field.omitted()
+            arguments[field.name] = (
+                field.convert(given[field.name]) if field.name in given else field.omitted()
+            )
         except BadValue as error:
             reasons[field.name] = str(error)
     if reasons:

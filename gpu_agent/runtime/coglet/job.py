@@ -1,4 +1,4 @@
-"""One prediction from its request to its response; how predict is called is left to ``sync`` and ``parallel``."""
+"""One prediction from its request to its response; ``sync`` and ``parallel`` differ in how predict is called."""
 
 import json
 import os
@@ -31,7 +31,9 @@ def now_us() -> int:
 class Job:
     """A prediction that was taken. ``status`` stays None until it is decided."""
 
-    def __init__(self, prediction: str, folder: WorkFolder, signature: Signature, make_outlet: OutletMaker) -> None:
+    def __init__(
+        self, prediction: str, folder: WorkFolder, signature: Signature, make_outlet: OutletMaker
+    ) -> None:
         self.prediction = prediction
         self.started_at = now_us()
         self.canceled = False
@@ -48,7 +50,10 @@ class Job:
         self._error_code: Optional[str] = None
         self._metrics = Metrics(self.outlet.metric)
         self.temporary = folder.temporary_path(prediction)
-        os.makedirs(self.temporary, exist_ok=True)
+        try:
+            os.mkdir(self.temporary)
+        except FileExistsError:
+            pass  # what an earlier prediction under this id left and could not be removed
         self._files = Files(folder.output_path(prediction), self.temporary)
 
     def arguments(self, request: bytes) -> Dict[str, Any]:
@@ -186,5 +191,7 @@ class temporary_directory:  # noqa: N801 - used as a statement
 def iterate(value: Any) -> Iterator[Any]:
     """The items of what a streaming predict returned. Raises ``BadOutput`` when there are none to be had."""
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
-        raise BadOutput(f"output: expected an iterator, as predict() is annotated, but got {type(value).__name__}")
+        raise BadOutput(
+            f"output: expected an iterator, as predict() is annotated, but got {type(value).__name__}"
+        )
     return iter(value)

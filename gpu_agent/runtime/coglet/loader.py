@@ -29,7 +29,9 @@ def load(reference: str) -> Any:
     try:
         target = getattr(module, name)
     except AttributeError:
-        found = [known for known, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
+        found = [
+            known for known, value in vars(module).items() if getattr(value, "__module__", "") == module_name
+        ]
         there = f"; it has {', '.join(found)}" if found else ""
         raise LoadError(f"{file} has no {name}{there}") from None
     if not callable(target):

@@ -15,7 +15,7 @@ class Metrics:
         self._on_change = on_change
 
     def record(self, key: str, value: Any, mode: str) -> None:
-        """Raises ``ValueError`` for a bad key, a value that is no JSON, or a value of another type than before."""
+        """Raises ``ValueError`` for a bad key, a value that is no JSON, or one of another type than before."""
         _check_key(key)
         before = self.values.get(key)
         if mode == "replace":
@@ -64,7 +64,7 @@ def _check_value(key: str, value: Any) -> None:
     elif isinstance(value, dict):
         for name, element in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"metric {key!r} has a key that is not a string")
+                raise ValueError(f"metric {key!r} has a key that is not a string")  # noqa: TRY004 - one error for all
             _check_value(key, element)
     elif not isinstance(value, (bool, int, float, str)) and value is not None:
         raise ValueError(f"metric {key!r} is {type(value).__name__}, which is not a value of JSON")

@@ -2,10 +2,11 @@
 
 import math
 import os
+import sys
 import typing
 from typing import Any, Callable, Dict, List, Optional
 
-from cog.types import AsyncConcatenateIterator, ConcatenateIterator, Secret
+from cog import AsyncConcatenateIterator, ConcatenateIterator, Secret
 
 from coglet import annotations
 from coglet.files import Files
@@ -247,13 +248,12 @@ def read_shape(annotation: Any, names: Dict[str, Any]) -> Shape:
 
 
 def _read_record(cls: Any) -> Record:
-    import sys
-
+    names: Dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        names.update(vars(sys.modules[base.__module__]))
     fields: Dict[str, Shape] = {}
     optional = []
     for name, field in cls.__dataclass_fields__.items():
-        home = next(base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {name: 0}))
-        names = vars(sys.modules[home.__module__]) if home.__module__ in sys.modules else {}
         annotation, may_be_none = annotations.take_optional(annotations.evaluate(field.type, names))
         try:
             fields[name] = read_shape(annotation, names)
@@ -287,7 +287,9 @@ def encode_any(value: Any, pointer: str, files: Files, take_files: bool = True) 
         raise _fail(pointer, "bytes cannot be an output: write them to a file and return its Path")
     if files.is_file(value):
         if not take_files:
-            raise _fail(pointer, f"got the file {kind.__name__} where predict() is annotated otherwise; annotate Path")
+            raise _fail(
+                pointer, f"got the file {kind.__name__} where predict() is annotated otherwise; annotate Path"
+            )
         return _place(value, pointer, files)
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
         return encode_any(value.tolist(), pointer, files, take_files)
@@ -324,12 +326,14 @@ def _fields_of(value: Any) -> Optional[Dict[Any, Any]]:
     return None
 
 
-def _encode_mapping(fields: Dict[Any, Any], pointer: str, shape_of: Callable[[Any], Shape], files: Files) -> Any:
+def _encode_mapping(
+    fields: Dict[Any, Any], pointer: str, shape_of: Callable[[Any], Shape], files: Files
+) -> Any:
     encoded = {}
     for key, value in fields.items():
         if isinstance(key, bool) or not isinstance(key, (str, int)):
             raise _fail(pointer, f"a key is {type(key).__name__}, not str")
-        name = str(key.value if hasattr(key, "_value_") else key)
+        name = str(getattr(key, "_value_", key))
         token = name.replace("~", "~0").replace("/", "~1")
         encoded[name] = shape_of(key).encode(value, f"{pointer}/{token}", files)
     return encoded

@@ -8,7 +8,7 @@ _REFERENCE = "#/components/schemas/"
 
 
 def openapi(signature: Signature) -> Dict[str, Any]:
-    """The whole document; ``components.schemas`` has Input, Output and one schema for each input with choices."""
+    """The document; ``components.schemas`` has Input, Output and one schema for each input with choices."""
     schemas: Dict[str, Any] = {
         "HTTPValidationError": {
             "properties": {
@@ -127,7 +127,12 @@ def _responses(schema: Dict[str, Any], checked: bool = False) -> Dict[str, Any]:
 
 
 def _paths() -> Dict[str, Any]:
-    prefer = {"in": "header", "name": "prefer", "required": False, "schema": {"title": "Prefer", "type": "string"}}
+    prefer = {
+        "in": "header",
+        "name": "prefer",
+        "required": False,
+        "schema": {"title": "Prefer", "type": "string"},
+    }
     prediction_id = {
         "in": "path",
         "name": "prediction_id",
@@ -166,7 +171,9 @@ def _paths() -> Dict[str, Any]:
                 "operationId": "predict_idempotent_predictions__prediction_id__put",
                 "parameters": [prediction_id, prefer],
                 "requestBody": {
-                    "content": _content({"allOf": [_ref("PredictionRequest")], "title": "Prediction Request"}),
+                    "content": _content(
+                        {"allOf": [_ref("PredictionRequest")], "title": "Prediction Request"}
+                    ),
                     "required": True,
                 },
                 "responses": prediction,
@@ -178,7 +185,9 @@ def _paths() -> Dict[str, Any]:
                 "description": "Cancel a running prediction",
                 "operationId": "cancel_predictions__prediction_id__cancel_post",
                 "parameters": [prediction_id],
-                "responses": _responses({"title": "Response Cancel Predictions  Prediction Id  Cancel Post"}, True),
+                "responses": _responses(
+                    {"title": "Response Cancel Predictions  Prediction Id  Cancel Post"}, True
+                ),
                 "summary": "Cancel",
             }
         },

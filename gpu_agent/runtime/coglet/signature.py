@@ -1,4 +1,4 @@
-"""Reads a predictor's ``predict`` and ``setup``: inputs, output, kind of function; or all that is wrong with them."""
+"""Reads a predictor's ``predict`` and ``setup``: inputs, output, kind; or all that is wrong with them."""
 
 import os
 import types
@@ -137,7 +137,9 @@ def _read_return(function: Any, flags: int, source: Source, mistakes: List[Mista
         mistakes.append(source.mistake(str(error), returns=True))
         return None
     if flags & (_GENERATOR | _ASYNC_GENERATOR) and not output.streams:
-        mistakes.append(source.mistake("predict() yields, so its return type must be an Iterator", returns=True))
+        mistakes.append(
+            source.mistake("predict() yields, so its return type must be an Iterator", returns=True)
+        )
     return output
 
 
@@ -165,7 +167,9 @@ def _read_setup(
         elif default is MISSING or isinstance(default, FieldInfo):
             unexpected.append(name)
     if unexpected:
-        mistakes.append(source.mistake(f"unexpected setup() arguments: {', '.join(unexpected)}", unexpected[0]))
+        mistakes.append(
+            source.mistake(f"unexpected setup() arguments: {', '.join(unexpected)}", unexpected[0])
+        )
     if function.__annotations__.get("return") not in (None, annotations.NONE, "None"):
         mistakes.append(source.mistake("setup() must return None", returns=True))
     is_async = bool(function.__code__.co_flags & _COROUTINE)

@@ -60,7 +60,7 @@ class Wakeup:
 
 
 def _watch_by_kqueue(path: str) -> bool:
-    if not hasattr(select, "kqueue"):
+    if sys.platform == "linux" or not hasattr(select, "kqueue"):
         return False
     import threading
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import settings
 
 from coordinator.actor.sqlite import SqliteStorages
+from coordinator.store.database import Store
+from tests.support.control_store import open_store
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import LEDGER_SCHEMA, World
 from tests.support.virtual_clock import VirtualClock
@@ -33,3 +35,10 @@ async def ledgers(tmp_path: Path) -> AsyncIterator[FaultyStorages]:
     yield storages
     storages.let_go()
     await storages.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await open_store(tmp_path / "control.db")
+    yield store
+    await store.close()

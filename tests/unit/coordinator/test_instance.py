@@ -335,7 +335,7 @@ async def test_the_writer_of_a_broken_instance_is_waited_for(house: House) -> No
     instance.post(put("a", 1))
     await until(lambda: house.storages.running, "the commit has begun")
     with pytest.raises(Unavailable):
-        instance.post(lambda ledger, turn: ledger.values[turn.now])  # type: ignore[index]
+        instance.post(lambda ledger, turn: ledger.values[turn.now])
     ended = asyncio.ensure_future(instance.writer_ended())
     await breathe()
     assert not ended.done()

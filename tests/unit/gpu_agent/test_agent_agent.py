@@ -1,0 +1,540 @@
+"""A whole agent with a real runner against a scripted server: what cuts, crashes and drains leave of work."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from coordinator.protocol import messages as m
+from coordinator.protocol.limits import WireLimits
+from gpu_agent import connection, report, serving
+from gpu_agent.agent import Agent
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.serving import PredictorRefused
+from gpu_agent.settings import AgentSettings
+from gpu_agent.state_dir import open_state_dir
+from gpu_agent.tls import client_context
+from tests.support.http_server import Answer, http_server
+from tests.support.wire_server import WireServer, wire_server
+
+TLS = client_context()
+
+WORDS = """
+import os
+import time
+from cog import BasePredictor, ConcatenateIterator, Input
+
+class Predictor(BasePredictor):
+    def predict(
+        self, words: int = 2, hold: str = "", die: bool = False, wrong: bool = False
+    ) -> ConcatenateIterator[str]:
+        for number in range(words):
+            print(f"word {number}")
+            yield f"w{number} "
+        while hold and not os.path.exists(hold):
+            time.sleep(0.01)
+        if die:
+            os._exit(7)
+        if wrong:
+            raise ValueError("this is wrong")
+        yield "end"
+"""
+COPY = """
+from cog import BasePredictor, Path
+
+class Predictor(BasePredictor):
+    def predict(self, image: Path, twice: bool = False) -> list[Path]:
+        data = image.read_bytes()
+        first = Path("/tmp") / f"cogflare-test-{image.name}"
+        first.write_bytes(data[::-1])
+        return [first]
+"""
+FRAMES = """
+import tempfile, pathlib
+from typing import Iterator
+from cog import BasePredictor, Path
+
+class Predictor(BasePredictor):
+    def predict(self, count: int) -> Iterator[Path]:
+        place = pathlib.Path(tempfile.mkdtemp()) / "frame.txt"
+        for number in range(count):
+            place.write_text(f"frame {number}")
+            yield Path(place)
+"""
+REFUSED = """
+from cog import BasePredictor
+
+class Predictor(BasePredictor):
+    def predict(self, text) -> str:
+        return text
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(connection, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(connection, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(serving, "STOP_GRACE_S", 0.5)
+
+
+class Rig:
+    """One agent at a time, on a state directory that lasts."""
+
+    def __init__(self, server: WireServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.agent: Agent | None = None
+        self.task: asyncio.Task[int] | None = None
+        self.state = None
+
+    def start(self, *models: tuple[str, str], **settings) -> "Rig":
+        read = {}
+        for name, source in models or (("acme/words", WORDS),):
+            place = self.folder / name.replace("/", "-")
+            place.mkdir(exist_ok=True)
+            (place / "predict.py").write_text(source)
+            read[name] = ModelDir.read(place)
+        chosen = AgentSettings(
+            server=self.server.url,
+            token="t",
+            models=tuple(read),
+            name="box",
+            state=self.folder / "state",
+            **{"allow_private": ("127.0.0.0/8",), **settings},
+        )
+        self.state = open_state_dir(chosen.state)
+        self.agent = Agent(chosen, read, self.state, TLS)
+        self.task = asyncio.create_task(self.agent.run())
+        return self
+
+    async def stop(self) -> None:
+        """End the agent as a crash would: nothing is finished or told."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait({self.task})
+            self.state.release()
+            self.task = None
+
+    async def left(self) -> int:
+        return await asyncio.wait_for(self.task, 20)
+
+
+@pytest.fixture
+async def server():
+    async with wire_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def rig(server, tmp_path):
+    rig = Rig(server, tmp_path)
+    yield rig
+    await rig.stop()
+
+
+def value(raw: msgspec.Raw):
+    return msgspec.json.decode(raw)
+
+
+async def test_a_prediction_from_dispatch_to_ack(server, rig, tmp_path):
+    rig.start()
+    attach = await server.attach()
+    assert (attach.model, attach.concurrency, attach.granted, attach.held) == ("acme/words", 1, 1, ())
+    assert "Input" in value(attach.openapi_schema)["components"]["schemas"]
+    assert server.hellos[0].name == "box"
+    await server.dispatch("p1", {"words": 2})
+    accepted = await server.next(m.Accepted)
+    finished = await server.next(m.Finished)
+    assert finished.status == "succeeded", finished
+    assert value(finished.output) == ["w0 ", "w1 ", "end"]
+    assert finished.logs == "word 0\nword 1\n"
+    assert finished.secret == "secret-p1-1"
+    assert finished.started_at == accepted.started_at
+    assert 0 <= value(finished.metrics["predict_time"]) < 10
+    events = [event for message in server.pending(m.Progress) for event in message.events]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert [value(event.data) for event in events if event.kind == "output"] == ["w0 ", "w1 ", "end"]
+    assert "".join(value(event.data) for event in events if event.kind == "logs") == finished.logs
+    spooled = list((tmp_path / "state" / "spool" / "srv_test").glob("p1-1.json"))
+    assert len(spooled) == 1
+    await server.ack(finished)
+    await server.dispatch("p2", {"words": 0})
+    await server.next(m.Finished, prediction="p2")
+    assert not spooled[0].exists()
+
+
+async def test_a_cut_in_the_middle_loses_nothing_and_runs_nothing_twice(server, rig, tmp_path):
+    hold = tmp_path / "go"
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"words": 3, "hold": str(hold)})
+    before = await server.events("p", 3)
+    await server.next(m.Accepted)
+    server.cut()
+    await server.disconnected()
+    hold.touch()
+    attach = await server.next(m.Attach)
+    assert [(held.prediction, held.attempt, held.secret) for held in attach.held] == [("p", 1, "secret-p-1")]
+    assert not server.pending(m.Finished)
+    keep = m.Verdict(prediction="p", attempt=1, verdict="keep", from_seq=2)
+    await server.send(m.Attached(channel=attach.channel, verdicts=(keep,)))
+    finished = await server.next(m.Finished)
+    after = [event for message in server.pending(m.Progress) for event in message.events]
+    assert after[0].seq == 2
+    assert [event.seq for event in after] == list(range(2, 2 + len(after)))
+    assert value(before[1].data) == value(after[0].data)
+    assert value(finished.output) == ["w0 ", "w1 ", "w2 ", "end"]
+    assert not server.pending(m.Finished)
+
+
+async def test_a_result_whose_ack_was_lost_comes_again(server, rig, monkeypatch):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {})
+    first = await server.next(m.Finished)
+    server.cut()
+    attach = await server.attach()
+    assert attach.held[0].state == "finished"
+    again = await server.next(m.Finished)
+    assert (again.secret, bytes(again.output)) == (first.secret, bytes(first.output))
+    monkeypatch.setattr(report, "REPEAT_S", 0.01)
+    assert (await server.next(m.Finished)).prediction == "p"
+    monkeypatch.setattr(report, "REPEAT_S", 30.0)
+    await server.ack(again)
+    server.cut()
+    assert (await server.attach()).held == ()
+
+
+async def test_a_kept_result_is_delivered_by_the_next_process(server, rig):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {})
+    await server.next(m.Finished)
+    await rig.stop()
+    server.forget()
+    rig.start(("acme/other", WORDS))
+    attach = await server.attach(model="acme/words")
+    assert (attach.granted, attach.held[0].prediction) == (0, "p")
+    finished = await server.next(m.Finished)
+    assert (finished.secret, finished.channel) == ("secret-p-1", attach.channel)
+    assert value(finished.output) == ["w0 ", "w1 ", "end"]
+    await server.ack(finished)
+    assert (await server.next(m.Detach)).channel == attach.channel
+    assert len({hello.agent for hello in server.hellos}) == 1
+    assert len({hello.incarnation for hello in server.hellos}) == 2
+    await rig.stop()
+    rig.start()
+    assert (await server.attach()).held == ()
+
+
+async def test_a_kept_result_does_not_wait_for_setup(server, rig, tmp_path):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {})
+    await server.next(m.Finished)
+    await rig.stop()
+    server.forget()
+    slow = (
+        WORDS
+        + f"""
+    def setup(self):
+        while not os.path.exists({str(tmp_path / "set-up")!r}):
+            time.sleep(0.01)
+"""
+    )
+    rig.start(("acme/words", slow))
+    early = await server.attach()
+    assert early.granted == 0
+    await server.next(m.Finished)
+    (tmp_path / "set-up").touch()
+    assert (await server.next(m.Detach)).channel == early.channel
+    late = await server.attach()
+    assert late.channel != early.channel
+    assert late.granted == 1
+    assert late.held[0].prediction == "p"
+
+
+async def test_results_of_another_server_are_not_shown_to_this_one(server, rig):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {})
+    await server.next(m.Finished)
+    server.server_id = "srv_other"
+    server.cut()
+    assert (await server.attach()).held == ()
+    server.server_id = "srv_test"
+    server.cut()
+    assert (await server.attach()).held[0].prediction == "p"
+
+
+async def test_no_slot_no_work(server, rig, tmp_path):
+    hold = tmp_path / "go"
+    rig.start(("acme/one", WORDS), ("acme/two", WORDS))
+    one, two = await server.attach(model="acme/one"), await server.attach(model="acme/two")
+    assert (one.granted, two.granted) in [(1, 1)]
+    await server.dispatch("p", {"hold": str(hold)}, channel=one.channel)
+    await server.dispatch("q", {}, channel=two.channel)
+    assert (await server.next(m.Refused)).reason == "busy"
+    assert (await server.next(m.Credit, channel=two.channel)).granted == 0
+    assert not server.pending(m.Refused)
+    await server.dispatch("p", {"hold": str(hold)}, channel=one.channel)
+    await server.next(m.Accepted, prediction="p")
+    await server.next(m.Accepted, prediction="p")
+    hold.touch()
+    assert (await server.next(m.Finished)).prediction == "p"
+    assert (await server.next(m.Credit, channel=two.channel, granted=2)).granted == 2
+
+
+async def test_a_new_coordinator_asks_again_and_gets_the_same_attempt(server, rig, tmp_path):
+    hold = tmp_path / "go"
+    rig.start()
+    attach = await server.attach()
+    await server.dispatch("p", {"hold": str(hold)})
+    await server.next(m.Accepted)
+    await server.send(m.Reattach(channel=attach.channel))
+    again = await server.attach()
+    assert again.channel == attach.channel
+    assert again.granted == 0
+    assert again.held[0].state == "running"
+    hold.touch()
+    assert (await server.next(m.Finished)).status == "succeeded"
+
+
+@pytest.mark.parametrize("verdict", ["cancel", "drop"])
+async def test_verdicts_end_what_is_not_wanted(server, rig, tmp_path, verdict):
+    rig.start()
+    attach = await server.attach()
+    await server.dispatch("p", {"hold": str(tmp_path / "never")})
+    await server.events("p", 1)
+    await server.send(m.Reattach(channel=attach.channel))
+    await server.next(m.Attach)
+    said = m.Verdict(prediction="p", attempt=1, verdict=verdict)
+    await server.send(m.Attached(channel=attach.channel, verdicts=(said,)))
+    if verdict == "cancel":
+        assert (await server.next(m.Finished)).status == "canceled"
+    else:
+        await server.next(m.Credit, granted=1)
+        assert not server.pending(m.Finished)
+        server.cut()
+        assert (await server.attach()).held == ()
+
+
+async def test_cancel(server, rig, tmp_path):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"hold": str(tmp_path / "never")})
+    await server.events("p", 1)
+    await server.send(m.Cancel(channel=0, prediction="p", attempt=1, grace_s=5.0))
+    finished = await server.next(m.Finished)
+    assert finished.status == "canceled"
+    assert value(finished.output) == ["w0 ", "w1 "]
+    await server.send(m.Cancel(channel=0, prediction="unknown", attempt=1, grace_s=5.0))
+    assert (await server.next(m.Refused)).reason == "unavailable"
+
+
+async def test_a_failing_model_a_crash_and_the_time_limit(server, rig, tmp_path):
+    rig.start()
+    await server.attach()
+    await server.dispatch("wrong", {"wrong": True})
+    finished = await server.next(m.Finished, prediction="wrong")
+    assert (finished.status, finished.error) == ("failed", "this is wrong")
+    assert "Traceback" in finished.logs
+    await server.dispatch("die", {"die": True})
+    finished = await server.next(m.Finished, prediction="die")
+    assert (finished.status, finished.error_code) == ("failed", "runner_crashed")
+    assert value(finished.output) == ["w0 ", "w1 "]
+    await server.next(m.Credit, granted=3)
+    await server.dispatch("long", {"hold": str(tmp_path / "never")}, run_s=0.3)
+    finished = await server.next(m.Finished, prediction="long")
+    assert (finished.status, finished.error_code) == ("failed", "run_timeout")
+    assert "0.3 s" in finished.error
+
+
+async def test_files_in_and_out(server, rig):
+    stored = {}
+
+    def put(request):
+        stored[request.path] = request.body
+        return Answer(201)
+
+    server.files["/files/in/cat.png?signature=s"] = b"meow"
+    async with http_server(put) as storage:
+        rig.start(("acme/copy", COPY))
+        await server.attach()
+        url = "https://public.example/v1/files/f1"
+        await server.dispatch("p", {"image": url}, files={url: "/files/in/cat.png?signature=s"})
+        upload = await server.next(m.Upload)
+        assert (upload.prediction, upload.secret, upload.length) == ("p", "secret-p-1", 4)
+        assert upload.name.endswith("cat.png")
+        assert upload.sha256 == hashlib.sha256(b"woem").hexdigest()
+        answer = m.UploadTo(channel=0, request=upload.request, key="out/k", url=f"{storage.url}/put/k")
+        await server.send(answer)
+        finished = await server.next(m.Finished)
+        assert finished.status == "succeeded", finished
+        assert value(finished.output) == ["cogflare://blob/out/k"]
+        assert [(file.key, file.length) for file in finished.files] == [("out/k", 4)]
+        assert finished.files[0].content_type == "image/png"
+        assert stored == {"/put/k": b"woem"}
+        await server.dispatch("q", {"image": f"{storage.url}/file"}, run_s=30.0)
+        storage.handler = lambda request: Answer(404)
+        finished = await server.next(m.Finished, prediction="q")
+        assert (finished.status, finished.error_code) == ("failed", "input_error")
+        assert finished.error.startswith("input image: could not fetch")
+
+
+async def test_files_that_are_yielded_are_stored_before_they_are_told(server, rig):
+    stored = {}
+
+    def put(request):
+        stored[request.path.rpartition("/")[2]] = request.body
+        return Answer(201)
+
+    async with http_server(put) as storage:
+        rig.start(("acme/frames", FRAMES))
+        await server.attach()
+        await server.dispatch("p", {"count": 3})
+        for number in range(3):
+            upload = await server.next(m.Upload)
+            assert not server.pending(m.Progress)
+            await server.send(
+                m.UploadTo(
+                    channel=0, request=upload.request, key=f"k{number}", url=f"{storage.url}/k{number}"
+                )
+            )
+            (event,) = await server.events("p", 1)
+            assert value(event.data) == f"cogflare://blob/k{number}"
+            assert event.files[0].key == f"k{number}"
+        finished = await server.next(m.Finished)
+        assert value(finished.output) == [f"cogflare://blob/k{number}" for number in range(3)]
+        assert [file.key for file in finished.files] == ["k0", "k1", "k2"]
+        assert stored == {f"k{number}": f"frame {number}".encode() for number in range(3)}
+
+
+async def test_a_process_that_dies_while_storing_leaves_the_rest_to_the_next(server, rig):
+    async with http_server(lambda request: Answer(201)) as storage:
+        server.files["/cat.png"] = b"meow"
+        rig.start(("acme/copy", COPY))
+        await server.attach()
+        await server.dispatch("p", {"image": "https://x/cat.png"}, files={"https://x/cat.png": "/cat.png"})
+        await server.next(m.Upload)
+        await rig.stop()
+        server.forget()
+        rig.start(("acme/copy", COPY))
+        attach = await server.attach()
+        assert attach.held[0].state == "running"
+        upload = await server.next(m.Upload)
+        assert upload.secret == "secret-p-1"
+        await server.send(
+            m.UploadTo(channel=upload.channel, request=upload.request, key="k", url=f"{storage.url}/k")
+        )
+        finished = await server.next(m.Finished)
+        assert value(finished.output) == ["cogflare://blob/k"]
+        assert storage.requests[0].body == b"woem"
+
+
+async def test_a_refused_upload_fails_the_prediction(server, rig):
+    server.files["/cat.png"] = b"meow"
+    rig.start(("acme/copy", COPY))
+    await server.attach()
+    await server.dispatch("p", {"image": "https://x/cat.png"}, files={"https://x/cat.png": "/cat.png"})
+    upload = await server.next(m.Upload)
+    await server.send(m.UploadRefused(channel=0, request=upload.request, detail="larger than 3 bytes"))
+    finished = await server.next(m.Finished)
+    assert (finished.status, finished.error_code, finished.error) == (
+        "failed",
+        "upload_error",
+        "larger than 3 bytes",
+    )
+    assert value(finished.output) is None
+
+
+async def test_an_output_over_the_limit_is_refused_with_its_number(server, rig):
+    server.limits = WireLimits(result_bytes=1000)
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"words": 10_000})
+    finished = await server.next(m.Finished)
+    assert (finished.status, finished.error_code) == ("failed", "output_too_large")
+    assert "1000 bytes" in finished.error
+
+
+async def test_a_drain_finishes_delivers_and_leaves(server, rig, tmp_path):
+    hold = tmp_path / "go"
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"hold": str(hold)})
+    await server.next(m.Accepted)
+    rig.agent.drain()
+    await server.dispatch("q", {})
+    assert (await server.next(m.Refused)).reason == "draining"
+    hold.touch()
+    finished = await server.next(m.Finished)
+    assert not rig.task.done()
+    await server.ack(finished)
+    assert await rig.left() == 0
+    await server.disconnected()
+
+
+async def test_an_idle_agent_drains_at_once(server, rig):
+    rig.start()
+    await server.attach()
+    rig.agent.drain()
+    assert await rig.left() == 0
+
+
+async def test_a_second_signal_gives_work_back(server, rig, tmp_path):
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"hold": str(tmp_path / "never")})
+    await server.events("p", 1)
+    rig.agent.drain()
+    rig.agent.drain()
+    refused = await server.next(m.Refused)
+    assert (refused.prediction, refused.reason) == ("p", "draining")
+    assert await rig.left() == 1
+    assert not server.pending(m.Finished)
+
+
+async def test_a_drain_ends_after_its_time(server, rig, tmp_path):
+    rig.start(drain_s=0.1)
+    await server.attach()
+    await server.dispatch("p", {"hold": str(tmp_path / "never")})
+    await server.events("p", 1)
+    rig.agent.drain()
+    assert (await server.next(m.Refused)).reason == "draining"
+    assert await rig.left() == 1
+
+
+async def test_a_wrong_predictor_ends_the_agent(server, rig):
+    rig.start(("acme/wrong", REFUSED))
+    with pytest.raises(ExceptionGroup) as caught:
+        await rig.left()
+    (error,) = caught.value.exceptions
+    assert isinstance(error, PredictorRefused)
+    assert "text" in str(error)
+
+
+async def test_a_refused_model_does_not_stop_the_others(server, rig, caplog):
+    rig.start(("acme/one", WORDS), ("acme/two", WORDS))
+    one = await server.next(m.Attach, model="acme/one")
+    await server.send(m.AttachRefused(channel=one.channel, code="not_allowed", detail="is someone else's"))
+    two = await server.attach(model="acme/two")
+    await server.dispatch("p", {}, channel=two.channel)
+    assert (await server.next(m.Finished)).status == "succeeded"
+    assert "acme/one is refused: is someone else's" in caplog.text
+
+
+async def test_several_processes_for_a_sync_model(server, rig, tmp_path):
+    rig.start(slots=2)
+    await server.attach()
+    await server.next(m.Credit, granted=2)
+    for name in ("p", "q"):
+        await server.dispatch(name, {"hold": str(tmp_path / name)})
+    await server.events("p", 1)
+    await server.events("q", 1)
+    (tmp_path / "q").touch()
+    assert (await server.next(m.Finished)).prediction == "q"
+    (tmp_path / "p").touch()
+    assert (await server.next(m.Finished)).prediction == "p"

@@ -138,9 +138,9 @@ class Book:
         self.turn.notify(f"end:{document.id}")
 
     def remove(self, entry: Entry) -> None:
-        """The index has it for good."""
+        """The index has it for good. If the row stays after a crash, it is projected again and then goes."""
         del self.entries[entry.document.id]
-        self.turn.write(REMOVE, entry.document.id)
+        self.turn.write_later(REMOVE, entry.rank.sequence)
 
     def enqueue(self, entry: Entry) -> None:
         """Let it wait at its rank; after a lost attempt another agent is preferred."""
@@ -159,13 +159,15 @@ class Book:
 
     def flush(self) -> None:
         """At the end of each turn: stage what it changed, and set the alarm and the timer that follow."""
-        for prediction, entry in self._dirty.items():
+        for entry in self._dirty.values():
             document = encode(replace(entry.document, input=b""))
             if entry.stored:
-                self.turn.write(UPDATE, document, prediction)
+                self.turn.write(UPDATE, document, entry.rank.sequence)
             else:
                 entry.stored = True
-                self.turn.write(INSERT, prediction, *entry.rank, entry.document.input, document)
+                self.turn.write(
+                    INSERT, entry.rank.sequence, entry.rank.urgency, entry.document.input, document
+                )
         self._dirty.clear()
         self._set_alarm()
         self._set_timer()

@@ -21,6 +21,10 @@ from coordinator.protocol.limits import ServerLimits
 from coordinator.scheduling import Rank
 
 
+def _token() -> str:
+    return secrets.token_urlsafe(16)
+
+
 class Model:
     """See the module. ``link`` makes a signed path to a stored input file, ``token`` an attempt's secrets."""
 
@@ -29,7 +33,7 @@ class Model:
         number: int,
         limits: ServerLimits,
         link: Callable[[str], str],
-        token: Callable[[], str] = secrets.token_urlsafe,
+        token: Callable[[], str] = _token,
     ) -> None:
         self._book = Book(number, limits)
         self._attempts = Attempts(self._book, token, link)
@@ -58,7 +62,7 @@ class Model:
 
     def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
         self._book.turn = turn
-        for _, urgency, sequence, input_json, blob in rows[PREDICTIONS]:
+        for sequence, urgency, input_json, blob in rows[PREDICTIONS]:
             document = replace(decode(blob), input=input_json)
             entry = self._book.add(document, Rank(urgency, sequence))
             attempt = next((a for a in document.attempts if a.ended_at is None), None)

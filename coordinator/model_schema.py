@@ -1,4 +1,8 @@
-"""What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index."""
+"""What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index.
+
+Rows are keyed by their place in the queue, which is unique and grows: the table is one tree, written at its
+end, and a load reads it in order.
+"""
 
 from sqlalchemy import (
     Column,
@@ -6,7 +10,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
-    Text,
     bindparam,
     delete,
     insert,
@@ -22,26 +25,22 @@ _metadata = MetaData()
 _predictions = Table(
     "predictions",
     _metadata,
-    Column("id", Text, primary_key=True),
+    Column("sequence", Integer, primary_key=True),
     Column("urgency", Integer, nullable=False),
-    Column("sequence", Integer, nullable=False),
     Column("input", LargeBinary, nullable=False),
     Column("document", LargeBinary, nullable=False),
 )
-_this = _predictions.c.id == bindparam("prediction")
+_this = _predictions.c.sequence == bindparam("row")
 
 MODEL_SCHEMA = Schema(
     metadata=_metadata,
     writes={
-        INSERT: Statement(insert(_predictions), ("id", "urgency", "sequence", "input", "document")),
+        INSERT: Statement(insert(_predictions), ("sequence", "urgency", "input", "document")),
         UPDATE: Statement(
-            update(_predictions).where(_this).values(document=bindparam("document")),
-            ("document", "prediction"),
+            update(_predictions).where(_this).values(document=bindparam("document")), ("document", "row")
         ),
-        REMOVE: Statement(delete(_predictions).where(_this), ("prediction",)),
+        REMOVE: Statement(delete(_predictions).where(_this), ("row",)),
     },
-    loads={
-        PREDICTIONS: select(_predictions).order_by(_predictions.c.urgency, _predictions.c.sequence),
-    },
+    loads={PREDICTIONS: select(_predictions).order_by(_predictions.c.sequence)},
 )
 """The input is written once and never again; the document without it changes with each durable step."""

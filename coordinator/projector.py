@@ -19,8 +19,8 @@ from coordinator.stub import Models
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.02
-"""How long a batch gathers: most short predictions are written once, already ended."""
+GATHER_S = 0.05
+"""How long a batch gathers: it is a transaction for many, and short predictions are written once, ended."""
 BATCH = 1000
 RETRY_S = (0.1, 0.5, 2.0, 5.0)
 RECENT_BYTES = 16 * 1024 * 1024
@@ -80,20 +80,20 @@ class Projector:
     async def _run(self) -> None:
         failures = 0
         while self._pending or not self._stopping.is_set():
-            await self._work.wait()
-            self._work.clear()
+            if not self._pending:
+                self._work.clear()
+                await self._work.wait()
             await self._pause(GATHER_S)
-            while self._pending:
-                try:
-                    await self._write()
-                    failures = 0
-                except Exception as error:
-                    told = None if isinstance(error, StoreError) else error
-                    log.error("the control index cannot be written, trying again: %s", error, exc_info=told)  # noqa: TRY400
-                    if self._stopping.is_set():
-                        return
-                    await self._pause(RETRY_S[min(failures, len(RETRY_S) - 1)])
-                    failures += 1
+            try:
+                await self._write()
+                failures = 0
+            except Exception as error:
+                told = None if isinstance(error, StoreError) else error
+                log.error("the control index cannot be written, trying again: %s", error, exc_info=told)  # noqa: TRY400
+                if self._stopping.is_set():
+                    return
+                await self._pause(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                failures += 1
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -41,7 +41,10 @@ def command_line() -> str:
         parts += [f"## cogflare {name}", f"    cogflare {name}{arguments} [options]", module.ABOUT]
         if name == "serve":
             options = [option for option in options if not option.group]
-            parts += [_options(options), "Each line of [limits](limits.md) is an option of this command, too."]
+            parts += [
+                _options(options),
+                "Each line of [limits](limits.md) is an option of this command, too.",
+            ]
         else:
             parts.append(_options(options))
     rows = [(str(int(code)), meaning) for code, meaning in MEANINGS.items()]

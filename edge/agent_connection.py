@@ -83,6 +83,7 @@ class AgentConnection:
         self._channels: dict[int, Channel] = {}
         self._outgoing: deque[bytes] = deque()
         self._outgoing_ready = asyncio.Event()
+        self._greeted = asyncio.Event()
         self._closing: tuple[CloseCode, str] | None = None
 
     async def run(self) -> None:
@@ -158,7 +159,11 @@ class AgentConnection:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(max(0.0, self._session.next_tick_at() - loop.time()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._session.next_tick_at()):
+                    await self._greeted.wait()
+                self._greeted = asyncio.Event()  # the greeting has set new times: ask again
+                continue
             try:
                 for frame in self._session.tick(loop.time()):
                     self._put(frame)
@@ -174,6 +179,7 @@ class AgentConnection:
             self._hello = event.hello
             self._name = event.hello.name
             self.deliver(event.welcome)
+            self._greeted.set()
             return
         channel = self._channels.get(event.channel)
         if channel is None:

@@ -141,6 +141,10 @@ def _not_installed(name: str, error: ModuleNotFoundError) -> Exception:
     missing = (error.name or "").split(".")[0]
     if missing in ("edge", "coordinator", "gpu_agent", "migrations", ""):
         return error
+    if sys.platform == "win32":
+        return CommandFailed(
+            f"cogflare {name} does not run on Windows itself", ExitCode.UNSUPPORTED, "run it in WSL2"
+        )
     return CommandFailed(
         f"cogflare {name} needs {missing}, which is not installed here",
         ExitCode.NOT_INSTALLED,

@@ -1,5 +1,6 @@
 """Where the server's log goes: stderr, one line a record, nothing of requests' inputs or tokens."""
 
+import asyncio
 import logging
 import sys
 
@@ -19,4 +20,6 @@ def configure(level: str) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return record.msg != REFUSED_UPGRADE
+    # A request that outlasts the drain is cut off by cancelling it: the line that counts them is enough.
+    cut_off = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return record.msg != REFUSED_UPGRADE and not cut_off

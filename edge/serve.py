@@ -1,6 +1,7 @@
 """The server process: puts the parts together, runs them, and takes them apart in the right order."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,8 @@ from edge.times import rfc3339
 
 log = logging.getLogger(__name__)
 
+GC_ALLOCATIONS = 20_000
+"""Objects left over between two looks of the garbage collector; Python's own 700 cost a tenth of the time."""
 STOP_S = 15.0
 """Longest time that one part has for its stop; what is not stopped by then is safe to be cut off."""
 
@@ -63,6 +66,7 @@ async def serve(settings: ServeSettings) -> int:
                 serving = asyncio.create_task(http.serve(sockets=[listener]))
                 parts.push_async_callback(_end, serving)
                 await _until(http.listening, serving)
+                _settle_memory()
                 _announce(local_url, public_url, data, secret)
                 await _until(run.leaving, serving)
                 services.draining.set()
@@ -212,6 +216,14 @@ async def _start_control(
     control = ControlServer(data.control_socket, orders.carry_out)
     parts.push_async_callback(control.stop)
     await control.start()
+
+
+def _settle_memory() -> None:
+    """What was imported and built stays for good: keep the collector from walking it again and again, and let
+    it look at what requests leave behind less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 50)
 
 
 async def _until(event: asyncio.Event, server: "asyncio.Task[None]") -> None:

@@ -23,7 +23,7 @@ from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import Serving
 from gpu_agent.settings import AgentSettings
 from gpu_agent.slots import Slots
-from gpu_agent.spool import Loaded, Served, Spool
+from gpu_agent.spool import Kept, Served, Spool
 from gpu_agent.state_dir import StateDir
 from gpu_agent.transfer import Transfer
 from gpu_agent.work import Tools
@@ -45,7 +45,7 @@ class Agent:
         self._state = state
         self._slots = Slots(settings.slots or max(model.concurrency for model in models.values()))
         self._spool = Spool(state.spool)
-        self._waiting: list[Loaded] = []
+        self._waiting: list[Kept] = []
         self._fetcher = Fetcher(
             AddressRules(settings.allow_private),
             tls,
@@ -196,11 +196,11 @@ class Agent:
 
     def _restore(self, server: str) -> None:
         """Take over what earlier processes left for this server, also of models that are no longer served."""
-        found = [loaded for loaded in self._waiting if loaded.server == server]
-        self._waiting = [loaded for loaded in self._waiting if loaded.server != server]
-        for loaded in found:
-            for record in loaded.records:
-                served = loaded.models.get(record.model)
+        found = [kept for kept in self._waiting if kept.server == server]
+        self._waiting = [kept for kept in self._waiting if kept.server != server]
+        for kept in found:
+            for record in kept.records:
+                served = kept.models.get(record.model)
                 if record.model not in self._channels and served is not None:
                     self._channels[record.model] = self._channel(served)
                 channel = self._channels.get(record.model)

@@ -35,7 +35,7 @@ from gpu_agent.connection import Connection
 from gpu_agent.runner import Runner
 from gpu_agent.serving import Serving
 from gpu_agent.slots import Slots
-from gpu_agent.spool import Record, Served
+from gpu_agent.spool import Record, Served, nameable
 from gpu_agent.transfer import OutputFile, UploadDenied
 from gpu_agent.work import Phase, Tools, Work
 
@@ -173,11 +173,15 @@ class ModelChannel:
             started_at=finished.started_at or 0,
             limits=None,
         )
-        work.phase = Phase.ENDING
         work.report.suspend()
-        self._slots.ending += 1
         self.works[work.key] = work
-        self._spawn(self._live(work, work.resume(record)))
+        if record.files:
+            work.phase = Phase.ENDING
+            self._slots.ending += 1
+            self._spawn(self._live(work, work.store(record)))
+        else:
+            work.phase = Phase.FINISHED
+            work.report.finish(finished)
 
     def give_back(self) -> None:
         """Refuse what is running: the agent leaves. Finished results stay on disk for its next start."""
@@ -237,27 +241,34 @@ class ModelChannel:
         if self._slots.draining:
             self._refuse(key, "draining")
             return
-        runner = self._serving.take() if self._serving and self._slots.free and held is None else None
-        if runner is None or self._serving is None or self._connection.welcome is None:
-            ready = self._serving is not None and self._serving.ready
-            self._refuse(key, "busy" if ready else "unavailable")
+        serving, welcome = self._serving, self._connection.welcome
+        if serving is None or welcome is None or not serving.ready:
+            self._refuse(key, "unavailable")
+            return
+        if not nameable(message.prediction) or not nameable(welcome.server):
+            log.error("%s: the server's ids are not ones that this agent takes", self.served.model)
+            self._refuse(key, "unavailable")
+            return
+        runner = serving.take() if self._slots.free and held is None else None
+        if runner is None:
+            self._refuse(key, "busy")
             return
         work = Work(
             desk=self,
             tools=self._tools,
-            server=self._connection.welcome.server,
+            server=welcome.server,
             prediction=message.prediction,
             attempt=message.attempt,
             secret=message.secret,
             started_at=time.time_ns() // 1000,
-            limits=self._connection.welcome,
+            limits=welcome,
         )
         self.works[key] = work
         self._runners[key] = runner
         self._slots.running += 1
         self._accept(work)
         log.info("%s %s: started", self.served.model, message.prediction)
-        self._spawn(self._live(work, work.run(message, runner, self._serving.file_fields)))
+        self._spawn(self._live(work, work.run(message, runner, serving.file_fields)))
         self._changed()
 
     def _on_cancel(self, message: Cancel) -> None:

@@ -77,34 +77,34 @@ class Runner:
     ) -> Result:
         """Run one prediction to its end, whatever the model does. ``on_update`` is called on the loop.
 
-        Call ``release(id)`` when the result's files are not needed any more. Raises ``ValueError`` when ``id``
+        Call ``release(id)`` once the result's files are not needed. Raises ``ValueError`` when ``id``
         is running already or ``input`` is no JSON. When this call is cancelled, so is the prediction.
         """
         if id in self._running:
             raise ValueError(f"the prediction {id} is running already")
-        asked_at = now_us()
+        end_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         self._running[id] = None
         try:
-            process = await self._ready_process(id, timeout_s)
-            if isinstance(process, Result):
-                return process
-            key, running = process.submit(input, on_update)
-            self._outputs.setdefault(id, []).append(process.outputs(key))
-            self._running[id] = running
-            return await self._follow(process, running, timeout_s, asked_at)
+            while True:
+                process = await self._ready_process(id, end_at)
+                if isinstance(process, Result):
+                    return process
+                key, running = process.submit(input, on_update)
+                self._outputs.setdefault(id, []).append(process.outputs(key))
+                self._running[id] = running
+                result = await self._follow(process, running, end_at)
+                if result.error_code != "runner_crashed" or not running.never_ran:
+                    return result
+                self._running[id] = None
         finally:
             del self._running[id]
             self._withdrawn.pop(id, None)
 
-    async def _follow(
-        self, process: RunnerProcess, running: Running, timeout_s: float | None, asked_at: int
-    ) -> Result:
-        ended = asyncio.get_running_loop().create_future()
+    async def _follow(self, process: RunnerProcess, running: Running, end_at: float | None) -> Result:
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
         running.on_end = lambda: None if ended.done() else ended.set_result(None)
-        timer = None
-        if timeout_s is not None:
-            left_s = timeout_s - (now_us() - asked_at) / 1e6
-            timer = asyncio.get_running_loop().call_later(left_s, self._timed_out, process, running)
+        timer = None if end_at is None else loop.call_at(end_at, self._timed_out, process, running)
         try:
             # The process may have ended between two turns of the loop: then the result is there already.
             if running.result is None:
@@ -123,7 +123,7 @@ class Runner:
             running.timed_out = True
         process.cancel(running, self._kill_grace_s)
 
-    async def _ready_process(self, id: str, timeout_s: float | None) -> RunnerProcess | Result:
+    async def _ready_process(self, id: str, end_at: float | None) -> RunnerProcess | Result:
         """The process, or how the prediction ends without one."""
         asked_at = now_us()
         withdrawn = self._withdrawn[id] = asyncio.Event()
@@ -133,6 +133,7 @@ class Runner:
 
         if not self.ready.is_set() and not self._stopping.is_set():
             waits = [asyncio.ensure_future(event.wait()) for event in (self.ready, self._stopping, withdrawn)]
+            timeout_s = None if end_at is None else max(0.0, end_at - asyncio.get_running_loop().time())
             try:
                 await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -196,6 +197,7 @@ class Runner:
             on_line=self._log,
             log_bytes=self._log_bytes,
         )
+        process.on_dying = self.ready.clear
         self._process = process
         loaded = await process.start(self._setup_timeout_s)
         if not self._stopping.is_set():

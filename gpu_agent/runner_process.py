@@ -18,6 +18,8 @@ from gpu_agent.running import Running
 from gpu_agent.signals import OutputSignal
 
 RUNTIME = Path(__file__).parent / "runtime"
+BOOT = "import sys; '' in sys.path and sys.path.remove(''); import coglet.__main__ as c; sys.exit(c.main())"
+"""``-m coglet`` with the model's folder off the path: Python itself would take its modules from there."""
 MANY_PIPES = 64
 """Log pipes after which the closed ones are sorted out."""
 OWN_ENVIRONMENT = "COGFLARE_"
@@ -35,6 +37,8 @@ class RunnerProcess:
         self.succeeded_once = False
         """A prediction has ended in the ordinary way: the process was of some use."""
         self.killed_on_purpose = False
+        self.on_dying: Callable[[], None] = _nothing
+        """Called when the process is killed and not to be given any more."""
         self._model = model
         self._python = python
         self._log_bytes = log_bytes
@@ -46,6 +50,7 @@ class RunnerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._waiter: asyncio.Task[None] | None = None
         self._lifeline = -1
+        self._bell = -1
         self._stopped = False
         self._set_up = asyncio.Event()
         self._coglet: int | None = None
@@ -57,6 +62,7 @@ class RunnerProcess:
         """Return once the model is set up. Raises ``SetupFailed``; the process has ended then."""
         for name in ("tmp", "out", "logs"):
             (self.folder / name).mkdir(parents=True)
+        self._bell = os.open(self.folder / "bell", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         signals = OutputSignal.here()
         signals.listen(self._look)
         try:
@@ -74,7 +80,7 @@ class RunnerProcess:
         log, standard_output = os.pipe()
         os.set_blocking(log, False)
         self._pipes.append(LogPipe(log, self._on_output))
-        command = [self._python, "-m", "coglet", "--events", "--dir", str(self.folder)]
+        command = [self._python, "-c", BOOT, "--events", "--dir", str(self.folder)]
         command += ["--predictor", self._model.predict_ref, "--parent", str(os.getpid())]
         command += ["--max-concurrency", str(self._model.concurrency)]
         try:
@@ -139,7 +145,6 @@ class RunnerProcess:
             running.request(input)
         except BaseException:
             running.withdraw()
-            running.log.close()
             raise
         self._running[key] = running
         self._nudge()
@@ -164,6 +169,7 @@ class RunnerProcess:
             return
         self.killed_on_purpose = True
         self.kill()
+        self.on_dying()
         running.lost("", "")
         for other in self._running.values():
             other.lost(
@@ -180,6 +186,8 @@ class RunnerProcess:
                 os.kill(self._coglet, signal.SIGIO)
 
     def _look(self) -> None:
+        # First this, then the files: what is written from now on is worth another signal.
+        os.pwrite(self._bell, b"0", 0)
         if not self._set_up.is_set():
             if (self.folder / "setup-result.json").exists():
                 self._set_up.set()
@@ -245,9 +253,10 @@ class RunnerProcess:
             pipe.drain()
             pipe.close()
         self._lines.flush()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        for descriptor in (self._lifeline, self._bell):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lifeline = self._bell = -1
 
     def clear(self) -> None:
         """Remove the working directory of a process that has ended, but for output files not yet released."""
@@ -259,6 +268,10 @@ class RunnerProcess:
         with contextlib.suppress(OSError):  # not empty
             (self.folder / "out").rmdir()
             self.folder.rmdir()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One prediction in a model process, as its parent follows it: its log's pipe, its events, its response."""
 
 # Plain strings, as pathlib objects would be a fifth of the time of a short prediction.
-# ruff: noqa: PTH104, PTH108, PTH123
+# ruff: noqa: PTH104, PTH108, PTH110, PTH123
 
 import asyncio
 import codecs
@@ -33,6 +33,8 @@ class Running:
         self.result: Result | None = None
         self.on_end: Callable[[], None] = _nothing
         """Called once, when ``result`` is there."""
+        self.never_ran = False
+        """The process has ended without taking the request: another one may run it."""
         self.kill_timer: asyncio.TimerHandle | None = None
         self.cancel_asked = False
         self.timed_out = False
@@ -54,6 +56,8 @@ class Running:
         self._events_path = f"{folder}/events-{key}.jsonl"
         os.mkfifo(self._log_path, 0o600)
         self.log = LogPipe(os.open(self._log_path, os.O_RDONLY | os.O_NONBLOCK), self._on_log)
+        # A writer of our own, so that the pipe has no end before the model has begun to write.
+        self._writer = os.open(self._log_path, os.O_WRONLY | os.O_NONBLOCK)
 
     def request(self, input: dict[str, Any]) -> None:
         """Hand it to the process. Raises ``ValueError`` for an input that is no JSON."""
@@ -166,6 +170,7 @@ class Running:
         self.look()
         if self.result is not None:
             return
+        self.never_ran = os.path.exists(f"{self._folder}/request-{self._key}.json")
         self.log.drain()
         self._tell()
         metrics = {key: value for key, value in self._metrics.items() if value is not None}
@@ -190,13 +195,15 @@ class Running:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        # A process that the model left behind may hold the pipe: it is read on, for nobody.
+        # A process that the model left behind may hold the pipe: it is read on, for nobody, to its end.
         self.log.discard()
+        os.close(self._writer)
+        self.log.drain()
         if self._events is not None:
             os.close(self._events)
             self._events = None
             os.unlink(self._events_path)
-        self.withdraw()
+        self._take_back()
         if self.cancel_asked:
             _remove(f"{self._folder}/cancel-{self._key}")
         if self.kill_timer is not None:
@@ -205,7 +212,12 @@ class Running:
         self.on_end()
 
     def withdraw(self) -> None:
-        """Take back what the process may not have seen yet."""
+        """Give up before the process was told."""
+        self.log.close()
+        os.close(self._writer)
+        self._take_back()
+
+    def _take_back(self) -> None:
         _remove(f"{self._folder}/request-{self._key}.json")
         _remove(self._log_path)
 

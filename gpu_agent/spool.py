@@ -62,7 +62,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Kept:
     """What an earlier process left behind for one server."""
 
     server: str
@@ -91,7 +91,7 @@ class Spool:
         """The server has the result: nothing of it stays."""
         await asyncio.to_thread(self._forget, server, key)
 
-    def load(self) -> list[Loaded]:
+    def load(self) -> list[Kept]:
         """All that is kept, by server. What cannot be read is set aside and told."""
         servers = []
         for folder in sorted(self._root.iterdir()):
@@ -103,7 +103,7 @@ class Spool:
             for orphan in folder.glob("*.files"):
                 if orphan.stem not in known:
                     shutil.rmtree(orphan, ignore_errors=True)
-            servers.append(Loaded(folder.name, records, models))
+            servers.append(Kept(folder.name, records, models))
         return servers
 
     def _read(self, folder: Path, pattern: str, kind: type[T]) -> list[T]:
@@ -159,7 +159,12 @@ def _stem(key: tuple[str, int]) -> str:
     return f"{_safe(key[0])}-{key[1]}"
 
 
+def nameable(name: str) -> bool:
+    """True when an id from outside can name a file here."""
+    return _SAFE.fullmatch(name) is not None
+
+
 def _safe(name: str) -> str:
-    if _SAFE.fullmatch(name) is None:
+    if not nameable(name):
         raise ValueError(f"{name!r} cannot name a file")
     return name

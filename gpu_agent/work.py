@@ -167,14 +167,6 @@ class Work:
             self.report.close()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def resume(self, record: Record) -> None:
-        """Go on with a result that an earlier process left behind."""
-        self.phase = Phase.ENDING
-        if record.files:
-            await self._store(record)
-        else:
-            self._finish(record)
-
     async def _predict(
         self, dispatch: Dispatch, runner: Predictor, fields: frozenset[str], folder: Path
     ) -> Record:
@@ -290,6 +282,7 @@ class Work:
         for item in update.items:
             self._streamed = True
             await self._take_item(item)
+            self.report.flush()
         if update.metrics:
             metrics = to_json(update.metrics)
             if len(metrics) <= METRICS_BYTES:
@@ -314,11 +307,11 @@ class Work:
                 await self._tools.spool.keep(self.server, record, self._desk.served)
             except OSError as error:
                 log.warning("%s: output files could not be moved to the spool: %s", self.id, error)
-            await self._store(record)
+            await self.store(record)
         else:
             await self._keep(record)
 
-    async def _store(self, record: Record) -> None:
+    async def store(self, record: Record) -> None:
         """Store the files of a record, then keep it as finished."""
         finished = record.finished
         try:

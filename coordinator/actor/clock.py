@@ -28,10 +28,10 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
     def call_at(self, monotonic: float, callback: Callable[[], None]) -> Timer:
-        return asyncio.get_running_loop().call_at(monotonic, callback)
+        return asyncio.get_running_loop().call_later(max(0.0, monotonic - time.monotonic()), callback)
 
 
 async def sleep(clock: Clock, seconds: float) -> None:

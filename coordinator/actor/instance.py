@@ -16,6 +16,9 @@ from coordinator.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
+LATER_S = 1.0
+"""How long a write that nothing depends on waits for a commit to ride with."""
+
 _Output = tuple[bool, Hashable, Callable[[], None]]
 _Future = asyncio.Future[bool]
 
@@ -54,6 +57,7 @@ class Instance:
         self._alarm_timer: Timer | None = None
         self._timer: Timer | None = None
         self._staged: list[Write] = []
+        self._later: Timer | None = None
         self._written = 0
         self._committed = 0
         self._turn_wrote = False
@@ -75,6 +79,10 @@ class Instance:
 
     async def stop(self) -> bool:
         """Make durable what is staged, then end. False when it was or became broken instead."""
+        if self._staged and self.broken is None:
+            self._write_now()
+        if self._later is not None and self.broken is None:
+            self._write_now()
         while self._committer is not None:
             await asyncio.shield(self._committer)
         whole = self.broken is None
@@ -88,7 +96,7 @@ class Instance:
             await asyncio.wait([self._committer])
 
     def idle(self) -> bool:
-        busy = self._calls or self._written > self._committed or self._effects or not self._gate.empty
+        busy = self._calls or self._staged or self._committer or self._effects or not self._gate.empty
         return not busy and self._actor.idle()
 
     @property
@@ -172,15 +180,27 @@ class Instance:
                 self._gate.hold(self._written, destination, release)
             else:
                 self._gate.overtake_nothing(destination, release)
-        if self._turn_wrote and self._committer is None:
-            self._committer = asyncio.get_running_loop().create_task(self._commit())
+        if self._turn_wrote:
+            self._start_commit()
         return reply
+
+    def _start_commit(self) -> None:
+        if self._committer is None:
+            self._committer = asyncio.get_running_loop().create_task(self._commit())
+
+    def _write_now(self) -> None:
+        """Nothing else was written meanwhile: what waits for a commit gets its own."""
+        self._written += 1
+        self._start_commit()
 
     async def _commit(self) -> None:
         """Commit until nothing is staged. All turns that ran meanwhile share the next transaction."""
         try:
             while self._written > self._committed and self.broken is None:
                 writes, self._staged, turn = self._staged, [], self._written
+                if self._later is not None:
+                    self._later.cancel()
+                    self._later = None
                 await self._storage.commit(Batch(writes, self._alarm), self._generation)
                 self._committed = turn
                 if self.broken is None:
@@ -209,7 +229,7 @@ class Instance:
         for effect in self._effects:
             if effect is not asyncio.current_task():
                 effect.cancel()
-        for timer in (self._timer, self._alarm_timer):
+        for timer in (self._timer, self._alarm_timer, self._later):
             if timer is not None:
                 timer.cancel()
         waiting = [future for futures in self._waiting.values() for future in futures]
@@ -222,6 +242,11 @@ class Instance:
     def write(self, statement: str, *parameters: Any) -> None:
         self._staged.append(Write(statement, parameters))
         self._mark_written()
+
+    def write_later(self, statement: str, *parameters: Any) -> None:
+        self._staged.append(Write(statement, parameters))
+        if self._later is None:
+            self._later = self._clock.call_at(self._clock.monotonic() + LATER_S, self._write_now)
 
     def alarm_at(self, at: int | None) -> None:
         if at != self._alarm:

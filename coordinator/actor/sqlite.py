@@ -5,14 +5,12 @@ open up to a limit, the least recently used closed first. The lock mode is exclu
 file open is its only reader and writer, and no shared-memory file is needed.
 """
 
-import asyncio
 import itertools
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
@@ -24,6 +22,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from coordinator.actor.errors import CommitFailed, Fenced, StorageBroken
 from coordinator.actor.storage import Batch, Loaded, Schema, Write
+from coordinator.actor.writers import Writers
 
 T = TypeVar("T")
 
@@ -36,6 +35,8 @@ _REORDER = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 _CREATE_OBJECT = """CREATE TABLE IF NOT EXISTS _object (
     id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, alarm_at INTEGER
 )"""
+_GUARD = "SELECT alarm_at FROM _object WHERE id = 1 AND generation = ?"
+_SET_ALARM = "UPDATE _object SET alarm_at = ? WHERE id = 1"
 _TAKE_OVER = (
     "INSERT INTO _object VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET generation = excluded.generation"
 )
@@ -53,7 +54,7 @@ class SqliteStorages:
     ) -> None:
         self._root = root
         self._plan = _Plan(schema)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="object-storage")
+        self._writers = Writers(threads, "object-storage")
         self._open_limit = open_limit
         self._commit_delay_s = commit_delay_s
         self._files: OrderedDict[int, _File] = OrderedDict()
@@ -68,11 +69,11 @@ class SqliteStorages:
         if not self._closed:
             self._closed = True
             await self.run(self._close_all)
-            self._pool.shutdown()
+            self._writers.close()
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run on a writer thread; it runs to its end even when the caller is cancelled."""
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, function))
+        return await self._writers.run(function)
 
     def load(self, number: int, generation: int | None) -> Loaded:
         with self._using(number) as file:
@@ -85,7 +86,7 @@ class SqliteStorages:
         if self._commit_delay_s:
             time.sleep(self._commit_delay_s)
         if due:
-            self._pool.submit(self._checkpoint, number)
+            self._writers.post(partial(self._checkpoint, number))
 
     def close_file(self, number: int) -> None:
         with self._lock:
@@ -215,12 +216,11 @@ class _File:
         db = self._open()
         _begin(db)
         try:
-            guard = db.execute(
-                "UPDATE _object SET alarm_at = ? WHERE id = 1 AND generation = ?",
-                (batch.alarm_at, generation),
-            )
-            if guard.rowcount != 1:
+            owned = db.execute(_GUARD, (generation,)).fetchone()
+            if owned is None:
                 raise Fenced(f"generation {generation} no longer owns the object")
+            if owned[0] != batch.alarm_at:
+                db.execute(_SET_ALARM, (batch.alarm_at,))
             for sql, rows in self._plan.grouped(batch.writes):
                 db.executemany(sql, rows)
                 self.written_bytes += sum(len(v) for row in rows for v in row if isinstance(v, bytes))

@@ -22,6 +22,9 @@ class Turn(Protocol):
     def write(self, statement: str, *parameters: Any) -> None:
         """Stage one row for the next commit. Values must already be encoded and in range."""
 
+    def write_later(self, statement: str, *parameters: Any) -> None:
+        """Stage a row that nothing depends on: it rides with the next commit, or has its own later."""
+
     def alarm_at(self, at: int | None) -> None:
         """Set the object's one persisted alarm (microseconds since the epoch)."""
 

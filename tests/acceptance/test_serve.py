@@ -112,6 +112,8 @@ def test_a_drain_waits_for_requests_no_longer_than_its_grace(serve: Serve) -> No
     server = serve("--drain-s", "500ms")
     with request_in_progress(server):
         assert server.stop() == 0
+    assert server.command is not None
+    assert not [line for line in server.command.lines if "Traceback" in line]
 
 
 def test_a_second_signal_leaves_at_once(serve: Serve) -> None:

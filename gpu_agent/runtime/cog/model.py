@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 if sys.version_info >= (3, 11):
+    # Only for type checkers: for an older Python they do not see the fields in the constructor.
     from typing import dataclass_transform
 else:
 

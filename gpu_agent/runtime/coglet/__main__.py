@@ -84,7 +84,7 @@ class Coglet:
         self._options = options
         self._started_at = now_us()
         self._folder = WorkFolder(options.dir)
-        self._parent = Parent(options.parent, counts_slots=options.events)
+        self._parent = Parent(options.parent, counts_slots=options.events, bell_path=self._folder.bell_path)
         self._capture = Capture()
         self._server: Optional[SyncServer] = None
         self._wakeup = Wakeup(self._on_signal)

@@ -27,18 +27,19 @@ class Capture:
 
     def begin(self, descriptor: int) -> None:
         """Send output to this descriptor, which is closed here."""
-        self._flush()
+        self.flush()
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
 
     def end(self) -> None:
         """Flush what the prediction left in buffers, Python's and C's, and go home."""
-        self._flush()
+        self.flush()
         os.dup2(self._home[0], 1)
         os.dup2(self._home[1], 2)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Pass on what lies in buffers, so that what is logged next comes after it."""
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -170,6 +170,7 @@ class CumulativeOutlet(Outlet):
 
     def log(self, data: bytes) -> None:
         with self._publisher.lock:
+            self.log_.drain()  # what the model has printed comes first
             self.log_.add(data)
         self._touch()
 

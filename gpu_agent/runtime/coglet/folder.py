@@ -119,6 +119,10 @@ class WorkFolder:
             os.close(descriptor)
         os.rename(draft, os.path.join(self.path, name))
 
+    @property
+    def bell_path(self) -> str:
+        return os.path.join(self.path, "bell")
+
     def events_path(self, prediction: str) -> str:
         return os.path.join(self.path, f"{_EVENTS}{prediction}.jsonl")
 

@@ -1,4 +1,4 @@
-"""One prediction from its request to its response; ``sync`` and ``parallel`` differ in how predict is called."""
+"""One prediction from its request to its response, however its predict is called."""
 
 import json
 import os
@@ -39,6 +39,8 @@ class Job:
         self.canceled = False
         """The parent asked for it: whatever the model makes of it, the status is canceled."""
         self.status: Optional[str] = None
+        self.flush: Callable[[], None] = _nothing
+        """Called before something of ours goes into the log, so that the model's prints come first."""
         self.outlet = make_outlet(prediction, self.started_at)
         self.scope = Scope(self._record)
         self._folder = folder
@@ -69,7 +71,7 @@ class Job:
         known = {field.name for field in self._signature.fields}
         unknown = sorted(name for name in given if name not in known)
         if unknown:
-            self.outlet.log(f"ignored inputs that the model does not have: {', '.join(unknown)}\n".encode())
+            self._log(f"ignored inputs that the model does not have: {', '.join(unknown)}\n")
         return convert_input(self._signature.fields, given)
 
     def item(self, value: Any) -> None:
@@ -106,12 +108,17 @@ class Job:
             self._error_code = "invalid_output"
         else:
             self._error_code = "model_error"
-            self.outlet.log(traceback_of(error).encode("utf-8", "replace"))
+            self._log(traceback_of(error))
+
+    def _log(self, text: str) -> None:
+        self.flush()
+        self.outlet.log(text.encode("utf-8", "replace"))
 
     def finish(self) -> None:
         """Write the response. Afterwards the parent may do what it likes with the files."""
         if self.canceled:
             self.status, self._error, self._error_code = "canceled", None, None
+            self._output, self._output_files = None, []
         self._metrics.values["predict_time"] = round(time.perf_counter() - self._began, 6)
         self.outlet.finish(
             {
@@ -135,6 +142,10 @@ class Job:
             import shutil
 
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _describe(error: BaseException) -> str:

@@ -15,7 +15,7 @@ class Metrics:
         self._on_change = on_change
 
     def record(self, key: str, value: Any, mode: str) -> None:
-        """Raises ``ValueError`` for a bad key, a value that is no JSON, or one of another type than before."""
+        """Raises ``ValueError`` for a bad key, a value that is no JSON or not of the type it was."""
         _check_key(key)
         before = self.values.get(key)
         if mode == "replace":

@@ -10,13 +10,25 @@ Document = Dict[str, Any]
 
 
 class Parent:
-    """The process to be signaled."""
+    """The process to be signaled.
 
-    def __init__(self, process: int, counts_slots: bool) -> None:
+    Its bell, if it made one, says whether it knows already that it has to look: "1" from our signal until it
+    begins to look. So however much is written, one signal at a time is on its way.
+    """
+
+    def __init__(self, process: int, counts_slots: bool, bell_path: str) -> None:
         self._process = process
         self._counts_slots = counts_slots
+        try:
+            self._bell = os.open(bell_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._bell = -1
 
     def output(self) -> None:
+        if self._bell >= 0:
+            if os.pread(self._bell, 1, 0) == b"1":
+                return
+            os.pwrite(self._bell, b"1", 0)
         self._signal(signal.SIGHUP)
 
     def ready(self) -> None:

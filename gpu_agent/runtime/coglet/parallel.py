@@ -92,6 +92,7 @@ class ParallelServer:
     async def _run(self, job: Job, request: bytes) -> None:
         alone = self._slots == 1
         if alone:
+            job.flush = self._capture.flush
             self._capture.begin(job.outlet.log_descriptor())
         else:
             SINK.set(job.outlet.log)

@@ -67,6 +67,7 @@ class SyncServer:
         self._parent.busy()
         job = self._job = Job(prediction, self._folder, self._signature, self._make_outlet)
         self.on_signal()
+        job.flush = self._capture.flush
         self._capture.begin(job.outlet.log_descriptor())
         token = CURRENT.set(job.scope)
         try:

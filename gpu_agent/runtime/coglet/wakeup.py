@@ -23,6 +23,8 @@ class Wakeup:
         self._poll.register(self._reader, select.POLLIN)
         self._watched = -1
         self.refresh()
+        # A parent that blocks signals passes that on to us.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO, signal.SIGHUP})
 
     def refresh(self) -> None:
         """Install the handler; again before each wait, as a model may have put its own in place."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.actor.errors import CommitFailed, StorageBroken
-from coordinator.actor.instance import Instance
+from coordinator.actor.instance import LATER_S, Instance
 from coordinator.actor.turn import Turn, Wait
 from coordinator.errors import Unavailable
 from tests.support.faulty_storage import FaultyStorages
@@ -195,6 +195,42 @@ async def test_stop_commits_what_is_staged(house: House) -> None:
         await instance.call(get("a"), DEADLINE_S)
     await house.start()
     assert house.ledger.values == {"a": 1, "b": 2}
+
+
+def put_later(name: str, value: int) -> Any:
+    return lambda ledger, turn: turn.write_later("insert", name, value, None)
+
+
+async def test_a_write_that_nothing_depends_on_rides_with_the_next_commit(house: House) -> None:
+    instance = await house.start()
+    instance.post(put_later("a", 1))
+    await breathe()
+    assert house.storages.batches == []
+    await instance.call(put("b", 2), DEADLINE_S)
+    await house.clock.advance(LATER_S * 2)
+    assert [len(batch.writes) for _, batch in house.storages.batches] == [2]
+
+
+async def test_or_has_a_commit_of_its_own(house: House) -> None:
+    instance = await house.start()
+    for name in "abc":
+        instance.post(put_later(name, 1))
+    await house.clock.advance(LATER_S - 0.1)
+    assert house.storages.batches == []
+    await house.clock.advance(0.2)
+    await until(lambda: len(house.storages.batches) == 1, "the commit has begun")
+    assert await instance.stop()
+    await house.start()
+    assert house.ledger.values == {"a": 1, "b": 1, "c": 1}
+    assert len(house.storages.batches) == 1
+
+
+async def test_or_goes_with_the_stop(house: House) -> None:
+    instance = await house.start()
+    instance.post(put_later("a", 1))
+    assert await instance.stop()
+    await house.start()
+    assert house.ledger.values == {"a": 1}
 
 
 async def test_stop_ends_waits_and_effects(house: House) -> None:

@@ -5,17 +5,18 @@ import contextlib
 import logging
 from http import HTTPStatus
 
+import msgspec
 import pytest
 
+from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
-from coordinator.protocol.messages import Hello
 from gpu_agent import connection as module
 from gpu_agent.connection import Connection
 from gpu_agent.tls import client_context
 from tests.support.wire_server import wire_server
 
 TLS = client_context()
-HELLO = Hello(protocol=1, agent="agt", incarnation="i", name="box", slots=1)
+HELLO = m.Hello(protocol=1, agent="agt", incarnation="i", name="box", slots=1)
 
 
 class Listener:
@@ -78,7 +79,7 @@ async def test_comes_back_when_the_server_does():
         await server.stop()
         assert await listener.next() == "disconnected"
         assert link.welcome is None
-        assert not link.send(module.Hello(protocol=1, agent="", incarnation="", name="", slots=0))
+        assert not link.send(m.Beat())
         await server.start()
         assert await listener.next() == "connected"
 
@@ -121,3 +122,32 @@ async def test_close_codes_say_why(caplog):
         assert await listener.next() == "disconnected"
         assert await listener.next() == "connected"
         assert "the token was revoked" in caplog.text
+
+
+async def test_a_slow_link_holds_progress_back_and_says_when_not():
+    async with wire_server() as server, running(server) as (link, listener):
+        assert await listener.next() == "connected"
+        schema = msgspec.Raw(b"{}")
+        link.send(
+            m.Attach(
+                channel=0,
+                model="o/n",
+                version="0" * 64,
+                openapi_schema=schema,
+                cog_version="",
+                concurrency=1,
+                granted=1,
+            )
+        )
+        assert not link.congested
+        await server.attach()
+        assert await listener.next() == "received"
+        data = msgspec.json.encode("x" * 64 * 1024)
+        for seq in range(1, 41):
+            event = m.Event(seq=seq, kind="logs", data=msgspec.Raw(data))
+            assert link.send(m.Progress(channel=0, prediction="p", attempt=1, events=(event,)))
+        assert link.congested
+        assert await listener.next() == "writable"
+        assert not link.congested
+        events = await server.events("p", 40)
+        assert [event.seq for event in events] == list(range(1, 41))

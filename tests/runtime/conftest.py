@@ -1,0 +1,158 @@
+"""The Pythons of this machine, and a process that inspects many models at once."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parents[1] / "gpu_agent" / "runtime"
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+
+
+def _pythons() -> dict[str, str]:
+    """Minor version -> interpreter, of those that are there: pyenv's, PATH's and this one."""
+    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for version in VERSIONS:
+        candidates = [
+            *sorted(root.glob(f"versions/{version}.*/bin/python")),
+            shutil.which(f"python{version}"),
+        ]
+        for candidate in filter(None, candidates):
+            # A shim of pyenv is there for each version, but runs only the chosen ones.
+            if "shims" not in str(candidate):
+                found.setdefault(version, str(candidate))
+    return found
+
+
+PYTHONS = _pythons()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "any_python" in metafunc.fixturenames:
+        metafunc.parametrize("any_python", list(PYTHONS.values()), ids=list(PYTHONS), scope="session")
+
+
+Inspect = Callable[..., dict[str, list[Any]]]
+
+
+def run_inspection(python: str, **asked: Any) -> dict[str, list[Any]]:
+    done = subprocess.run(
+        [python, "-S", "-W", "error", str(HERE / "inspect_models.py")],
+        input=json.dumps(asked),
+        env={"PYTHONPATH": str(RUNTIME), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, list[Any]] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture(scope="session")
+def inspect_models() -> Inspect:
+    return run_inspection
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    return RUNTIME
+
+
+SIGNALS = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+
+
+class Coglet:
+    """A parent written by the document alone: files, and the three signals, which it waits for one by one."""
+
+    def __init__(self, folder: Path, work: Path, python: str, *options: str, **more: Any) -> None:
+        self.work = work
+        self.signals: list[signal.Signals] = []
+        self.process = subprocess.Popen(
+            [python, "-S", "-m", "coglet", "--dir", str(work), *options],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A blocked signal would stay blocked in the child.
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS),
+            **{"stdin": subprocess.PIPE, **more},
+        )
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+        """Look at the files after each signal until the condition holds."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := condition()):
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, (self.signals, sorted(path.name for path in self.work.iterdir()))
+            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
+            received = signal.sigtimedwait(SIGNALS, left_s)
+            if received is not None:
+                self.signals.append(signal.Signals(received.si_signo))
+        return found
+
+    def setup_result(self) -> dict[str, Any]:
+        return dict(self.until(lambda: self.read("setup-result.json")))
+
+    def read(self, name: str) -> Any:
+        try:
+            return json.loads((self.work / name).read_text())
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, document: Any = None) -> None:
+        draft = self.work.parent / "draft"
+        draft.write_text("" if document is None else json.dumps(document))
+        draft.rename(self.work / name)
+
+    def predict(self, id: str, **input: Any) -> dict[str, Any]:
+        self.write(f"request-{id}.json", {"input": input})
+        return self.response(id)
+
+    def response(self, id: str) -> dict[str, Any]:
+        def terminal() -> Any:
+            found = self.read(f"response-{id}.json")
+            return found if found and found["status"] != "processing" else None
+
+        return dict(self.until(terminal))
+
+    def end(self) -> str:
+        """Kill it; what it printed."""
+        self.process.kill()
+        output, _ = self.process.communicate(timeout=10)
+        return output
+
+
+@pytest.fixture
+def start_coglet(tmp_path: Path) -> Iterator[Callable[..., Coglet]]:
+    """Starts coglet on a predictor's source, with this test as its parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    started: list[Coglet] = []
+
+    def start(source: str, *options: str, python: str = sys.executable, **more: Any) -> Coglet:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (folder / "predict.py").write_text(source)
+        work = tmp_path / "work"
+        work.mkdir()
+        started.append(Coglet(folder, work, python, "--predictor", "predict.py:Predictor", *options, **more))
+        return started[-1]
+
+    yield start
+    for coglet in started:
+        coglet.end()
+    while signal.sigtimedwait(SIGNALS, 0):
+        pass
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)

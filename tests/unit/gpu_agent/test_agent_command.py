@@ -1,0 +1,168 @@
+"""The agent's command as a process: what it says, how it leaves, with which exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.protocol import messages as m
+from tests.support.wire_server import wire_server
+
+COGFLARE = str(Path(sys.executable).with_name("cogflare"))
+MODEL = """
+import os
+import time
+from cog import BasePredictor
+
+class Predictor(BasePredictor):
+    def setup(self):
+        print("loading weights")
+
+    def predict(self, hold: str = "") -> str:
+        while hold and not os.path.exists(hold):
+            time.sleep(0.01)
+        return "done"
+"""
+BROKEN = """
+from cog import BasePredictor, Input
+
+class Predictor(BasePredictor):
+    def predict(self, n=Input(default="how many", ge=1, le=100)) -> str:
+        return "x"
+"""
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "predict.py").write_text(MODEL)
+    return folder
+
+
+async def command(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        COGFLARE,
+        "agent",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **environment},
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, out.decode()
+
+
+async def printed(process: asyncio.subprocess.Process, word: str) -> str:
+    """What the process prints, up to the line with this word."""
+    lines = ""
+    async with asyncio.timeout(30):
+        while word not in lines:
+            line = await process.stdout.readline()
+            assert line, lines
+            lines += line.decode()
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--server", "example.org", "--token", "t", "--model", "a/b=."), "--server"),
+        (("--server", "http://x", "--token", "t", "--model", "Upper/b=."), "not owner/name"),
+        (("--server", "http://x", "--token", "t", "--model", "a/b"), "OWNER/NAME=DIR"),
+        (("--server", "http://x", "--token", "t", "--model", "a/b=/nowhere"), "no such folder"),
+        (("--server", "http://x", "--token", "t", "--model", "a/b=.", "--version", "12"), "64 hex"),
+        (
+            ("--server", "http://x", "--token", "t", "--model", "a/b=.", "--allow-private", "10"),
+            "--allow-private",
+        ),
+    ],
+)
+async def test_wrong_settings_are_one_line(arguments, said, tmp_path):
+    code, out = await ended(await command(*arguments, "--state", str(tmp_path / "state")))
+    assert code == 2
+    assert said in out
+    assert "Traceback" not in out
+    assert len(out.strip().splitlines()) == 1
+
+
+async def test_a_person_sees_what_happens_and_sigterm_drains(model, tmp_path):
+    async with wire_server() as server:
+        hold = tmp_path / "go"
+        process = await command(
+            *("--server", server.url, "--model", f"acme/m={model}", "--state", str(tmp_path / "state")),
+            COGFLARE_TOKEN="sEcReT",
+        )
+        await server.attach()
+        assert server.tokens == ["Bearer sEcReT"]
+        await server.dispatch("p1", {"hold": str(hold)})
+        await server.next(m.Accepted)
+        process.send_signal(signal.SIGTERM)
+        early = await printed(process, "draining")
+        await server.dispatch("p2", {})
+        assert (await server.next(m.Refused)).reason == "draining"
+        hold.touch()
+        finished = await server.next(m.Finished)
+        await server.ack(finished)
+        code, out = await ended(process)
+        out = early + out
+        assert code == 0, out
+        for line in (
+            f"connected to {server.url}",
+            "[acme/m] loading weights",
+            "serving acme/m",
+            "p1: succeeded",
+        ):
+            assert line in out
+        assert "sEcReT" not in out
+        assert "Traceback" not in out
+        assert not (tmp_path / "state" / "work").exists()
+
+
+async def test_two_signals_leave_at_once(model, tmp_path):
+    async with wire_server() as server:
+        process = await command(
+            *("--server", server.url, "--token", "t", "--model", f"acme/m={model}"),
+            *("--state", str(tmp_path / "state")),
+        )
+        await server.attach()
+        await server.dispatch("p1", {"hold": str(tmp_path / "never")})
+        await server.next(m.Accepted)
+        process.send_signal(signal.SIGTERM)
+        await printed(process, "draining")
+        process.send_signal(signal.SIGINT)
+        assert (await server.next(m.Refused)).prediction == "p1"
+        code, out = await ended(process)
+        assert code == 1, out
+
+
+async def test_a_wrong_predictor_is_shown_and_ends_it(tmp_path):
+    (tmp_path / "predict.py").write_text(BROKEN)
+    async with wire_server() as server:
+        process = await command(
+            *("--server", server.url, "--token", "t", "--model", f"acme/m={tmp_path}"),
+            *("--state", str(tmp_path / "state")),
+        )
+        code, out = await ended(process)
+        assert code == 1
+        assert "n=Input(default=" in out
+        assert "Traceback" not in out
+
+
+async def test_a_directory_serves_one_agent(model, tmp_path):
+    async with wire_server() as server:
+        arguments = ("--server", server.url, "--token", "t", "--model", f"acme/m={model}")
+        first = await command(*arguments, "--state", str(tmp_path / "state"))
+        await server.attach()
+        code, out = await ended(await command(*arguments, "--state", str(tmp_path / "state")))
+        assert (code, len(out.splitlines())) == (2, 1)
+        assert "another agent" in out
+        first.send_signal(signal.SIGTERM)
+        assert (await ended(first))[0] == 0

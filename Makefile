@@ -26,10 +26,12 @@ test: $(STAMP) ## all tests
 check: $(STAMP) ## lint, formatting, types
 	@$(VENV)/bin/ruff check $(LINTED)
 	@$(VENV)/bin/ruff format --check $(LINTED)
-	@$(VENV)/bin/mypy --strict $(CHECKED)
+	@$(VENV)/bin/mypy --strict $(CHECKED) benchmarks
+	@MYPYPATH=gpu_agent/runtime $(VENV)/bin/mypy --strict --explicit-package-bases -p cog -p coglet
 
 bench: $(STAMP) ## end-to-end predictions per second, as a ratio to a bare echo
-	@command -v wrk >/dev/null || $(MAKE) --no-print-directory wrk
+	@command -v wrk >/dev/null || $(call debian,wrk)
+	@command -v strace >/dev/null || $(call debian,strace)
 	@$(VENV)/bin/python benchmarks/main_job.py
 
 docs: $(STAMP) ## write the reference pages that are made from the code
@@ -45,17 +47,19 @@ clean: ## remove .venv, caches and the demo's data
 	rm -rf $(VENV) demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: wrk
-wrk:
-	@if ! command -v apt-get >/dev/null; then echo "make bench needs wrk: install it by hand" >&2; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run=sudo; \
-	else echo "make bench needs wrk: sudo apt-get install wrk" >&2; exit 1; fi; \
-	echo "installing wrk"; $$run apt-get install -qq -y wrk >/dev/null
+# $(call debian,PACKAGE): install a Debian package, or say in one line what to install by hand.
+define debian
+{ if ! command -v apt-get >/dev/null; then echo "this needs $(1): install it by hand" >&2; exit 1; fi; \
+  if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run=sudo; \
+  else echo "this needs $(1): sudo apt-get install $(1)" >&2; exit 1; fi; \
+  echo "installing $(1)"; $$run apt-get update -qq; $$run apt-get install -qq -y $(1) >/dev/null; }
+endef
 
 # Again only when what is to be installed has changed: the stamp is newer than both files otherwise.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Cogflare needs Python 3.11 or newer as $(PYTHON); choose one with: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call debian,python3-venv)
 	@test -x $(VENV)/bin/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing Cogflare and its tools into $(VENV) (about a minute)"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \

@@ -81,8 +81,6 @@ class Instance:
         """Make durable what is staged, then end. False when it was or became broken instead."""
         if self._staged and self.broken is None:
             self._write_now()
-        if self._later is not None and self.broken is None:
-            self._write_now()
         while self._committer is not None:
             await asyncio.shield(self._committer)
         whole = self.broken is None

@@ -28,7 +28,9 @@ class Writers:
             thread.start()
 
     def run(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """Run on a thread. Cancelling the future does not stop the function."""
+        """Run on a thread. Cancelling the future does not stop it. Raises RuntimeError once closed."""
+        if not self._threads:
+            raise RuntimeError("the writers have ended")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put((function, future, loop))

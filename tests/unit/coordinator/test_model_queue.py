@@ -280,7 +280,7 @@ class TestRefusedByTheAgent:
 
 class TestDeadline:
     async def test_who_waits_too_long_is_canceled(self, server: Coordination) -> None:
-        short, long = await server.create(queue_s=60.0), await server.create()
+        long, short = await server.create(), await server.create(queue_s=60.0)
         await server.advance(59)
         assert (await server.get(short)).status is Status.STARTING
         await server.advance(1)

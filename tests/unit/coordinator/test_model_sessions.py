@@ -161,16 +161,16 @@ class TestLease:
     async def test_the_one_that_lost_it_only_if_nobody_else_is_there(self, server: Coordination) -> None:
         bad, good = Worker(server, "bad"), Worker(server, "good")
         id, _ = await running(server, bad)
-        bad.lose()
-        await server.advance(server.limits.lease_s + 1)
-        await good.attach(slots=0)
+        await good.attach(slots=1)
         bad.incarnation = "i2"
-        await bad.attach(slots=0)
-        good.offer()
+        await bad.attach(slots=5)
         dispatch = await good.take()
         assert dispatch.prediction == id
-        bad.offer()
         await bad.silence()
+        good.lose()
+        good.incarnation = "i2"
+        await good.attach(slots=0)
+        assert (await bad.take()).prediction == id
 
     async def test_it_goes_before_those_who_came_later(self, server: Coordination) -> None:
         worker, other = Worker(server), Worker(server, "other")

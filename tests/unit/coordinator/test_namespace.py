@@ -178,6 +178,8 @@ async def test_the_next_instance_loads_after_the_last_writer_has_ended(
     assert house.world.lost_objects == [number]
     next_call = asyncio.ensure_future(namespace.call(number, get("b"), DEADLINE_S))
     await breathe()
+    await house.store.objects.activate(number)  # behind whatever the next instance would ask of the store
+    await breathe()
     assert house.lives(number) == 1
     house.storages.let_go()
     assert await next_call == 2

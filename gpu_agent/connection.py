@@ -29,7 +29,7 @@ FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 30.0
 REFUSED_RETRY_S = 30.0
 """Pause after an answer that trying again soon cannot change."""
-SETTLED_S = 10.0
+SETTLED_S = 1.0
 """A connection that lived this long was a good one: the next failure starts again with a short pause."""
 CONGESTED_BYTES = 1024 * 1024
 """More than this waiting for the socket: progress is held back, so that results and cancels get through."""

@@ -1,5 +1,6 @@
 """What happens to work when the machine that does it goes away."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -62,8 +63,7 @@ def test_a_cut_connection_does_not_run_a_prediction_twice(
     id = calls.create("test/waiter", trace.input("one"))["id"]
     until(lambda: trace.runs("one"), "it runs")
     wire.cut()
-    trace.go("one")
-    until(lambda: not (trace.folder / "one.gone").exists(), "the wire is down")
+    trace.go("one")  # it ends while nobody can be told
     wire.mend()
     assert calls.ended(id)["output"] == "done one"
     assert len(trace.runs("one")) == 1
@@ -84,3 +84,24 @@ def test_a_prediction_runs_on_while_its_wire_is_cut_and_mended(
     trace.go("one")
     assert calls.ended(id)["output"] == "done one"
     assert len(trace.runs("one")) == 1
+
+
+def test_a_silent_worker_gets_no_work_and_its_result_still_counts(
+    serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
+) -> None:
+    """Promise 3: a frozen machine is suspect after ``--silence-s``; its result comes when it thaws."""
+    server = serve("--silence-s", "1", "--beat-s", "0.2")
+    frozen = work(server).ready()
+    calls = server.calls()
+    running = calls.create("test/waiter", trace.input("running"))["id"]
+    until(lambda: trace.runs("running"), "it runs")
+    frozen.signal(signal.SIGSTOP)
+    assert server.command is not None
+    server.command.line("nothing heard")
+    trace.go("running")
+    work(server).ready()
+    other = calls.create("test/waiter", trace.input("other", wait=False), Prefer="wait")
+    assert other["status"] == "succeeded"
+    frozen.signal(signal.SIGCONT)
+    assert calls.ended(running)["output"] == "done running"
+    assert len(trace.runs("running")) == 1

@@ -216,6 +216,10 @@ class Agent:
         os.killpg(self.command.process.pid, signal.SIGKILL)
         self.command.process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send to the agent and to its runners, as when the machine is frozen."""
+        os.killpg(self.command.process.pid, number)
+
     def start_again(self) -> "Agent":
         self.command.close()
         self.command = Command("agent", *self._arguments, environment=self._environment)

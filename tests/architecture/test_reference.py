@@ -31,3 +31,12 @@ def test_reference_pages_are_up_to_date(name: str, text: str) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = [target for target in LINK.findall(page.read_text("utf-8")) if "://" not in target]
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+PROMISES = NAMED.findall((ROOT / "docs" / "guarantees.md").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("file", "name"), PROMISES)
+def test_every_promise_names_a_test_that_there_is(file: str, name: str) -> None:
+    assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE)

@@ -27,7 +27,9 @@ class WireLimits:
     result_bytes: int = _limit(8 * MIB, "largest output of one prediction, as JSON without its files")
     log_bytes: int = _limit(1 * MIB, "logs kept of one prediction; the oldest part gives way, marked")
     beat_s: float = _limit(10.0, "seconds between heartbeats on an agent's connection", 0.1)
-    silence_s: float = _limit(30.0, "seconds of silence after which a worker is suspect: it gets no work, its lease begins", 0.2)
+    silence_s: float = _limit(
+        30.0, "seconds of silence after which a worker is suspect: it gets no work, its lease begins", 0.2
+    )
     hello_s: float = _limit(10.0, "seconds an agent has for its first message", 0.1)
     channels: int = _limit(64, "models that one agent may serve")
     name_bytes: int = _limit(255, "longest file name, in UTF-8 bytes")

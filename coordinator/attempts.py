@@ -117,6 +117,8 @@ class Attempts:
             self._give(entry, session)
             if held.started_at is not None:
                 self.started(entry, held.started_at)
+        elif held.state == "running":
+            entry.strays[held.attempt] = session
         return _verdict(held, "keep", entry.history.last_seq + 1)
 
     def _reopen(self, entry: Entry, attempt: Attempt) -> None:
@@ -179,7 +181,7 @@ class Attempts:
             self._end_canceled(entry)
         elif len(lost) >= self._book.limits.max_attempts:
             error = f"{len(lost)} workers were lost while they ran it ({', '.join(lost)})"
-            self._book.end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
+            self._end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
         else:
             self._book.enqueue(entry)
 
@@ -202,13 +204,13 @@ class Attempts:
     def request_cancel(self, entry: Entry, error: str | None, code: ErrorCode) -> None:
         """Durable and one-way. Terminal at once when nothing runs, or when its worker cannot be told."""
         if not entry.attempt:
-            self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
+            self._end(entry, Happening.CANCELED, error=error, error_code=code)
             return
         self._book.change(entry, None, cancel_requested=True, error=error, error_code=code)
         if entry.session is None:
             self.fence(entry)
         else:
-            self._send_cancel(entry)
+            self._send_cancel(entry, entry.attempt, entry.session)
             self._book.set_deadline(entry, self._book.limits.cancel_grace_s + OVERRUN_S)
 
     def fence(self, entry: Entry) -> None:
@@ -217,17 +219,25 @@ class Attempts:
         self._end_canceled(entry)
 
     def _end_canceled(self, entry: Entry) -> None:
-        self._book.end(entry, Happening.CANCELED)
+        self._end(entry, Happening.CANCELED)
 
-    def _send_cancel(self, entry: Entry) -> None:
-        if entry.session is not None:
-            cancel = wire.Cancel(
-                channel=entry.session.channel,
-                prediction=entry.document.id,
-                attempt=entry.attempt,
-                grace_s=self._book.limits.cancel_grace_s,
-            )
-            self._book.turn.send(entry.session.address, cancel)
+    def _send_cancel(self, entry: Entry, attempt: int, session: Session) -> None:
+        cancel = wire.Cancel(
+            channel=session.channel,
+            prediction=entry.document.id,
+            attempt=attempt,
+            grace_s=self._book.limits.cancel_grace_s,
+        )
+        self._book.turn.send(session.address, cancel)
+
+    def _end(self, entry: Entry, happening: Happening, **changes: Any) -> None:
+        """Make it terminal, and free whoever runs it all the same."""
+        working = dict(entry.strays)
+        if entry.attempt and entry.session is not None:
+            working[entry.attempt] = entry.session
+        self._book.end(entry, happening, **changes)
+        for attempt, session in working.items():
+            self._send_cancel(entry, attempt, session)
 
     # --- results ------------------------------------------------------------------------------------------
 
@@ -245,8 +255,9 @@ class Attempts:
     def conclude(self, entry: Entry, message: wire.Finished, missing: str | None) -> None:
         """Make the prediction terminal by this report; ``missing`` says what is wrong with its files."""
         document = entry.document
-        if entry.attempt and entry.attempt != message.attempt:
-            self._send_cancel(entry)
+        entry.strays.pop(message.attempt, None)
+        if entry.attempt == message.attempt:
+            entry.session = None  # this one is done; whoever else runs it is not
         output = bytes(message.output)
         result: dict[str, Any] = {
             "output": None if output == b"null" else output,
@@ -258,14 +269,14 @@ class Attempts:
         if document.cancel_requested:
             if message.files:  # nobody has looked whether they are there, or whose they are
                 result |= {"output": None, "files": ()}
-            self._book.end(entry, Happening.CANCELED, **result)
+            self._end(entry, Happening.CANCELED, **result)
         elif missing is not None:
             result |= {"output": None, "files": (), "error": missing, "error_code": ErrorCode.OUTPUT_LOST}
-            self._book.end(entry, Happening.FAILED, **result)
+            self._end(entry, Happening.FAILED, **result)
         else:
             failed = ErrorCode.MODEL_ERROR if message.status == "failed" else None
             result |= {"error": message.error, "error_code": message.error_code or failed}
-            self._book.end(entry, Happening(message.status), **result)
+            self._end(entry, Happening(message.status), **result)
 
     def acknowledge(self, address: SocketAddress, message: wire.Finished) -> None:
         """Once durable: the agent may forget the result."""

@@ -4,7 +4,7 @@ Everything changes a prediction through ``change`` and ``end``, so that each tur
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
@@ -64,6 +64,8 @@ class Entry:
     """Number of the open attempt; 0 while there is none."""
     session: Session | None = None
     """The session that runs the open attempt; None while its agent is away."""
+    strays: dict[int, Session] = field(default_factory=dict)
+    """Attempts that were given up and run on beside the open one: a success of theirs still counts."""
     deadline: float | None = None
     """Monotonic: end of the lease while the agent is away, of the grace after a cancel, else of the run."""
 

@@ -397,6 +397,14 @@ class TestStaleAttempts:
         await server.settled()
         assert await server.store.index.get(id, "acme") == document
 
+    async def test_it_is_canceled_when_the_other_succeeds(self, server: Coordination) -> None:
+        id, old, new = await self.two(server)
+        self.second.finish(new, "from the second")
+        await self.second.next(wire.Ack)
+        assert (await server.ended(id)).output == b'"from the second"'
+        cancel = await self.first.next(wire.Cancel)
+        assert (cancel.prediction, cancel.attempt) == (id, old.attempt)
+
     async def test_its_failure_is_dropped(self, server: Coordination) -> None:
         id, old, new = await self.two(server)
         for status in ("failed", "canceled"):

@@ -181,13 +181,13 @@ class Namespace:
 
     async def _evict(self, instance: Instance) -> None:
         storage: Storage = self._storages.storage(instance.number)
+        self._alarm_comes(instance.next_alarm)  # first: one that is due meanwhile must not be overlooked
         if not await instance.stop():
             self._own(self._retry(instance.number))
             return
         await storage.close()
         await self._registry.deactivate(instance.number, instance.next_alarm)
         await self._placement.disown(instance.number)
-        self._alarm_comes(instance.next_alarm)
 
     # --- waking -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """``make demo``: a server, an agent with three models and Replicate's own client, on this machine.
 
-Stays up until Ctrl-C; with ``DEMO_ONCE=1`` it ends by itself. Everything it keeps is in ``demo-data/``, so
-the next start finds its tokens, predictions and pictures again.
+Stays up until Ctrl-C; with ``DEMO_ONCE=1`` it ends by itself. Everything it keeps is in ``demo-data/``, or
+the folder that ``DEMO_DATA`` names, so the next start finds its tokens, predictions and pictures again.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
 ROOT = EXAMPLES.parent
-DATA = ROOT / "demo-data"
+DATA = Path(os.environ.get("DEMO_DATA") or ROOT / "demo-data")
 COGFLARE = Path(sys.executable).with_name("cogflare")
 MODELS = ("storyteller", "landscape", "restyle")
 READY_S, CLIENT_S, STOP_S = 30.0, 90.0, 15.0

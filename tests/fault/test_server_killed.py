@@ -1,6 +1,11 @@
 """Promise 1: 201 means fsynced; after it comes exactly one terminal state, whatever is killed."""
 
+import itertools
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 
 from tests.conftest import Trace
 from tests.support.commands import Agent, Server, until
@@ -49,3 +54,39 @@ def test_sigterm_drains_and_a_restart_loses_nothing(
     assert calls.ended(running)["status"] == "succeeded"
     assert calls.ended(queued)["status"] == "succeeded"
     assert len(trace.runs("running")) == 1
+
+
+def test_kill_9_under_load_again_and_again(
+    serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
+) -> None:
+    """Promise 1, at whatever instant the server dies: what was answered 201 is run once and answered."""
+    server = serve()
+    work(server).ready()
+    calls = server.calls()
+    accepted: dict[str, str] = {}
+    stop = threading.Event()
+
+    def create(number: int) -> None:
+        for count in itertools.count():
+            name = f"{number}-{count}"
+            try:
+                accepted[name] = calls.create("test/waiter", trace.input(name, wait=False))["id"]
+            except httpx.TransportError:
+                if stop.is_set():
+                    return  # it may have been accepted: nobody was told
+            if stop.is_set():
+                return
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(create, number) for number in range(4)]
+        for _ in range(3):
+            enough = len(accepted) + 25
+            until(lambda enough=enough: len(accepted) >= enough, "more are accepted")
+            server.kill()
+            server.start()
+        stop.set()
+        for client in clients:
+            client.result(30)
+    for name, id in accepted.items():
+        assert calls.ended(id)["output"] == f"done {name}"
+    assert {name: len(trace.runs(name)) for name in accepted} == dict.fromkeys(accepted, 1)

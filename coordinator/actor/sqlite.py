@@ -5,6 +5,7 @@ open up to a limit, the least recently used closed first. The lock mode is exclu
 file open is its only reader and writer, and no shared-memory file is needed.
 """
 
+import asyncio
 import itertools
 import sqlite3
 import threading
@@ -68,8 +69,7 @@ class SqliteStorages:
         """Close every file once what is being written is written. Safe twice."""
         if not self._closed:
             self._closed = True
-            await self.run(self._close_all)
-            self._writers.close()
+            await asyncio.to_thread(self._close_all)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run on a writer thread; it runs to its end even when the caller is cancelled."""
@@ -122,11 +122,11 @@ class SqliteStorages:
             file.checkpoint()
 
     def _close_all(self) -> None:
-        with self._lock:
-            files = list(self._files.values())
-            self._files.clear()
-        for file in files:
+        """The threads first: a commit whose caller was cancelled may still be on its way to its file."""
+        self._writers.close()
+        for file in self._files.values():
             file.close()
+        self._files.clear()
 
 
 class SqliteStorage:

@@ -3,6 +3,8 @@
 The migrations lie in ``migrations/`` beside this package, in a checkout as in an installed wheel.
 """
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ from coordinator.store.errors import SchemaTooNew
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
+BUSY_S = 30.0
+"""How long to wait for another process that is at work on the database."""
+
 
 def migrate(url: str) -> None:
     """Make or upgrade the database at ``url``; does nothing when it is up to date.
@@ -29,6 +34,7 @@ def migrate(url: str) -> None:
     try:
         with translated():
             _upgrade(engine)
+            _use_wal(engine)
     finally:
         engine.dispose()
 
@@ -53,6 +59,24 @@ def _upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def _use_wal(engine: Engine) -> None:
+    """Set the journal mode, which the file keeps. SQLite does not wait here for others, as it does for a
+    transaction, so we do."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+        finally:
+            connection.close()
+
+
 def _check_known(script: "ScriptDirectory", revision: str) -> None:
     if revision not in {known.revision for known in script.walk_revisions()}:
         raise SchemaTooNew(
@@ -68,11 +92,11 @@ def _folder() -> Path:
 def _engine(url: str) -> Engine:
     target = make_url(url).set(drivername="sqlite+pysqlite")
     # Python's sqlite3 must not begin transactions by itself: it would leave DDL outside of them.
-    engine = create_engine(target, poolclass=NullPool, connect_args={"isolation_level": None, "timeout": 30})
+    options = {"isolation_level": None, "timeout": BUSY_S}
+    engine = create_engine(target, poolclass=NullPool, connect_args=options)
 
     @event.listens_for(engine, "connect")
-    def _wal(connection: object, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+    def _durable(connection: object, _: object) -> None:
         connection.execute("PRAGMA synchronous=FULL")  # type: ignore[attr-defined]
 
     @event.listens_for(engine, "begin")

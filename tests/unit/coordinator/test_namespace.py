@@ -17,7 +17,7 @@ from coordinator.store.database import Store
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import Ledger, World, get, put
 from tests.support.virtual_clock import VirtualClock, breathe
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 
 DEADLINE_S = 30.0
 IDLE_S = 60.0
@@ -335,12 +335,13 @@ async def test_an_eviction_whose_last_commit_fails_leaves_the_object_awake(
 
     ledger.idle = idle  # type: ignore[method-assign]
     await house.clock.advance(IDLE_S + 1)
-    await until(lambda: not namespace.live(number), "it leaves")
-    await until(lambda: house.storages.running == 0, "the commit has failed")
-    await breathe()
-    assert await house.active(number)
-    await house.clock.advance(RETRY_S[0])
-    await until(lambda: namespace.live(number), "it is back")
+
+    async def back() -> bool:
+        assert await house.active(number)
+        await house.clock.advance(RETRY_S[0])  # waiting begins when the commit has failed
+        return house.lives(number) == 2 and namespace.live(number)
+
+    await until_async(back, "it is back")
 
 
 # --- waking -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from litestar.types import Receive, Scope, Send
 
-from coordinator.blobs.base import Blobs, Stat
+from coordinator.blobs.base import Blobs
 from coordinator.blobs.errors import Missing
 from edge.errors import Problem, not_found
 from edge.replies import Header, HTTPRequest, Reply, header
@@ -25,7 +25,7 @@ async def download(
     if stat is None:
         raise not_found("File not found")
     etag = f'"{stat.sha256}"'
-    headers = _headers(stat, name, content_type, etag)
+    headers = _headers(name, content_type, etag)
     if etag in (header(request, b"if-none-match") or ""):
         return Reply(status=304, headers=tuple(headers))
     if_range = header(request, b"if-range")
@@ -106,7 +106,7 @@ def _range(wanted: str | None, length: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _headers(stat: Stat, name: str, content_type: str, etag: str) -> list[Header]:
+def _headers(name: str, content_type: str, etag: str) -> list[Header]:
     kind = content_type.partition(";")[0].strip().lower()
     inline = (kind.startswith(_INLINE) and not kind.startswith("image/svg")) or kind == "text/plain"
     plain = _SAFE_NAME.sub("_", name)

@@ -28,7 +28,7 @@ def document(app: Litestar, base: str) -> dict[str, Any]:
     """The document of an application that clients reach at ``base``."""
     paths: dict[str, dict[str, Any]] = {}
     for path, method, handler in operations(app):
-        paths.setdefault(path, {})[method.lower()] = _operation(path, method, handler)
+        paths.setdefault(path, {})[method.lower()] = _operation(path, handler)
     _, components = msgspec.json.schema_components(
         list(_COMPONENTS.values()), ref_template="#/components/schemas/{name}"
     )
@@ -63,7 +63,7 @@ def operations(app: Litestar) -> list[tuple[str, str, HTTPRouteHandler]]:
     return found
 
 
-def _operation(path: str, method: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
     name = handler.fn.__name__
     summary = (handler.fn.__doc__ or "").strip()
     operation: dict[str, Any] = {

@@ -134,7 +134,7 @@ def test_what_a_prediction_may_do(start_coglet: Start) -> None:
 
     metrics = coglet.predict("metric", do="metric")["metrics"]
     assert metrics.pop("predict_time") > 0
-    assert metrics == {"tokens.in": 5, "steps": ["a"]}
+    assert metrics == {"tokens": {"in": 5}, "steps": ["a"]}
     assert coglet.predict("nan", do="metric nan")["status"] == "failed"
 
     refused = coglet.predict("bad", do=5, text=None)

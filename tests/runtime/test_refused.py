@@ -8,7 +8,16 @@ import datetime
 import enum
 from typing import *
 from cog import *
-Colours = enum.Enum("Colours", "RED BLUE")
+import dataclasses
+class Colours(enum.Enum): RED = "red"; BLUE = "blue"
+class Sizes(enum.Enum): SMALL = (1, 2); LARGE = (3, 4)
+class Mixed(enum.Enum): A = "a"; B = 1
+class Empty(enum.Enum): pass
+class Plain: pass
+@dataclasses.dataclass
+class Dated: day: datetime.date
+@dataclasses.dataclass
+class Wrong: n: int = "a"
 """
 DEF_LINE = IMPORTS.count("\n") + 2
 
@@ -38,16 +47,86 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         predict("dt: datetime.datetime"),
         ["unsupported type datetime.datetime for input dt; an input may be"],
     ),
-    "union": (predict("s: Union[str, int]"), ["unsupported type Union[str, int] for input s"]),
-    "list of lists": (
-        predict("m: List[List[int]]"),
-        ["unsupported type List[List[int]] (a list cannot hold lists) for input m"],
+    "unsupported element": (
+        predict("m: List[Dict[str, datetime.date]]"),
+        ["unsupported type datetime.date for input m"],
     ),
-    "list of optionals": (
-        predict("m: List[Optional[int]]"),
-        ["(elements cannot be Optional) for input m"],
+    "keys that JSON does not have": (
+        predict("m: Dict[float, str]"),
+        ["(keys of a dict must be str) for input m"],
     ),
-    "bare list": (predict("m: list"), ["unsupported type list without an element type, as in list[str],"]),
+    "a function": (predict("f: Callable"), ["unsupported type"]),
+    "file or string": (
+        predict("p: Union[Path, str]"),
+        ["(with a file or a Secret, nothing else may be a string) for input p"],
+    ),
+    "secret or anything": (
+        predict("p: Union[Secret, str]"),
+        ["(with a file or a Secret, nothing else may be a string) for input p"],
+    ),
+    "literal that is no JSON": (
+        predict('p: Literal[b"a", b"b"]'),
+        ["(its values may be str, int and bool) for input p"],
+    ),
+    "enum of tuples": (
+        predict("p: Sizes"),
+        ["Sizes (the values of an Enum must all be str or all int) for input p"],
+    ),
+    "enum of two types": (
+        predict("p: Mixed"),
+        ["Mixed (the values of an Enum must all be str or all int) for input p"],
+    ),
+    "enum without members": (predict("p: Empty"), ["Empty (an Enum without members) for input p"]),
+    "a class": (predict("p: Plain"), ["Plain for input p; an input may be"]),
+    "dataclass with an odd field": (
+        predict("p: Dated"),
+        ["unsupported type Dated with its field day: datetime.date for input p"],
+    ),
+    "dataclass with a wrong default": (
+        predict("p: Wrong"),
+        ["unsupported type Wrong: the default of n is not of type int for input p"],
+    ),
+    "ge on a union": (
+        predict("u: Union[int, str] = Input(ge=1)"),
+        ["incompatible type for ge/le: u: Union[int, str] (they are for int and float)"],
+    ),
+    "choices of a union": (
+        predict("u: Union[int, str] = Input(choices=[1, 2])"),
+        ["incompatible type for choices: u: Union[int, str] (they are for str and int)"],
+    ),
+    "default that fits none of a union": (
+        predict("u: Union[int, str] = 1.5"),
+        ["default=1.5 is not of type Union[int, str]: u"],
+    ),
+    "ge on a list of lists": (
+        predict("m: List[List[int]] = Input(ge=1)"),
+        ["incompatible type for ge/le: m: list[int] (they are for int and float)"],
+    ),
+    "choices of an enum that are not its own": (
+        predict('c: Colours = Input(choices=[Colours.RED, "GREEN"])'),
+        ["not all choices have the type of the input: c: Colours (see 'GREEN')"],
+    ),
+    "default that is no member": (
+        predict('c: Colours = "GREEN"'),
+        ["default='GREEN' is none of Colours: c"],
+    ),
+    "accept on str": (
+        predict('s: str = Input(accept="image/*")'),
+        ["incompatible type for accept: s: str (it is for Path and File)"],
+    ),
+    "accept of nothing": (predict("p: Path = Input(accept=[])"), ["names no kind of file"]),
+    "two defaults": (
+        predict("m: List[str] = Input(default=[], default_factory=list)"),
+        ["default and default_factory are mutually exclusive: m"],
+    ),
+    "a factory that is none": (
+        predict("m: List[str] = Input(default_factory=3)"),
+        ["default_factory=3 is not a function: m"],
+    ),
+    "a factory of something else": (
+        predict("i: int = Input(default_factory=lambda: 'a')"),
+        ["default='a' is not of type int: i"],
+    ),
     "a name that is not there": (predict('s: "Missing"'), ["type 'Missing' cannot be evaluated"]),
     "ge on str": (
         predict("s: str = Input(ge=1)"),
@@ -93,7 +172,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "enum that is no str": (
         predict("s: str = Input(choices=list(Colours))"),
-        ["not all choices have the type of the input: s: str (see 1)"],
+        ["enum Colours is used as str but does not extend it: s"],
     ),
     "default too small": (
         predict("i: int = Input(default=0, ge=10)"),
@@ -123,7 +202,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         predict("a, b: int = Input(ge=3, le=1), *rest, **more"),
         [
             "predict() must not have *rest",
-            "predict() must not have **more",
+            "predict() must not have **more, unless that is all it has",
             "missing type annotation for input a",
             "ge=3 is greater than le=1: b",
         ],
@@ -131,7 +210,6 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "positional only": (predict("s: str, /"), ["input s must not be positional-only"]),
     "no return annotation": (predict("s: str", ""), ["missing return type annotation of predict()"]),
     "returns None": (predict("s: str", "-> None"), ["predict() must not return None"]),
-    "optional output": (predict("s: str", "-> Optional[str]"), ["output must not be Optional"]),
     "bare iterator": (predict("s: str", "-> Iterator"), ["Iterator must have an element type"]),
     "bare concatenate": (
         predict("s: str", "-> ConcatenateIterator"),
@@ -151,7 +229,29 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "no self": (method("def predict() -> str:"), ["predict() must have 'self' as its first argument"]),
     "predict is no function": (method("predict = 1\n    if True:"), ["predict is not a function"]),
-    "no predict": (f"{IMPORTS}class Predictor:\n    pass\n", ["class Predictor has no predict()"]),
+    "no predict": (
+        f"{IMPORTS}class Predictor:\n    pass\n",
+        ["class Predictor has no predict() or run()"],
+    ),
+    "predict and run": (
+        f"{IMPORTS}class Predictor:\n    def predict(self) -> str: return ''\n"
+        "    def run(self) -> str: return ''\n",
+        ["class Predictor has both predict() and run(): keep one of them"],
+    ),
+    "run without self": (method("def run() -> str:"), ["run() must have 'self' as its first argument"]),
+    "run that returns None": (method("def run(self) -> None:"), ["run() must not return None"]),
+    "a function with stars": (
+        f"{IMPORTS}def Predictor(*a, b: int) -> str: return ''\n",
+        ["Predictor() must not have *a"],
+    ),
+    "a function without a type": (
+        f"{IMPORTS}def Predictor(b): return ''\n",
+        ["missing type annotation for input b", "missing return type annotation of Predictor()"],
+    ),
+    "a function that yields": (
+        f"{IMPORTS}def Predictor(b: str) -> str: yield b\n",
+        ["Predictor() yields, so its return type must be an Iterator"],
+    ),
     "setup is no function": (
         f"{IMPORTS}class Predictor:\n    setup = 1\n    def predict(self) -> str: return ''\n",
         ["setup is not a function"],
@@ -176,20 +276,14 @@ def test_every_mistake_is_named(any_python: str, inspect_models: Any, tmp_path: 
         file = tmp_path / f"model_{number}.py"
         file.write_text(source)
         files.append(str(file))
+    assert len(REFUSED) >= 55
     found = inspect_models(any_python, schemas=files)["schemas"]
     for (name, (source, expected)), answer in zip(REFUSED.items(), found, strict=True):
         assert "refused" in answer, name
         texts = [text for _, text in answer["mistakes"]] or [answer["refused"]]
         assert len(texts) == len(expected), (name, texts)
         for part in expected:
-            # Python 3.9 and 3.14 spell some annotations their own way.
-            assert any(
-                part.replace("Union[str, int]", "") in text.replace("Union[str, int]", "") for text in texts
-            ), (
-                name,
-                part,
-                texts,
-            )
+            assert any(part in text for text in texts), (name, part, texts)
         assert not any("12345" in text for text in texts), name
         for line, _ in answer["mistakes"]:
             if line:

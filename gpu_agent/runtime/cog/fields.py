@@ -1,8 +1,9 @@
 """``Input``: what is known of one parameter of ``predict``."""
 
-from typing import Any, Iterable, Optional, Union
+from typing import Any, Callable, Iterable, Optional, Union
 
 _Number = Union[int, float]
+_Accept = Union[str, Iterable[str]]
 
 
 class Missing:
@@ -19,8 +20,10 @@ class FieldInfo:
     """What ``Input`` was given. Whether it makes sense is judged when the predictor is loaded."""
 
     __slots__ = (
+        "accept",
         "choices",
         "default",
+        "default_factory",
         "deprecated",
         "description",
         "ge",
@@ -42,8 +45,12 @@ class FieldInfo:
         regex: Optional[str] = None,
         choices: Optional[Iterable[Any]] = None,
         deprecated: Optional[bool] = None,
+        default_factory: Optional[Callable[[], Any]] = None,
+        accept: Optional[_Accept] = None,
     ) -> None:
-        self.default = default
+        # An ellipsis is how pydantic writes "required".
+        self.default = MISSING if default is ... else default
+        self.default_factory = default_factory
         self.description = description
         self.ge = ge
         self.le = le
@@ -53,6 +60,7 @@ class FieldInfo:
         # A list of its own: a dict's view or a generator is read once, here.
         self.choices = None if choices is None else list(choices)
         self.deprecated = deprecated
+        self.accept = accept if accept is None or isinstance(accept, str) else list(accept)
 
 
 def Input(  # noqa: N802 - the name is the API
@@ -66,13 +74,17 @@ def Input(  # noqa: N802 - the name is the API
     regex: Optional[str] = None,
     choices: Optional[Iterable[Any]] = None,
     deprecated: Optional[bool] = None,
+    default_factory: Optional[Callable[[], Any]] = None,
+    accept: Optional[_Accept] = None,
 ) -> Any:
     """Describe one input: ``prompt: str = Input(description="What to draw", max_length=200)``.
 
-    Without a default the input is required, unless its type is ``Optional``. ``ge`` and ``le`` are for
-    numbers; ``min_length``, ``max_length`` and ``regex`` (searched anywhere in the text) for strings;
-    ``choices`` for strings and integers. On a list they hold for each element. Typed as ``Any`` so that it
-    fits each annotation.
+    Without a default the input is required, unless its type is ``Optional``. A mutable default is copied for
+    each prediction; ``default_factory`` is called for each instead. ``ge`` and ``le`` are for numbers;
+    ``min_length``, ``max_length`` and ``regex`` (searched anywhere in the text) for strings; ``choices`` for
+    strings and integers. On a list they hold for each element. ``accept`` names the kinds of file that an
+    input takes, as ``"image/*"`` or ``[".wav", ".mp3"]``: a hint for clients, not a check. Typed as ``Any``
+    so that it fits each annotation.
     """
     return FieldInfo(
         default,
@@ -84,4 +96,6 @@ def Input(  # noqa: N802 - the name is the API
         regex=regex,
         choices=choices,
         deprecated=deprecated,
+        default_factory=default_factory,
+        accept=accept,
     )

@@ -10,71 +10,19 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
     # like a module of the standard library must not be taken for it here.
     del sys.path[0]
 
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple  # noqa: E402
+from typing import Any, Callable, Dict, Optional, Tuple  # noqa: E402
 
 from coglet import lifeline  # noqa: E402
 from coglet.capture import Capture, route_by_context  # noqa: E402
 from coglet.folder import WorkFolder  # noqa: E402
 from coglet.job import OutletMaker, now_us, traceback_of  # noqa: E402
-from coglet.loader import load  # noqa: E402
 from coglet.mistakes import LoadError, Refused  # noqa: E402
+from coglet.model import Model, may_be_concurrent  # noqa: E402
+from coglet.options import Options  # noqa: E402
 from coglet.outlets import LinearOutlet, Parent  # noqa: E402
-from coglet.schema import openapi  # noqa: E402
-from coglet.signature import Signature, read_signature  # noqa: E402
+from coglet.signature import Signature  # noqa: E402
 from coglet.sync import SyncServer  # noqa: E402
 from coglet.wakeup import Wakeup  # noqa: E402
-
-USAGE = """\
-usage: python -m coglet --dir DIR --predictor FILE.py:NAME [--max-concurrency N] [--events] [--parent PID]
-
-Runs the predictor of the current directory for the process that started this, by files in DIR and signals.
-
-  --dir DIR              working directory shared with the parent
-  --predictor REF        predictor class or function, as predict.py:Predictor
-  --max-concurrency N    predictions at a time, for an async predict (default 1)
-  --events               linear form: items and metrics in events-ID.jsonl, logs in logs/ID
-  --parent PID           process to signal (default the one that started this)
-"""
-
-
-class Options:
-    """The command line. Parsed by hand, as ``argparse`` would be a tenth of the start."""
-
-    def __init__(self, arguments: List[str]) -> None:
-        self.dir = ""
-        self.predictor = ""
-        self.max_concurrency = 1
-        self.events = False
-        self.parent = os.getppid()
-        queue = list(arguments)
-        while queue:
-            name, equals, value = queue.pop(0).partition("=")
-            if name in ("-h", "--help"):
-                sys.stdout.write(USAGE)
-                sys.exit(0)
-            if name == "--events" and not equals:
-                self.events = True
-                continue
-            if name not in ("--dir", "--predictor", "--max-concurrency", "--parent"):
-                _usage_error(f"unknown option {name}")
-            if not equals:
-                if not queue:
-                    _usage_error(f"{name} needs a value")
-                value = queue.pop(0)
-            if name in ("--max-concurrency", "--parent"):
-                if not value.isdigit() or int(value) < 1:
-                    _usage_error(f"{name} {value!r} is not a number of at least 1")
-                setattr(self, name[2:].replace("-", "_"), int(value))
-            else:
-                setattr(self, name[2:], value)
-        for required in ("dir", "predictor"):
-            if not getattr(self, required):
-                _usage_error(f"--{required} is missing")
-
-
-def _usage_error(text: str) -> NoReturn:
-    sys.stderr.write(f"coglet: {text}\n{USAGE}")
-    sys.exit(2)
 
 
 class Coglet:
@@ -90,7 +38,6 @@ class Coglet:
         self._wakeup = Wakeup(self._on_signal)
         self._watching = self._wakeup.watch(self._folder.path)
         self._setup_log: Any = None
-        self._publisher: Any = None
 
     def _on_signal(self) -> None:
         if self._server is not None:
@@ -104,38 +51,36 @@ class Coglet:
             self._setup_log = SetupLog(self._capture.home)
             self._capture.begin(self._setup_log.descriptor)
         try:
-            sys.path.insert(0, os.getcwd())
-            if self._options.max_concurrency > 1:
+            if may_be_concurrent(self._options):
                 route_by_context()
-            target = load(self._options.predictor)
-            signature = read_signature(target)
-            if self._options.max_concurrency > 1 and not signature.is_async:
-                raise LoadError(
-                    "a concurrency of more than 1 needs an async predict(), as `async def predict`"
-                )
-            for notice in signature.notices:
+            model = Model(self._options)
+            for notice in model.notices:
                 sys.stderr.write(f"{self._options.predictor}: {notice}\n")
-            self._folder.write_openapi(openapi(signature))
-            model = target() if isinstance(target, type) else None
-            setup = _setup_of(model, signature)
-            if setup is not None and not signature.setup_is_async:
+            self._folder.write_openapi(model.document())
+            setup = model.make()
+            if setup is not None and not (model.signature.setup and model.signature.setup.is_async):
                 setup()
                 setup = None
         except BaseException as error:
             self._setup_failed(error)
             return 1
-        predict = target if model is None else model.predict
-        if not signature.is_async:
-            self._set_up(signature)
-            self._server = SyncServer(predict, signature, *self._surroundings(signature))
-            self._server.serve(self._wakeup)
-            return 0
+        if model.signature.is_async:
+            return self._serve_async(model, setup)
+        self._set_up(model, None)
+        surroundings = self._surroundings(model.signature)
+        self._server = SyncServer(model.predict, model.signature, *surroundings)
+        self._server.serve(self._wakeup)
+        return 0
+
+    def _serve_async(self, model: Model, setup: Optional[Callable[[], Any]]) -> int:
+        import asyncio
+
         from coglet.parallel import ParallelServer, run
 
         def after_setup() -> ParallelServer:
-            self._set_up(signature)
-            surroundings = self._surroundings(signature)
-            return ParallelServer(predict, signature, *surroundings, slots=self._options.max_concurrency)
+            self._set_up(model, asyncio.get_running_loop())
+            surroundings = self._surroundings(model.signature)
+            return ParallelServer(model.predict, model.signature, *surroundings, slots=model.concurrency)
 
         return 0 if run(setup, after_setup, self._setup_failed) else 1
 
@@ -153,9 +98,17 @@ class Coglet:
         publisher = Publisher(self._folder, self._parent, self._capture.home)
         return lambda prediction, started_at: CumulativeOutlet(publisher, prediction, started_at, streams)
 
-    def _set_up(self, signature: Signature) -> None:
+    def _set_up(self, model: Model, loop: Any) -> None:
+        check = model.healthcheck
+        if check is not None:
+            from coglet.health import Health
+
+            Health(check, self._folder, self._parent, loop)
         self._end_of_setup(
-            "succeeded", concurrency=self._options.max_concurrency, is_async=signature.is_async
+            "succeeded",
+            concurrency=model.concurrency,
+            is_async=model.signature.is_async,
+            healthcheck=check is not None,
         )
 
     def _setup_failed(self, error: BaseException) -> None:
@@ -167,7 +120,8 @@ class Coglet:
         if not refused:
             sys.stderr.write(traceback_of(error))
         mistakes = [mistake._asdict() for mistake in error.mistakes] if isinstance(error, Refused) else []
-        self._end_of_setup("failed", error=text, refused=refused, mistakes=mistakes)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        self._end_of_setup("failed", error=text, refused=refused, mistakes=mistakes, missing_module=missing)
 
     def _end_of_setup(self, status: str, **more: Any) -> None:
         self._capture.end()
@@ -184,31 +138,29 @@ class Coglet:
         self._parent.output()
 
 
-def _setup_of(model: Any, signature: Signature) -> Optional[Callable[[], Any]]:
-    setup = getattr(model, "setup", None)
-    if setup is None:
-        return None
-    if signature.weights is None:
-        return setup  # type: ignore[no-any-return]
-    weights = _weights(signature.weights)
-    return lambda: setup(weights=weights)
+def print_schema(options: Options) -> int:
+    """Print the document on stdout, whatever the model itself prints there while it is imported."""
+    import json
 
-
-def _weights(wanted: str) -> Any:
-    from cog.types import Path
-
-    given = os.environ.get("COG_WEIGHTS") or ("weights" if os.path.exists("weights") else None)
-    if given is None:
-        return None
-    if wanted == "path":
-        if given.startswith(("http://", "https://", "data:")):
-            raise LoadError("COG_WEIGHTS is a URL, but setup() takes a file: download it first")
-        return Path(given)
-    return given
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        document = Model(options).document()
+    except LoadError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except BaseException as error:
+        sys.stderr.write(traceback_of(error))
+        return 1
+    with open(stdout, "w", encoding="utf-8") as file:
+        file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return 0
 
 
 def main() -> int:
     options = Options(sys.argv[1:])
+    if options.schema:
+        return print_schema(options)
     lifeline.hold(options.parent)
     return Coglet(options).run()
 

@@ -1,5 +1,6 @@
-"""Reads type annotations: strings are evaluated, Optional and Annotated are taken off."""
+"""Reads type annotations: strings are evaluated, wrappers are taken off."""
 
+import importlib
 import sys
 import typing
 from typing import Any, Dict, Tuple
@@ -22,6 +23,8 @@ def evaluate(annotation: Any, names: Dict[str, Any]) -> Any:
     """The annotation itself, from a string if it is one (``from __future__ import annotations``)."""
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
+    if annotation is None:
+        return NONE
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -33,11 +36,63 @@ def evaluate(annotation: Any, names: Dict[str, Any]) -> Any:
         raise Unresolvable(f"type {annotation!r} cannot be evaluated: {error}{hint}") from None
 
 
+def of_function(function: Any) -> Dict[str, Any]:
+    """The annotations of a function as they are written; strings stay strings."""
+    try:
+        return dict(getattr(function, "__annotations__", None) or {})
+    except NameError:
+        # From 3.14 on they are evaluated here, all or none: as strings each can be judged for itself.
+        library = importlib.import_module("annotationlib")
+        return dict(library.get_annotations(function, format=library.Format.STRING))
+
+
+def of_class(cls: Any) -> Dict[str, Any]:
+    """The annotations of a class and its bases, the bases' first."""
+    found: Dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is not object:
+            found.update(getattr(base, "__annotations__", None) or {})
+    return found
+
+
 def strip(annotation: Any) -> Any:
     """The type without ``Annotated``."""
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
     return annotation
+
+
+def strip_unless_opaque(annotation: Any) -> Any:
+    """The type without ``Annotated``, unless that says ``Opaque``."""
+    return annotation if is_opaque(annotation) else strip(annotation)
+
+
+def resolve(annotation: Any) -> Any:
+    """The type itself: without ``Annotated``, from a ``NewType``, from a ``type X = …``."""
+    while True:
+        annotation = strip(annotation)
+        if hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def is_opaque(annotation: Any) -> bool:
+    """Whether it is ``Annotated[T, Opaque]``."""
+    found = getattr(annotation, "__metadata__", ())
+    opaque = getattr(sys.modules.get("cog.opaque"), "Opaque", None)
+    return opaque is not None and any(each is opaque for each in found)
+
+
+def take_required(annotation: Any, required: bool) -> Tuple[Any, bool]:
+    """``Required[T]`` and ``NotRequired[T]`` of a ``TypedDict`` → (T, whether it is)."""
+    word = getattr(typing.get_origin(annotation), "_name", None) or str(typing.get_origin(annotation))
+    for suffix, value in (("NotRequired", False), ("Required", True)):
+        if word.rpartition(".")[2] == suffix:
+            return typing.get_args(annotation)[0], value
+    return annotation, required
 
 
 def take_optional(annotation: Any) -> Tuple[Any, bool]:

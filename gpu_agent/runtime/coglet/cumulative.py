@@ -9,6 +9,7 @@ import time
 from typing import Any, Deque, Dict, List, Optional
 
 from coglet.folder import WorkFolder
+from coglet.masking import Masker
 from coglet.outlets import Document, Outlet, Parent
 
 INTERVAL_S = 0.05
@@ -52,6 +53,7 @@ class Log:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.text = BoundedText()
         self.pipe: Optional[int] = None
+        self.masker: Optional[Masker] = None
 
     def open_pipe(self) -> int:
         """A pipe's end to log to; this object has the other one."""
@@ -61,7 +63,12 @@ class Log:
         return writer
 
     def add(self, data: bytes) -> None:
-        self.text.add(self._decoder.decode(data))
+        self.text.add(self._decoder.decode(data if self.masker is None else self.masker.feed(data)))
+
+    def end(self) -> None:
+        """Nothing more comes: what was held back is no secret."""
+        if self.masker is not None:
+            self.text.add(self._decoder.decode(self.masker.rest()))
 
     def drain(self) -> bytes:
         """Read all that is in the pipe now; at its end, close it."""
@@ -168,6 +175,10 @@ class CumulativeOutlet(Outlet):
         self._publisher.add(self)
         return writer
 
+    def mask(self, secrets: List[str]) -> None:
+        with self._publisher.lock:
+            self.log_.masker = Masker(secrets)
+
     def log(self, data: bytes) -> None:
         with self._publisher.lock:
             self.log_.drain()  # what the model has printed comes first
@@ -217,6 +228,7 @@ class CumulativeOutlet(Outlet):
     def finish(self, response: Document) -> None:
         with self._publisher.lock:
             self.log_.drain()
+            self.log_.end()
             self._publisher.remove(self)
             self._write(response)
 

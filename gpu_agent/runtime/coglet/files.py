@@ -53,6 +53,15 @@ class Files:
     def is_file(value: Any) -> bool:
         return isinstance(value, os.PathLike) or (hasattr(value, "read") and hasattr(value, "seek"))
 
+    def mark(self) -> int:
+        return len(self._placed)
+
+    def forget(self, mark: int) -> None:
+        """Take back what was placed since ``mark``: it is no part of the output after all."""
+        for file in self._placed[mark:]:
+            os.unlink(file["path"])
+        del self._placed[mark:]
+
     def take(self) -> List[Dict[str, str]]:
         """The files placed since the last call."""
         taken, self._placed = self._placed, []

@@ -109,6 +109,9 @@ class WorkFolder:
     def write_response(self, prediction: str, document: Dict[str, Any]) -> None:
         self._write(_RESPONSE + prediction + _JSON, document)
 
+    def write_health(self, ident: str, document: Dict[str, Any]) -> None:
+        self._write(f"health-{ident}{_JSON}", document)
+
     def _write(self, name: str, document: Dict[str, Any]) -> None:
         self._written += 1
         draft = os.path.join(self._temporary, f"{self._written}.draft")
@@ -122,6 +125,10 @@ class WorkFolder:
     @property
     def bell_path(self) -> str:
         return os.path.join(self.path, "bell")
+
+    @property
+    def healthcheck_path(self) -> str:
+        return os.path.join(self.path, "healthcheck")
 
     def events_path(self, prediction: str) -> str:
         return os.path.join(self.path, f"{_EVENTS}{prediction}.jsonl")

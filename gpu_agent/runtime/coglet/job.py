@@ -4,16 +4,17 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
-from cog.scope import Scope
+from cog.scope import NO_SCOPE, Scope
 
+from coglet.encoding import BadOutput
 from coglet.files import Files
 from coglet.folder import WorkFolder
-from coglet.inputs import BadInput, convert_input
+from coglet.inputs import BadInput, convert_input, secrets_of
+from coglet.masking import Masker
 from coglet.metrics import Metrics
 from coglet.outlets import Outlet
-from coglet.outputs import BadOutput
 from coglet.signature import Signature
 
 LONGEST_ERROR = 10_000
@@ -42,12 +43,15 @@ class Job:
         self.flush: Callable[[], None] = _nothing
         """Called before something of ours goes into the log, so that the model's prints come first."""
         self.outlet = make_outlet(prediction, self.started_at)
-        self.scope = Scope(self._record)
+        self.scope = NO_SCOPE
+        """What the model sees of it; known once the request was read."""
         self._folder = folder
         self._signature = signature
         self._began = time.perf_counter()
         self._output: Any = None
         self._output_files: "list[Dict[str, str]]" = []
+        self._masker: Optional[Masker] = None
+        """Knows the secrets of the input; None when there are none."""
         self._error: Optional[str] = None
         self._error_code: Optional[str] = None
         self._metrics = Metrics(self.outlet.metric)
@@ -60,19 +64,21 @@ class Job:
 
     def arguments(self, request: bytes) -> Dict[str, Any]:
         """What predict is called with. Raises ``Rejected`` or ``BadInput``."""
-        try:
-            document = json.loads(request)
-        except ValueError as error:
-            raise Rejected(f"the request is not JSON: {error}") from None
-        given = document.get("input") if isinstance(document, dict) else document
-        given = {} if given is None and isinstance(document, dict) else given
-        if not isinstance(given, dict):
-            raise Rejected("the request is not an object with an object as its input")
-        known = {field.name for field in self._signature.fields}
+        given, context = _read_request(request)
+        self.scope = Scope(self._metrics.record, {"id": self.prediction, **context})
+        signature = self._signature
+        if signature.holds_secrets:
+            secrets = secrets_of(signature.fields, given)
+            if secrets:
+                self._masker = Masker(secrets)
+                self.outlet.mask(secrets)
+        if signature.takes_anything:
+            return given
+        known = {field.name for field in signature.fields}
         unknown = sorted(name for name in given if name not in known)
         if unknown:
             self._log(f"ignored inputs that the model does not have: {', '.join(unknown)}\n")
-        return convert_input(self._signature.fields, given)
+        return convert_input(signature.fields, given)
 
     def item(self, value: Any) -> None:
         """One yielded value. Raises ``BadOutput``."""
@@ -92,23 +98,23 @@ class Job:
         except RecursionError:
             raise BadOutput("output: is nested too deeply, or holds itself") from None
 
-    def _record(self, key: str, value: Any, mode: str) -> None:
-        self._metrics.record(key, value, mode)
-
     def succeed(self) -> None:
         self.status = "succeeded"
 
     def fail(self, error: BaseException) -> None:
         """Note why it failed; the model's own exceptions leave their traceback in the log."""
         self.status = "failed"
-        self._error = _describe(error)
+        self._error = self._masked(_describe(error))
         if isinstance(error, (BadInput, Rejected)):
             self._error_code = "invalid_input"
         elif isinstance(error, BadOutput):
             self._error_code = "invalid_output"
         else:
             self._error_code = "model_error"
-            self._log(traceback_of(error))
+            self._log(self._masked(traceback_of(error)))
+
+    def _masked(self, text: str) -> str:
+        return text if self._masker is None else self._masker.text(text)
 
     def _log(self, text: str) -> None:
         self.flush()
@@ -142,6 +148,23 @@ class Job:
             import shutil
 
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _read_request(request: bytes) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    """Its input and its context. Raises ``Rejected``."""
+    try:
+        document = json.loads(request)
+    except ValueError as error:
+        raise Rejected(f"the request is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise Rejected("the request is not an object with an object as its input")
+    given, context = document.get("input"), document.get("context")
+    if given is not None and not isinstance(given, dict):
+        raise Rejected("the request is not an object with an object as its input")
+    context = {} if context is None else context
+    if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
+        raise Rejected("the context of the request is not an object of strings")
+    return given or {}, context
 
 
 def _nothing() -> None:

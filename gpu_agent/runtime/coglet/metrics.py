@@ -1,14 +1,14 @@
 """The metrics of one prediction: which keys and values there may be, and how they add up."""
 
 import math
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 LONGEST_KEY = 128
 MOST_SEGMENTS = 4
 
 
 class Metrics:
-    """Values by dotted key. ``on_change`` is told each key's new value."""
+    """Values by key; dots make objects in objects. ``on_change`` is told each first segment's new value."""
 
     def __init__(self, on_change: Callable[[str, Any], None]) -> None:
         self.values: Dict[str, Any] = {}
@@ -16,34 +16,53 @@ class Metrics:
 
     def record(self, key: str, value: Any, mode: str) -> None:
         """Raises ``ValueError`` for a bad key, a value that is no JSON or not of the type it was."""
-        _check_key(key)
-        before = self.values.get(key)
-        if mode == "replace":
-            if value is None:
-                after = None
-            else:
-                _check_value(key, value)
-                if before is not None and _family(before) != _family(value):
-                    raise ValueError(f"metric {key!r} keeps its first type, which is {type(before).__name__}")
-                after = value
-        elif mode == "incr":
+        segments = _segments(key)
+        if value is not None:
             _check_value(key, value)
-            if _family(value) != (int, float) or (before is not None and _family(before) != (int, float)):
-                raise ValueError(f"metric {key!r} is not a number, so it cannot be increased")
-            after = (before or 0) + value
-        else:
-            _check_value(key, value)
-            if before is not None and not isinstance(before, list):
-                raise ValueError(f"metric {key!r} is not a list, so nothing can be appended")
-            after = [*(before or []), value]
+        holders = self._holders(key, segments)
+        after = _combined(key, holders[-1].get(segments[-1]), value, mode)
         if after is None:
-            self.values.pop(key, None)
+            _delete(holders, segments)
         else:
-            self.values[key] = after
-        self._on_change(key, after)
+            for outer, inner, segment in zip(holders, holders[1:], segments):
+                outer[segment] = inner
+            holders[-1][segments[-1]] = after
+        self._on_change(segments[0], self.values.get(segments[0]))
+
+    def _holders(self, key: str, segments: List[str]) -> List[Dict[str, Any]]:
+        """The objects that lead to a key's value, the new ones among them not in their places yet."""
+        holders = [self.values]
+        for segment in segments[:-1]:
+            inner = holders[-1].get(segment, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"metric {key!r} needs an object at {segment!r}, where there is a value")  # noqa: TRY004 - one error for all
+            holders.append(inner)
+        return holders
 
 
-def _check_key(key: Any) -> None:
+def _combined(key: str, before: Any, value: Any, mode: str) -> Any:
+    if mode == "incr":
+        if _family(value) != (int, float) or (before is not None and _family(before) != (int, float)):
+            raise ValueError(f"metric {key!r} is not a number, so it cannot be increased")
+        return (before or 0) + value
+    if mode == "append":
+        if before is not None and not isinstance(before, list):
+            raise ValueError(f"metric {key!r} is not a list, so nothing can be appended")
+        return [*(before or []), value]
+    if value is not None and before is not None and _family(before) != _family(value):
+        raise ValueError(f"metric {key!r} keeps its first type, which is {type(before).__name__}")
+    return value
+
+
+def _delete(holders: List[Dict[str, Any]], segments: List[str]) -> None:
+    """Remove a value, and the objects that are empty without it."""
+    for holder, segment in reversed(list(zip(holders, segments))):
+        holder.pop(segment, None)
+        if holder:
+            return
+
+
+def _segments(key: Any) -> List[str]:
     if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY:
         raise ValueError(f"a metric's key is a string of at most {LONGEST_KEY} characters")
     segments = key.split(".")
@@ -53,6 +72,7 @@ def _check_key(key: Any) -> None:
         raise ValueError(f"{key!r} cannot be a metric's key: use letters, digits, _ and at most 3 dots")
     if key == "predict_time" or segments[0] == "cog":
         raise ValueError(f"the metric {key!r} is reserved")
+    return segments
 
 
 def _check_value(key: str, value: Any) -> None:

@@ -53,6 +53,9 @@ class Outlet:
         """A descriptor of the caller's own to log to."""
         raise NotImplementedError
 
+    def mask(self, secrets: List[str]) -> None:
+        """Keep these out of the log from now on. In the linear form that is the parent's to do."""
+
     def log(self, data: bytes) -> None:
         raise NotImplementedError
 

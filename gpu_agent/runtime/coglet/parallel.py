@@ -6,14 +6,14 @@ import contextvars
 import signal
 from typing import Any, Callable, Dict, Optional
 
-from cog.scope import CURRENT
+from cog.scope import CURRENT, NO_SCOPE, Only
 
 from coglet.capture import SINK, Capture
+from coglet.encoding import BadOutput
 from coglet.folder import WorkFolder
 from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate, temporary_directory
 from coglet.outlets import Parent
-from coglet.outputs import BadOutput
 from coglet.signature import Signature
 
 
@@ -96,7 +96,6 @@ class ParallelServer:
             self._capture.begin(job.outlet.log_descriptor())
         else:
             SINK.set(job.outlet.log)
-        CURRENT.set(job.scope)
         try:
             if alone:
                 with temporary_directory(job.temporary):
@@ -109,6 +108,7 @@ class ParallelServer:
         finally:
             if alone:
                 self._capture.end()
+                Only.scope = NO_SCOPE
         del self._running[job.prediction]
         del self._tasks[job.prediction]
         job.finish()
@@ -125,6 +125,10 @@ class ParallelServer:
             return
         if job.canceled:
             return
+        if self._slots == 1:
+            Only.scope = job.scope
+        else:
+            CURRENT.set(job.scope)
         output = self._predict(**arguments)
         if hasattr(output, "__await__"):
             output = await output

@@ -1,15 +1,63 @@
 """The OpenAPI document of a model, in the shape that Cog's clients know."""
 
-from typing import Any, Dict
+from typing import Any, Dict, NamedTuple, Optional
 
-from coglet.signature import Signature, input_schema
+from coglet.signature import Signature
 
 _REFERENCE = "#/components/schemas/"
 
 
-def openapi(signature: Signature) -> Dict[str, Any]:
-    """The document; ``components.schemas`` has Input, Output and one schema for each input with choices."""
-    schemas: Dict[str, Any] = {
+def openapi(predict: Optional[Signature], train: Optional[Signature] = None) -> Dict[str, Any]:
+    """The document of what there is of the two.
+
+    ``components.schemas`` has Input and Output, TrainingInput and TrainingOutput, and one schema for each
+    input with choices.
+    """
+    schemas = _constant_schemas()
+    paths = _common_paths()
+    for signature, kind in ((predict, _PREDICTION), (train, _TRAINING)):
+        if signature is None:
+            continue
+        _name_choices(signature, schemas, kind)
+        schemas[kind.prefix + "Input"] = signature.input_schema(kind.prefix + "Input")
+        schemas[kind.prefix + "Output"] = signature.output.schema(kind.prefix + "Output")
+        schemas[kind.noun + "Request"] = _request(kind)
+        schemas[kind.noun + "Response"] = _response(kind)
+        paths.update(_paths(kind, signature.streaming))
+    return {
+        "openapi": "3.0.2",
+        "info": {"title": "Cog", "version": "0.1.0"},
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
+
+
+class _Kind(NamedTuple):
+    """The words of predictions and of trainings."""
+
+    noun: str
+    verb: str
+    prefix: str
+    """Of the names of the schemas of input and output."""
+    cancel: str
+
+
+_PREDICTION = _Kind("Prediction", "predict", "", "cancel")
+_TRAINING = _Kind("Training", "train", "Training", "cancel_training")
+
+
+def _name_choices(signature: Signature, schemas: Dict[str, Any], kind: _Kind) -> None:
+    """Give the schema of each input's choices its name: the input's own, unless that is another's."""
+    for field in signature.fields:
+        if field.choices is None:
+            continue
+        while field.reference in schemas:
+            field.reference = f"{kind.noun}_{field.reference}"
+        schemas[field.reference] = field.choices
+
+
+def _constant_schemas() -> Dict[str, Any]:
+    return {
         "HTTPValidationError": {
             "properties": {
                 "detail": {"items": _ref("ValidationError"), "title": "Detail", "type": "array"},
@@ -17,10 +65,6 @@ def openapi(signature: Signature) -> Dict[str, Any]:
             "title": "HTTPValidationError",
             "type": "object",
         },
-        "Input": input_schema(signature),
-        "Output": signature.output.schema(),
-        "PredictionRequest": _request(),
-        "PredictionResponse": _response(),
         "Status": _enumeration("Status", "starting", "processing", "succeeded", "canceled", "failed"),
         "ValidationError": {
             "properties": {
@@ -38,16 +82,6 @@ def openapi(signature: Signature) -> Dict[str, Any]:
         },
         "WebhookEvent": _enumeration("WebhookEvent", "start", "output", "logs", "completed"),
     }
-    for field in signature.fields:
-        choices = field.choices_schema()
-        if choices is not None:
-            schemas[field.name] = choices
-    return {
-        "openapi": "3.0.2",
-        "info": {"title": "Cog", "version": "0.1.0"},
-        "paths": _paths(),
-        "components": {"schemas": schemas},
-    }
 
 
 def _ref(name: str) -> Dict[str, Any]:
@@ -58,7 +92,7 @@ def _enumeration(title: str, *values: str) -> Dict[str, Any]:
     return {"description": "An enumeration.", "enum": list(values), "title": title, "type": "string"}
 
 
-def _request() -> Dict[str, Any]:
+def _request(kind: _Kind) -> Dict[str, Any]:
     return {
         "properties": {
             "context": {
@@ -69,7 +103,7 @@ def _request() -> Dict[str, Any]:
             },
             "created_at": {"format": "date-time", "nullable": True, "title": "Created At", "type": "string"},
             "id": {"nullable": True, "title": "Id", "type": "string"},
-            "input": {"allOf": [_ref("Input")], "nullable": True, "title": "Input"},
+            "input": {"allOf": [_ref(kind.prefix + "Input")], "nullable": True, "title": "Input"},
             "output_file_prefix": {"nullable": True, "title": "Output File Prefix", "type": "string"},
             "webhook": {
                 "format": "uri",
@@ -87,12 +121,12 @@ def _request() -> Dict[str, Any]:
                 "type": "array",
             },
         },
-        "title": "PredictionRequest",
+        "title": kind.noun + "Request",
         "type": "object",
     }
 
 
-def _response() -> Dict[str, Any]:
+def _response(kind: _Kind) -> Dict[str, Any]:
     def time(title: str) -> Dict[str, Any]:
         return {"format": "date-time", "nullable": True, "title": title, "type": "string"}
 
@@ -102,15 +136,15 @@ def _response() -> Dict[str, Any]:
             "created_at": time("Created At"),
             "error": {"nullable": True, "title": "Error", "type": "string"},
             "id": {"nullable": True, "title": "Id", "type": "string"},
-            "input": {"allOf": [_ref("Input")], "nullable": True, "title": "Input"},
+            "input": {"allOf": [_ref(kind.prefix + "Input")], "nullable": True, "title": "Input"},
             "logs": {"default": "", "title": "Logs", "type": "string"},
             "metrics": {"additionalProperties": True, "nullable": True, "title": "Metrics", "type": "object"},
-            "output": _ref("Output"),
+            "output": _ref(kind.prefix + "Output"),
             "started_at": time("Started At"),
             "status": _ref("Status"),
             "version": {"nullable": True, "title": "Version", "type": "string"},
         },
-        "title": "PredictionResponse",
+        "title": kind.noun + "Response",
         "type": "object",
     }
 
@@ -126,76 +160,74 @@ def _responses(schema: Dict[str, Any], checked: bool = False) -> Dict[str, Any]:
     return found
 
 
-def _paths() -> Dict[str, Any]:
+def _plain_path(method: str, operation: str, summary: str, title: str) -> Dict[str, Any]:
+    return {method: {"operationId": operation, "responses": _responses({"title": title}), "summary": summary}}
+
+
+def _common_paths() -> Dict[str, Any]:
+    return {
+        "/": _plain_path("get", "root__get", "Root", "Response Root  Get"),
+        "/health-check": _plain_path(
+            "get", "healthcheck_health_check_get", "Healthcheck", "Response Healthcheck Health Check Get"
+        ),
+        "/shutdown": _plain_path(
+            "post", "start_shutdown_shutdown_post", "Start Shutdown", "Response Start Shutdown Shutdown Post"
+        ),
+    }
+
+
+def _paths(kind: _Kind, streaming: bool) -> Dict[str, Any]:
+    """The three routes of predictions, or of trainings."""
+    noun, thing = kind.noun, kind.noun.lower()
+    each, ident = f"/{thing}s/{{{thing}_id}}", f"{thing}_id"
     prefer = {
         "in": "header",
         "name": "prefer",
         "required": False,
         "schema": {"title": "Prefer", "type": "string"},
     }
-    prediction_id = {
+    named = {
         "in": "path",
-        "name": "prediction_id",
+        "name": ident,
         "required": True,
-        "schema": {"title": "Prediction ID", "type": "string"},
+        "schema": {"title": f"{noun} ID", "type": "string"},
     }
-    prediction = _responses(_ref("PredictionResponse"), checked=True)
-    return {
-        "/": {
-            "get": {
-                "operationId": "root__get",
-                "responses": _responses({"title": "Response Root  Get"}),
-                "summary": "Root",
-            }
-        },
-        "/health-check": {
-            "get": {
-                "operationId": "healthcheck_health_check_get",
-                "responses": _responses({"title": "Response Healthcheck Health Check Get"}),
-                "summary": "Healthcheck",
-            }
-        },
-        "/predictions": {
-            "post": {
-                "description": "Run a single prediction on the model",
-                "operationId": "predict_predictions_post",
-                "parameters": [prefer],
-                "requestBody": {"content": _content(_ref("PredictionRequest"))},
-                "responses": prediction,
-                "summary": "Predict",
-            }
-        },
-        "/predictions/{prediction_id}": {
-            "put": {
-                "description": "Run a single prediction on the model (idempotent creation).",
-                "operationId": "predict_idempotent_predictions__prediction_id__put",
-                "parameters": [prediction_id, prefer],
-                "requestBody": {
-                    "content": _content(
-                        {"allOf": [_ref("PredictionRequest")], "title": "Prediction Request"}
-                    ),
-                    "required": True,
-                },
-                "responses": prediction,
-                "summary": "Predict Idempotent",
-            }
-        },
-        "/predictions/{prediction_id}/cancel": {
-            "post": {
-                "description": "Cancel a running prediction",
-                "operationId": "cancel_predictions__prediction_id__cancel_post",
-                "parameters": [prediction_id],
-                "responses": _responses(
-                    {"title": "Response Cancel Predictions  Prediction Id  Cancel Post"}, True
-                ),
-                "summary": "Cancel",
-            }
-        },
-        "/shutdown": {
-            "post": {
-                "operationId": "start_shutdown_shutdown_post",
-                "responses": _responses({"title": "Response Start Shutdown Shutdown Post"}),
-                "summary": "Start Shutdown",
-            }
-        },
+    answers = _responses(_ref(noun + "Response"), checked=True)
+    what = (
+        "Run a single prediction on the model"
+        if kind is _PREDICTION
+        else "Run a single training of the model"
+    )
+    create: Dict[str, Any] = {
+        "description": what,
+        "operationId": f"{kind.verb}_{thing}s_post",
+        "parameters": [prefer],
+        "requestBody": {"content": _content(_ref(noun + "Request"))},
+        "responses": answers,
+        "summary": kind.verb.title(),
     }
+    if streaming:
+        create["x-cog-streaming"] = True
+    put = {
+        "description": f"{what} (idempotent creation).",
+        "operationId": f"{kind.verb}_idempotent_{thing}s__{ident}__put",
+        "parameters": [named, prefer],
+        "requestBody": {
+            "content": _content({"allOf": [_ref(noun + "Request")], "title": f"{noun} Request"}),
+            "required": True,
+        },
+        "responses": answers,
+        "summary": f"{kind.verb.title()} Idempotent",
+    }
+    cancel_words = kind.cancel.replace("_", " ").title()
+    operation = f"{kind.cancel}_{thing}s__{ident}__cancel_post"
+    cancel = {
+        "description": f"Cancel a running {thing}",
+        "operationId": operation,
+        "parameters": [named],
+        "responses": _responses(
+            {"title": f"Response {cancel_words} {noun}s  {noun} Id  Cancel Post"}, checked=True
+        ),
+        "summary": cancel_words,
+    }
+    return {f"/{thing}s": {"post": create}, each: {"put": put}, f"{each}/cancel": {"post": cancel}}

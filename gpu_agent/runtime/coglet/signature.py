@@ -1,8 +1,9 @@
-"""Reads a predictor's ``predict`` and ``setup``: inputs, output, kind; or all that is wrong with them."""
+"""Reads what a predictor takes and gives, and how it is called; or all that is wrong with it."""
 
 import os
+import sys
 import types
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from cog.fields import MISSING, FieldInfo
 
@@ -11,8 +12,15 @@ from coglet.fields import FieldJudge
 from coglet.inputs import Field
 from coglet.mistakes import Mistake, Refused, Source
 from coglet.outputs import BadAnnotation, Output, read_output
+from coglet.parameters import ASYNC_GENERATOR, COROUTINE, GENERATOR, Parameters, mark_of, unwrap
 
-_VARARGS, _VARKEYWORDS, _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x04, 0x08, 0x20, 0x80, 0x200
+
+class Setup(NamedTuple):
+    """How a predictor is set up."""
+
+    is_async: bool
+    weights: Optional[str]
+    """How it wants its weights: "path", "file", "str", or None for a setup without the parameter."""
 
 
 class Signature:
@@ -20,28 +28,56 @@ class Signature:
 
     def __init__(
         self,
+        method: str,
         fields: List[Field],
         output: Output,
         *,
         is_async: bool,
-        setup_is_async: bool,
-        weights: Optional[str],
+        setup: Optional[Setup],
+        concurrency: Optional[int],
+        streaming: bool,
+        takes_anything: bool,
         notices: List[str],
     ) -> None:
+        self.method = method
+        """``predict``, ``run`` or ``train``; of a function its own name."""
         self.fields = fields
         self.output = output
         self.is_async = is_async
-        self.setup_is_async = setup_is_async
-        self.weights = weights
-        """How ``setup`` wants its weights: "path", "str", or None for a setup without the parameter."""
+        self.setup = setup
+        self.concurrency = concurrency
+        """What ``@concurrent(max=N)`` says."""
+        self.streaming = streaming
+        self.takes_anything = takes_anything
+        """Its one parameter is ``**kwargs``."""
         self.notices = notices
+        self.holds_secrets = any(field.shape.holds_secrets() for field in fields)
+
+    def input_schema(self, title: str = "Input") -> Dict[str, Any]:
+        """The schema of the input object."""
+        properties = {field.name: field.schema(order) for order, field in enumerate(self.fields)}
+        found: Dict[str, Any] = {"type": "object", "title": title, "properties": properties}
+        required = [field.name for field in self.fields if field.required]
+        if required:
+            found["required"] = required
+        if self.takes_anything:
+            found["additionalProperties"] = True
+        return found
 
 
-def read_signature(target: Any) -> Signature:
-    """Read a predictor class or a predict function. Raises ``Refused`` with every mistake."""
-    if isinstance(target, type):
-        return _read(_method(target, "predict"), _method(target, "setup"), target)
-    return _read(target, None, None)
+def read_signature(target: Any, mode: str = "predict") -> Signature:
+    """Read a predictor class, or a function. ``mode`` is ``predict`` or ``train``.
+
+    Raises ``Refused`` with every mistake.
+    """
+    mistakes: List[Mistake] = []
+    if not isinstance(target, type):
+        function = unwrap(target)
+        name = function.__name__ if isinstance(function, types.FunctionType) else mode
+        return _read(name, target, None, None, mistakes)
+    name = _method_name(target, mode)
+    setup = _read_setup(_method(target, "setup"), target, mistakes)
+    return _read(name, _method(target, name), setup, target, mistakes)
 
 
 def _method(cls: Any, name: str) -> Any:
@@ -52,74 +88,72 @@ def _method(cls: Any, name: str) -> Any:
     return None
 
 
-def _unwrap(function: Any) -> Any:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
-
-
-def _read(predict: Any, setup: Any, cls: Any) -> Signature:
-    if predict is None:
-        raise Refused([_at_class(cls, f"class {cls.__name__} has no predict()")])
-    inner = _unwrap(predict)
-    if not isinstance(inner, types.FunctionType):
-        raise Refused([_at_class(cls or predict, "predict is not a function")])
-    source = Source(inner.__code__)
-    mistakes: List[Mistake] = []
-    notices: List[str] = []
-    flags = inner.__code__.co_flags | getattr(getattr(predict, "__code__", None), "co_flags", 0)
-    fields = _read_fields(inner, cls is not None, source, mistakes, notices)
-    output = _read_return(inner, flags, source, mistakes)
-    is_async = bool(flags & (_COROUTINE | _ASYNC_GENERATOR))
-    weights, setup_is_async = _read_setup(setup, cls, is_async, mistakes)
-    if mistakes or output is None:
-        raise Refused(mistakes)
-    return Signature(
-        fields, output, is_async=is_async, setup_is_async=setup_is_async, weights=weights, notices=notices
-    )
+def _method_name(cls: Any, mode: str) -> str:
+    """Which of its methods is run. Raises ``Refused`` when there is none, or more than one."""
+    names = ("train",) if mode == "train" else ("predict", "run")
+    found = [name for name in names if _method(cls, name) is not None]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise Refused([_at_class(cls, f"class {cls.__name__} has no {'() or '.join(names)}()")])
+    raise Refused([_at_class(cls, f"class {cls.__name__} has both predict() and run(): keep one of them")])
 
 
 def _at_class(target: Any, text: str) -> Mistake:
-    import sys
-
     module = sys.modules.get(getattr(target, "__module__", "") or "")
     return Mistake(getattr(module, "__file__", None) or "predictor", 0, text)
 
 
-class _Parameters:
-    """The parameters of a function, without the cost of ``inspect``."""
+def _read(method: str, function: Any, setup: Optional[Setup], cls: Any, mistakes: List[Mistake]) -> Signature:
+    inner = unwrap(function)
+    if not isinstance(inner, types.FunctionType):
+        raise Refused([_at_class(cls or function, f"{method} is not a function"), *mistakes])
+    source = Source(inner.__code__)
+    is_method = cls is not None and not isinstance(function, staticmethod)
+    parameters = Parameters(inner, is_method)
+    _check_form(method, parameters, source, mistakes)
+    notices: List[str] = []
+    fields = _read_fields(inner, parameters, source, mistakes, notices)
+    flags = inner.__code__.co_flags | getattr(getattr(function, "__code__", None), "co_flags", 0)
+    output = _read_return(method, inner, flags, source, mistakes)
+    is_async = bool(flags & (COROUTINE | ASYNC_GENERATOR))
+    if setup is not None and setup.is_async and not is_async:
+        mistakes.append(source.mistake(f"an async setup() needs an async {method}()"))
+    if mistakes or output is None:
+        raise Refused(mistakes)
+    return Signature(
+        method,
+        fields,
+        output,
+        is_async=is_async,
+        setup=setup,
+        concurrency=mark_of(function, "__cog_concurrency__"),
+        streaming=bool(mark_of(function, "__cog_streaming__")),
+        takes_anything=parameters.double_star is not None,
+        notices=notices,
+    )
 
-    def __init__(self, function: Any, is_method: bool) -> None:
-        code = function.__code__
-        positional = list(code.co_varnames[: code.co_argcount])
-        end = code.co_argcount + code.co_kwonlyargcount
-        keyword_only = list(code.co_varnames[code.co_argcount : end])
-        defaults = dict(zip(reversed(positional), reversed(function.__defaults__ or ())))
-        defaults.update(function.__kwdefaults__ or {})
-        self.has_self = not is_method or bool(positional)
-        skipped = 1 if is_method and positional else 0
-        self.positional_only = positional[skipped : code.co_posonlyargcount]
-        self.named = [(name, defaults.get(name, MISSING)) for name in positional[skipped:] + keyword_only]
-        variadic = list(code.co_varnames[end:])
-        self.star = variadic.pop(0) if code.co_flags & _VARARGS else None
-        self.double_star = variadic.pop(0) if code.co_flags & _VARKEYWORDS else None
+
+def _check_form(method: str, parameters: Parameters, source: Source, mistakes: List[Mistake]) -> None:
+    if not parameters.has_self:
+        mistakes.append(source.mistake(f"{method}() must have 'self' as its first argument"))
+    if parameters.star is not None:
+        mistakes.append(source.mistake(f"{method}() must not have *{parameters.star}", parameters.star))
+    name = parameters.double_star
+    if name is not None and (parameters.named or parameters.star):
+        text = f"{method}() must not have **{name}, unless that is all it has"
+        mistakes.append(source.mistake(text, name))
+    for name in parameters.positional_only:
+        mistakes.append(source.mistake(f"input {name} must not be positional-only", name))
 
 
 def _read_fields(
-    function: Any, is_method: bool, source: Source, mistakes: List[Mistake], notices: List[str]
+    function: Any, parameters: Parameters, source: Source, mistakes: List[Mistake], notices: List[str]
 ) -> List[Field]:
-    parameters = _Parameters(function, is_method)
-    if not parameters.has_self:
-        mistakes.append(source.mistake("predict() must have 'self' as its first argument"))
-    for star, name in (("*", parameters.star), ("**", parameters.double_star)):
-        if name is not None:
-            mistakes.append(source.mistake(f"predict() must not have {star}{name}", name))
-    for name in parameters.positional_only:
-        mistakes.append(source.mistake(f"input {name} must not be positional-only", name))
     fields = []
+    hints = annotations.of_function(function)
     for name, default in parameters.named:
-        annotation = function.__annotations__.get(name, MISSING)
-        judge = FieldJudge(name, annotation, default, function.__globals__)
+        judge = FieldJudge(name, hints.get(name, MISSING), default, function.__globals__)
         mistakes += [source.mistake(problem, name) for problem in judge.problems]
         notices += judge.notices
         if judge.field is not None:
@@ -127,60 +161,57 @@ def _read_fields(
     return fields
 
 
-def _read_return(function: Any, flags: int, source: Source, mistakes: List[Mistake]) -> Optional[Output]:
-    if "return" not in function.__annotations__:
-        mistakes.append(source.mistake("missing return type annotation of predict(), as in `-> str`"))
+def _read_return(
+    method: str, function: Any, flags: int, source: Source, mistakes: List[Mistake]
+) -> Optional[Output]:
+    hints = annotations.of_function(function)
+    if "return" not in hints:
+        mistakes.append(source.mistake(f"missing return type annotation of {method}(), as in `-> str`"))
         return None
     try:
-        output = read_output(function.__annotations__["return"], function.__globals__)
+        output = read_output(hints["return"], function.__globals__, method)
     except (BadAnnotation, annotations.Unresolvable) as error:
         mistakes.append(source.mistake(str(error), returns=True))
         return None
-    if flags & (_GENERATOR | _ASYNC_GENERATOR) and not output.streams:
-        mistakes.append(
-            source.mistake("predict() yields, so its return type must be an Iterator", returns=True)
-        )
+    if flags & (GENERATOR | ASYNC_GENERATOR) and not output.streams:
+        text = f"{method}() yields, so its return type must be an Iterator"
+        mistakes.append(source.mistake(text, returns=True))
     return output
 
 
-def _read_setup(
-    setup: Any, cls: Any, predict_is_async: bool, mistakes: List[Mistake]
-) -> Tuple[Optional[str], bool]:
+def _read_setup(setup: Any, cls: Any, mistakes: List[Mistake]) -> Optional[Setup]:
     if setup is None:
-        return None, False
-    function = _unwrap(setup)
+        return None
+    function = unwrap(setup)
     if not isinstance(function, types.FunctionType):
         mistakes.append(_at_class(cls, "setup is not a function"))
-        return None, False
+        return None
     source = Source(function.__code__)
-    parameters = _Parameters(function, True)
+    parameters = Parameters(function, not isinstance(setup, staticmethod))
     if not parameters.has_self:
         mistakes.append(source.mistake("setup() must have 'self' as its first argument"))
     for star, name in (("*", parameters.star), ("**", parameters.double_star)):
         if name is not None:
             mistakes.append(source.mistake(f"setup() must not have {star}{name}", name))
-    weights = None
-    unexpected = []
-    for name, default in parameters.named:
-        if name == "weights":
-            weights = _read_weights(function, source, mistakes)
-        elif default is MISSING or isinstance(default, FieldInfo):
-            unexpected.append(name)
+    unexpected = [
+        name
+        for name, default in parameters.named
+        if name != "weights" and (default is MISSING or isinstance(default, FieldInfo))
+    ]
     if unexpected:
-        mistakes.append(
-            source.mistake(f"unexpected setup() arguments: {', '.join(unexpected)}", unexpected[0])
-        )
-    if function.__annotations__.get("return") not in (None, annotations.NONE, "None"):
+        text = f"unexpected setup() arguments: {', '.join(unexpected)}"
+        mistakes.append(source.mistake(text, unexpected[0]))
+    hints = annotations.of_function(function)
+    if hints.get("return") not in (None, annotations.NONE, "None", Any, "Any"):
         mistakes.append(source.mistake("setup() must return None", returns=True))
-    is_async = bool(function.__code__.co_flags & _COROUTINE)
-    if is_async and not predict_is_async:
-        mistakes.append(source.mistake("an async setup() needs an async predict()"))
-    return weights, is_async
+    takes_weights = any(name == "weights" for name, _ in parameters.named)
+    weights = _read_weights(function, hints, source, mistakes) if takes_weights else None
+    return Setup(bool(function.__code__.co_flags & COROUTINE), weights)
 
 
-def _read_weights(function: Any, source: Source, mistakes: List[Mistake]) -> str:
+def _read_weights(function: Any, hints: Dict[str, Any], source: Source, mistakes: List[Mistake]) -> str:
     try:
-        annotation = annotations.evaluate(function.__annotations__.get("weights", str), function.__globals__)
+        annotation = annotations.evaluate(hints.get("weights", str), function.__globals__)
     except annotations.Unresolvable as error:
         mistakes.append(source.mistake(f"weights of setup(): {error}", "weights"))
         return "str"
@@ -191,16 +222,8 @@ def _read_weights(function: Any, source: Source, mistakes: List[Mistake]) -> str
         return "path"
     if isinstance(annotation, type) and issubclass(annotation, os.PathLike):
         return "path"
+    if getattr(annotation, "__module__", "") == "cog.types" and annotation.__name__ == "File":
+        return "file"
     described = annotations.describe(annotation)
     mistakes.append(source.mistake(f"weights of setup() must be a Path or str, not {described}", "weights"))
     return "str"
-
-
-def input_schema(signature: Signature) -> Dict[str, Any]:
-    """The schema of the input object."""
-    properties = {field.name: field.schema(order) for order, field in enumerate(signature.fields)}
-    found: Dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
-    required = [field.name for field in signature.fields if field.required]
-    if required:
-        found["required"] = required
-    return found

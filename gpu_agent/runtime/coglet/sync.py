@@ -3,7 +3,7 @@
 from typing import Any, Callable, Optional
 
 from cog.exceptions import CancelationException
-from cog.scope import CURRENT
+from cog.scope import NO_SCOPE, Only
 
 from coglet.capture import Capture
 from coglet.folder import WorkFolder
@@ -69,7 +69,6 @@ class SyncServer:
         self.on_signal()
         job.flush = self._capture.flush
         self._capture.begin(job.outlet.log_descriptor())
-        token = CURRENT.set(job.scope)
         try:
             with temporary_directory(job.temporary):
                 self._call(job, request)
@@ -78,7 +77,7 @@ class SyncServer:
             if not job.canceled:
                 job.fail(error)
         finally:
-            CURRENT.reset(token)
+            Only.scope = NO_SCOPE
             self._capture.end()
         self._job = None
         job.finish()
@@ -91,6 +90,7 @@ class SyncServer:
         except (BadInput, Rejected) as error:
             job.fail(error)
             return
+        Only.scope = job.scope
         output = self._model(job, lambda: self._predict(**arguments))
         if not self._signature.output.streams:
             job.returned(output)

@@ -39,8 +39,8 @@ class VersionSchema:
         }
         required = inputs.get("required")
         self._required = tuple(required) if isinstance(required, list) else ()
-        self.secrets = frozenset(name for name, rule in self._properties.items() if _is_secret(rule))
-        self.files = frozenset(name for name, rule in self._properties.items() if _format(rule) == "uri")
+        self.secrets = frozenset(name for name, rule in self._properties.items() if _holds(rule, _is_secret))
+        self.files = frozenset(name for name, rule in self._properties.items() if _holds(rule, _is_file))
         self.streams = output.get("x-cog-array-type") == "iterator"
 
     def refused(self, value: Mapping[str, Any]) -> tuple[InvalidField, ...]:
@@ -61,7 +61,8 @@ class VersionSchema:
             return value
         shown = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
         for name in self.secrets & shown.keys():
-            shown[name] = msgspec.Raw(msgspec.json.encode(_mask(msgspec.json.decode(shown[name]))))
+            masked = _masked(msgspec.json.decode(shown[name]), self._properties[name])
+            shown[name] = msgspec.Raw(msgspec.json.encode(masked))
         return msgspec.json.encode(shown)
 
 
@@ -227,12 +228,41 @@ def _resolved(rule: Schema, schemas: Schema, depth: int = 0) -> dict[str, Any]:
     return merged
 
 
-def _format(rule: Schema) -> Any:
-    return rule.get("format") or _mapping(rule.get("items")).get("format")
-
-
 def _is_secret(rule: Schema) -> bool:
-    return bool(_format(rule) == "password" or rule.get("x-cog-secret"))
+    return bool(rule.get("format") == "password" or rule.get("x-cog-secret"))
+
+
+def _is_file(rule: Schema) -> bool:
+    return rule.get("format") == "uri"
+
+
+def _holds(rule: Schema, test: Callable[[Schema], bool], depth: int = 0) -> bool:
+    """Whether something of this kind may be in a value, at any depth."""
+    return test(rule) or (depth < 16 and any(_holds(part, test, depth + 1) for part in _parts(rule)))
+
+
+def _parts(rule: Schema) -> Iterator[Schema]:
+    """The rules inside a rule."""
+    for part in (rule.get("items"), rule.get("additionalProperties")):
+        yield _mapping(part)
+    yield from map(_mapping, _mapping(rule.get("properties")).values())
+    for word in ("anyOf", "oneOf", "allOf"):
+        yield from map(_mapping, rule.get(word) or ())
+
+
+def _masked(value: Any, rule: Schema) -> Any:
+    """The value without its secrets. What is in the place of one is masked whatever it is."""
+    if _is_secret(rule):
+        return _mask(value)
+    for word in ("anyOf", "oneOf", "allOf"):
+        for option in rule.get(word) or ():
+            value = _masked(value, _mapping(option))
+    if isinstance(value, list):
+        return [_masked(item, _mapping(rule.get("items"))) for item in value]
+    if isinstance(value, dict):
+        named, other = _mapping(rule.get("properties")), _mapping(rule.get("additionalProperties"))
+        return {name: _masked(member, _mapping(named.get(name, other))) for name, member in value.items()}
+    return value
 
 
 def _mask(value: Any) -> Any:

@@ -268,7 +268,7 @@ class ModelChannel:
         self._slots.running += 1
         self._accept(work)
         log.info("%s %s: started", self.served.model, message.prediction)
-        self._spawn(self._live(work, work.run(message, runner, serving.file_fields)))
+        self._spawn(self._live(work, work.run(message, runner, serving.declared)))
         self._changed()
 
     def _on_cancel(self, message: Cancel) -> None:

@@ -8,11 +8,12 @@ path of this machine.
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
+from gpu_agent.declared import Declared
 from gpu_agent.fetch import FetchFailed
 from gpu_agent.filenames import extension, safe_name
 
@@ -30,21 +31,6 @@ class Source(Protocol):
     async def fetch(self, url: str, folder: Path) -> Path: ...
 
 
-def file_fields(schema: Mapping[str, Any]) -> frozenset[str]:
-    """The inputs that an OpenAPI document of a model declares as files, or lists of files."""
-    properties = schema.get("components", {}).get("schemas", {}).get("Input", {}).get("properties", {})
-    return frozenset(name for name, rule in properties.items() if _holds_files(rule))
-
-
-def _holds_files(rule: Any) -> bool:
-    if not isinstance(rule, dict):
-        return False
-    if rule.get("format") == "uri" and rule.get("type", "string") == "string":
-        return True
-    parts = [rule.get("items"), *rule.get("anyOf", ()), *rule.get("oneOf", ()), *rule.get("allOf", ())]
-    return any(_holds_files(part) for part in parts)
-
-
 class Inputs:
     """Fetches the files of inputs. ``own`` takes paths on our server, ``world`` any URL."""
 
@@ -54,7 +40,7 @@ class Inputs:
         self._base_url = base_url
 
     async def fetch(
-        self, given: Mapping[str, Any], fields: frozenset[str], files: Mapping[str, str], folder: Path
+        self, given: Mapping[str, Any], declared: Declared, files: Mapping[str, str], folder: Path
     ) -> dict[str, Any]:
         """The input with local paths in place of URLs, the files in numbered folders below ``folder``.
 
@@ -62,27 +48,20 @@ class Inputs:
         signed ones, which come without our token. Raises ``InputFailed`` for the first
         input that cannot be had. Cancelling is safe.
         """
-        ready = dict(given)
-        wanted = sorted(fields & given.keys())
-        if not wanted:
-            return ready
+        ready, found = declared.with_files(given)
         gate = asyncio.Semaphore(AT_ONCE)
-        numbers = iter(range(1_000_000))
 
-        async def one(name: str, value: Any) -> Any:
-            if isinstance(value, list):
-                return await _all([one(name, each) for each in value])
-            if not isinstance(value, str):
-                return value
+        async def one(number: int, name: str, holder: Any, key: Any) -> None:
             async with gate:
-                place = folder / str(next(numbers))
+                place = folder / str(number)
                 await asyncio.to_thread(place.mkdir, parents=True)
                 try:
-                    return str(await self._one(value, files, place))
+                    holder[key] = str(await self._one(holder[key], files, place))
                 except FetchFailed as error:
                     raise InputFailed(f"input {name}: {error}") from None
 
-        ready.update(zip(wanted, await _all([one(name, given[name]) for name in wanted]), strict=True))
+        if found:
+            await _all([one(number, name, *place) for number, (name, place) in enumerate(found)])
         return ready
 
     async def _one(self, url: str, files: Mapping[str, str], folder: Path) -> Path:
@@ -97,14 +76,14 @@ class Inputs:
         raise FetchFailed("expected an http, https or data URL")
 
 
-async def _all(coroutines: list[Any]) -> list[Any]:
-    """Their results; the first failure cancels the others and is raised bare."""
+async def _all(coroutines: list[Coroutine[Any, Any, None]]) -> None:
+    """Run them all; the first failure cancels the others and is raised bare."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+            for coroutine in coroutines:
+                group.create_task(coroutine)
     except* InputFailed as failed:
         raise _first(failed) from None
-    return [task.result() for task in tasks]
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from gpu_agent.inputs import file_fields
+from gpu_agent.declared import Declared
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner import Runner
 from gpu_agent.runner_types import Loaded, SetupFailed
@@ -46,7 +46,7 @@ class Serving:
         changed: Callable[[], None],
     ) -> None:
         self.name = name
-        self.file_fields: frozenset[str] = frozenset()
+        self.declared = Declared({})
         self._model = model
         self._version = version
         self._python = python
@@ -86,7 +86,7 @@ class Serving:
         """Start the processes and keep them until cancelled. Raises ``PredictorRefused``."""
         try:
             loaded = await self._start()
-            self.file_fields = file_fields(loaded.schema)
+            self.declared = Declared(loaded.schema)
             self._each = loaded.concurrency if loaded.is_async else 1
             self._loaded(
                 self,

@@ -23,6 +23,7 @@ import msgspec
 from coordinator.protocol.messages import Dispatch, Finished, Held, StoredFile, UploadTo, Welcome
 from coordinator.protocol.messages import encode as encode_message
 from gpu_agent import disk
+from gpu_agent.declared import Declared
 from gpu_agent.event_log import last_part
 from gpu_agent.inputs import InputFailed, Inputs
 from gpu_agent.output import BadOutput, fill, join, to_json
@@ -147,13 +148,13 @@ class Work:
         self.dropped = True
         self.cancel(ABORT_GRACE_S)
 
-    async def run(self, dispatch: Dispatch, runner: Predictor, fields: frozenset[str]) -> None:
+    async def run(self, dispatch: Dispatch, runner: Predictor, declared: Declared) -> None:
         """All of it, up to the result on disk. Never raises for a fault of model, user or network."""
         folder = self._tools.scratch / self.id
         self._runner = runner
         try:
             try:
-                record = await self._predict(dispatch, runner, fields, folder)
+                record = await self._predict(dispatch, runner, declared, folder)
             except Exception:
                 log.exception("%s: unexpected error", self.id)
                 record = self._record("failed", error="unexpected error in the agent", code="agent_error")
@@ -168,13 +169,13 @@ class Work:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _predict(
-        self, dispatch: Dispatch, runner: Predictor, fields: frozenset[str], folder: Path
+        self, dispatch: Dispatch, runner: Predictor, declared: Declared, folder: Path
     ) -> Record:
         began = time.monotonic()
         try:
             given = msgspec.json.decode(dispatch.input, type=dict[str, Any])
             async with self._stoppable(), asyncio.timeout(dispatch.run_s):
-                given = await self._tools.inputs.fetch(given, fields, dispatch.files, folder)
+                given = await self._tools.inputs.fetch(given, declared, dispatch.files, folder)
         except _Canceled:
             return self._record("canceled")
         except InputFailed as error:

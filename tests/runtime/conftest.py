@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,21 @@ SIGNALS = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 class Coglet:
     """A parent written by the document alone: files, and the three signals, which it waits for one by one."""
 
-    def __init__(self, folder: Path, work: Path, python: str, *options: str, **more: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        work: Path,
+        python: str,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
         self.work = work
         self.signals: list[signal.Signals] = []
         self.process = subprocess.Popen(
             [python, "-S", "-m", "coglet", "--dir", str(work), *options],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+            env={**os.environ, "PYTHONPATH": str(RUNTIME), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -135,18 +144,29 @@ class Coglet:
         return output
 
 
-@pytest.fixture
-def start_coglet(tmp_path: Path) -> Iterator[Callable[..., Coglet]]:
-    """Starts coglet on a predictor's source, with this test as its parent."""
+Start = Callable[..., Coglet]
+
+
+@contextmanager
+def starting(base: Path) -> Iterator[Start]:
+    """A function that starts coglet on a predictor's source, with this process as its parent."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     started: list[Coglet] = []
 
-    def start(source: str, *options: str, python: str = sys.executable, **more: Any) -> Coglet:
-        folder = tmp_path / "model"
+    def start(
+        source: str,
+        *options: str,
+        python: str = sys.executable,
+        files: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Coglet:
+        folder = base / "model"
         folder.mkdir()
-        (folder / "predict.py").write_text(source)
-        work = tmp_path / "work"
+        for name, text in {"predict.py": source, **(files or {})}.items():
+            (folder / name).write_text(text)
+        work = base / "work"
         work.mkdir()
+        # An option that is given twice counts as it was given last.
         started.append(Coglet(folder, work, python, "--predictor", "predict.py:Predictor", *options, **more))
         return started[-1]
 
@@ -156,3 +176,16 @@ def start_coglet(tmp_path: Path) -> Iterator[Callable[..., Coglet]]:
     while signal.sigtimedwait(SIGNALS, 0):
         pass
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture
+def start_coglet(tmp_path: Path) -> Iterator[Start]:
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """For a coglet that several tests of a file share."""
+    with starting(tmp_path_factory.mktemp("shared")) as start:
+        yield start

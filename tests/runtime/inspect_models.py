@@ -1,12 +1,16 @@
 """Runs in the Python under test, with nothing but the runtime on its path: one process for many models.
 
-Reads ``{"schemas": [file], "inputs": [[file, input]]}`` on stdin, writes ``{"schemas": […], "inputs": […]}``.
+Reads ``{"schemas": [file], "inputs": [[file, input]], "outputs": [[file, input]]}`` on stdin, writes lists
+of the same names: documents or mistakes, arguments or reasons, what was returned or why that is no output.
 """
 
 import json
 import os
 import sys
+import tempfile
 
+from coglet.encoding import BadOutput
+from coglet.files import Files
 from coglet.inputs import BadInput, convert_input
 from coglet.loader import load
 from coglet.mistakes import LoadError, Refused
@@ -41,11 +45,25 @@ def convert(file, given):
         return {"reasons": error.reasons}
 
 
+def call(file, given):
+    signature = signature_of(file)
+    model = load(os.path.split(file)[1] + ":Predictor")()
+    with tempfile.TemporaryDirectory() as folder:
+        files = Files(folder, None)
+        try:
+            output = model.predict(**convert_input(signature.fields, given))
+            encoded = signature.output.shape.encode(output, "", files)
+        except BadOutput as error:
+            return {"refused": str(error)}
+        return {"output": encoded, "files": [[f["pointer"], f["name"]] for f in files.take()]}
+
+
 asked = json.load(sys.stdin)
 json.dump(
     {
         "schemas": [schema(file) for file in asked.get("schemas", [])],
         "inputs": [convert(file, given) for file, given in asked.get("inputs", [])],
+        "outputs": [call(file, given) for file, given in asked.get("outputs", [])],
     },
     sys.stdout,
 )

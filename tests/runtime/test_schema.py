@@ -30,4 +30,4 @@ def test_every_golden(any_python: str, inspect_models: Any) -> None:
     for path, document in zip(GOLDENS, found, strict=True):
         expected = json.loads(path.with_suffix(".json").read_text())
         assert _golden_form(path.stem, document) == expected, path.stem
-    assert len(GOLDENS) >= 12
+    assert len(GOLDENS) >= 35

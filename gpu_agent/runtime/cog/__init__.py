@@ -2,36 +2,59 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cog.decorators import concurrent, streaming
 from cog.exceptions import CancelationException
 from cog.fields import FieldInfo, Input
-from cog.predictor import BasePredictor
-from cog.scope import Scope, current_scope
-from cog.types import AsyncConcatenateIterator, ConcatenateIterator, Path, Secret
+from cog.opaque import Opaque
+from cog.predictor import BasePredictor, BaseRunner
+from cog.scope import Scope, current_scope, emit_metric
+from cog.types import (
+    AsyncConcatenateIterator,
+    ConcatenateIterator,
+    ExperimentalFeatureWarning,
+    File,
+    Path,
+    Secret,
+)
 
 if TYPE_CHECKING:
+    from cog.coder import Coder
     from cog.model import BaseModel
+    from cog.remote import URLFile, URLPath
 
 __all__ = [
     "AsyncConcatenateIterator",
     "BaseModel",
     "BasePredictor",
+    "BaseRunner",
     "CancelationException",
+    "Coder",
     "ConcatenateIterator",
+    "ExperimentalFeatureWarning",
     "FieldInfo",
+    "File",
     "Input",
+    "Opaque",
     "Path",
     "Scope",
     "Secret",
+    "URLFile",
+    "URLPath",
+    "concurrent",
     "current_scope",
+    "emit_metric",
+    "streaming",
 ]
 
 __version__ = "0.1.0"
 
+_LATER = {"BaseModel": "cog.model", "Coder": "cog.coder", "URLFile": "cog.remote", "URLPath": "cog.remote"}
+"""Each imports a good part of the standard library: only models that use them pay."""
+
 
 def __getattr__(name: str) -> Any:
-    # Dataclasses import a third of the standard library's introspection: only models that use them pay.
-    if name == "BaseModel":
-        from cog.model import BaseModel
+    if name not in _LATER:
+        raise AttributeError(f"module 'cog' has no attribute {name!r}")
+    import importlib
 
-        return BaseModel
-    raise AttributeError(f"module 'cog' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -73,3 +73,8 @@ class Only:
 def current_scope() -> Scope:
     """The scope of the prediction that calls this, also from threads that a prediction has to itself."""
     return CURRENT.get() or Only.scope
+
+
+def emit_metric(name: str, value: Any) -> None:
+    """The same as ``current_scope().record_metric``, as it was called at first."""
+    current_scope().record_metric(name, value)

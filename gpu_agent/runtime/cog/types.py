@@ -1,13 +1,57 @@
 """The types of inputs and outputs that Python itself does not have."""
 
+import io
+import os
 import pathlib
-from typing import TYPE_CHECKING, AsyncIterator, Iterator, TypeVar
+from typing import TYPE_CHECKING, Any, AsyncIterator, Iterator, Optional, TypeVar, Union
 
 _Text = TypeVar("_Text", covariant=True)
+_URLS = ("http://", "https://", "data:")
+
+
+class ExperimentalFeatureWarning(Warning):
+    """There for models that silence it: nothing here warns of it."""
 
 
 class Path(pathlib.PosixPath):
     """A file: as an input it is already on the local disk, as an output it is stored for the client."""
+
+    @classmethod
+    def validate(cls, value: "Union[str, os.PathLike[str]]") -> "Path":
+        """The file that a text names: a path, or a URL that is fetched when it is first used."""
+        text = os.fspath(value)
+        if not text.startswith(_URLS):
+            return cls(text)
+        from cog.remote import URLFile, URLPath
+
+        source = URLFile(text)
+        return URLPath(source=text, filename=source.name, fileobj=source)
+
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    File = BinaryIO
+else:
+
+    class File(io.IOBase):
+        """A file that is open for reading; as an output any open file, also one in memory."""
+
+        @classmethod
+        def validate(cls, value: Any) -> Any:
+            """The open file that a text names, or the value itself when it is one."""
+            if hasattr(value, "read"):
+                return value
+            text = os.fspath(value)
+            if not text.startswith(_URLS):
+                return open(text, "rb")  # noqa: SIM115 - the caller's to close
+            from cog.remote import URLFile
+
+            return URLFile(text)
+
+
+Weights = Union[File, Path, str]
+"""What ``setup(self, weights)`` may be annotated with."""
 
 
 class Secret:
@@ -17,10 +61,10 @@ class Secret:
 
     MASK = "**********"
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    def __init__(self, secret_value: Optional[str] = None) -> None:
+        self._value = secret_value
 
-    def get_secret_value(self) -> str:
+    def get_secret_value(self) -> Optional[str]:
         return self._value
 
     def __str__(self) -> str:
@@ -30,7 +74,7 @@ class Secret:
         return f"Secret({str(self)!r})"
 
     def __len__(self) -> int:
-        return len(self._value)
+        return len(self._value or "")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._value == other._value
@@ -50,3 +94,16 @@ else:
 
     class AsyncConcatenateIterator(AsyncIterator[_Text]):
         """The same for an ``async def predict`` that yields."""
+
+
+if TYPE_CHECKING:
+    from cog.remote import URLFile as URLFile
+    from cog.remote import URLPath as URLPath
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("URLFile", "URLPath", "get_filename"):
+        import cog.remote
+
+        return getattr(cog.remote, name)
+    raise AttributeError(f"module 'cog.types' has no attribute {name!r}")

@@ -5,6 +5,8 @@ import sys
 import typing
 from typing import Any, Dict, Tuple
 
+from cog.opaque import Opaque
+
 NONE = type(None)
 
 if sys.version_info >= (3, 10):
@@ -82,8 +84,7 @@ def resolve(annotation: Any) -> Any:
 def is_opaque(annotation: Any) -> bool:
     """Whether it is ``Annotated[T, Opaque]``."""
     found = getattr(annotation, "__metadata__", ())
-    opaque = getattr(sys.modules.get("cog.opaque"), "Opaque", None)
-    return opaque is not None and any(each is opaque for each in found)
+    return any(each is Opaque for each in found)
 
 
 def take_required(annotation: Any, required: bool) -> Tuple[Any, bool]:

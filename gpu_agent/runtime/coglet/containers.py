@@ -104,21 +104,27 @@ class UnionOf(Shape):
         return {"anyOf": [option.schema() for option in self.options]}
 
     def decode(self, value: Any) -> Any:
-        natural = [option for option in self.options if type(value) in option.exact]
-        reasons: List[str] = []
-        for option in [*natural, *self.options]:
+        natural = self._natural(value)
+        reasons: Dict[str, None] = {}
+        for option in self._ordered(value):
             try:
                 return option.decode(value)
             except BadValue as error:
-                if str(error) not in reasons:
-                    reasons.append(str(error))
-        raise BadValue(f"fits none of {self.name}: it {', and '.join(reasons)}")
+                if not natural or option in natural:
+                    reasons[str(error)] = None
+        raise BadValue(f"fits none of {self.name}: {'; '.join(reasons)}")
+
+    def _natural(self, value: Any) -> List[Shape]:
+        return [option for option in self.options if type(value) in option.exact]
+
+    def _ordered(self, value: Any) -> List[Shape]:
+        """First those that it fits without a conversion: 1 is an int before it is a float or a str."""
+        natural = self._natural(value)
+        return natural + [option for option in self.options if option not in natural]
 
     def encode(self, value: Any, pointer: str, files: Files) -> Any:
-        # First the shape that it has without a conversion: 1 is an int before it is a float or a str.
-        natural = [option for option in self.options if type(value) in option.exact]
         mark = files.mark()
-        for option in [*natural, *self.options]:
+        for option in self._ordered(value):
             try:
                 return option.encode(value, pointer, files)
             except BadOutput:
@@ -126,8 +132,7 @@ class UnionOf(Shape):
         raise mismatch(pointer, self.name, value)
 
     def plain(self, default: Any) -> Any:
-        natural = [option for option in self.options if type(default) in option.exact]
-        for option in [*natural, *self.options]:
+        for option in self._ordered(default):
             try:
                 return option.plain(default)
             except BadValue:

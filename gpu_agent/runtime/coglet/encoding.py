@@ -90,9 +90,13 @@ _SPECIAL: Dict[Any, Callable[[Any], Any]] = {
 
 
 def coder_of(kind: Any) -> Any:
-    """The coder that the author registered for a type, or None. Costs nothing when none was."""
+    """The coder that the author registered for a type, or None. Costs nothing when none was.
+
+    What the coders of ``cog.coder`` itself know is understood without them.
+    """
     module = sys.modules.get("cog.coder")
-    return None if module is None else module.Coder.lookup(kind)
+    coder = None if module is None else module.Coder.lookup(kind)
+    return None if type(coder).__module__.startswith("cog.coder.") else coder
 
 
 def place(value: Any, pointer: str, files: Files) -> None:

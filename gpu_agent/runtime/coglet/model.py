@@ -60,6 +60,19 @@ class Model:
         found = getattr(self._instance, "healthcheck", None)
         return found if callable(found) else None
 
+    def test_inputs(self) -> Dict[str, Any]:
+        """An input that the author gives as an example; empty when there is none."""
+        found = getattr(self._target, "test_inputs", None)
+        if isinstance(found, (staticmethod, classmethod)) or callable(found):
+            found = self._instance.test_inputs()
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise LoadError(
+                f"test_inputs is {type(found).__name__}, not a dict or a function that returns one"
+            )
+        return found
+
 
 def may_be_concurrent(options: Options) -> bool:
     """Whether there may be several predictions at a time, before the model is imported: what it takes for its

@@ -179,6 +179,8 @@ def _inlined(schema: Any, definitions: Dict[str, Any], within: Any) -> Any:
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         return _inlined({**definitions[name], **rest}, definitions, (*within, name))
     found = {key: _inlined(value, definitions, within) for key, value in schema.items()}
+    if found.get("format") in ("path", "file-path"):
+        found["format"] = "uri"  # a file of the client's, never one that it names on this machine
     options = found.get("anyOf")
     if isinstance(options, list) and {"type": "null"} in options:
         others = [option for option in options if option != {"type": "null"}]

@@ -102,6 +102,34 @@ def test_secrets_are_masked_in_lists_too() -> None:
     )
 
 
+def test_secrets_are_masked_at_any_depth() -> None:
+    secret = {"type": "string", "format": "password"}
+    login = {"type": "object", "properties": {"user": {"type": "string"}, "password": secret}}
+    rules = schema(
+        logins={"type": "array", "items": login},
+        keys={"type": "object", "additionalProperties": secret},
+        either={"anyOf": [{"type": "integer"}, login]},
+    )
+    shown = rules.masked(
+        b'{"logins": [{"user": "u", "password": "p"}], "keys": {"a": "k"}, "either": {"password": "q"}}'
+    )
+    assert msgspec.json.decode(shown) == {
+        "logins": [{"user": "u", "password": "**********"}],
+        "keys": {"a": "**********"},
+        "either": {"password": "**********"},
+    }
+
+
+def test_files_are_known_at_any_depth() -> None:
+    file = {"type": "string", "format": "uri"}
+    rules = schema(
+        a={"type": "object", "properties": {"f": file}},
+        b={"anyOf": [file, {"type": "array"}]},
+        c={"type": "string"},
+    )
+    assert rules.files == {"a", "b"}
+
+
 def test_what_has_no_secrets_is_shown_as_it_was_sent() -> None:
     assert schema(a={"type": "string"}).masked(b'{ "a":1 }') == b'{ "a":1 }'
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gpu_agent.declared import Declared
 from gpu_agent.fetch import FetchFailed
 from gpu_agent.filenames import fetched_name, safe_name
-from gpu_agent.inputs import InputFailed, Inputs, file_fields
+from gpu_agent.inputs import InputFailed, Inputs
 
 FILE = {"type": "string", "format": "uri"}
 SCHEMA = {
@@ -47,16 +48,66 @@ class Source:
         return path
 
 
-async def ready(given, tmp_path, files=None, fields=None):
+async def ready(given, tmp_path, files=None, document=SCHEMA):
     own, world = Source(), Source()
     inputs = Inputs(own=own, world=world, base_url="https://our.example")
-    fields = file_fields(SCHEMA) if fields is None else fields
-    return await inputs.fetch(given, fields, files or {}, tmp_path), own.asked, world.asked
+    done = await inputs.fetch(given, Declared(document), files or {}, tmp_path)
+    return done, own.asked, world.asked
 
 
-def test_fields():
-    assert file_fields(SCHEMA) == {"image", "maybe", "many", "either"}
-    assert file_fields({}) == frozenset()
+def declaring(**properties):
+    return {"components": {"schemas": {"Input": {"properties": properties}}}}
+
+
+SECRET = {"type": "string", "format": "password", "x-cog-secret": True}
+
+
+async def test_files_at_any_depth(tmp_path):
+    box = {"type": "object", "properties": {"picture": FILE, "name": {"type": "string"}}}
+    document = declaring(
+        boxes={"type": "array", "items": box},
+        by_name={"type": "object", "additionalProperties": FILE},
+        either={"anyOf": [FILE, {"type": "array", "items": FILE}]},
+    )
+    url = "http://x.example/a.png"
+    given = {
+        "boxes": [{"picture": url, "name": url, "more": url}, {"name": url}],
+        "by_name": {"one": url},
+        "either": [url, url],
+    }
+    before = repr(given)
+    done, _, world = await ready(given, tmp_path, document=document)
+    assert world == [url] * 4
+    assert done["boxes"][0]["picture"] != url
+    assert done["boxes"][0]["name"] == done["boxes"][0]["more"] == done["boxes"][1]["name"] == url
+    assert done["by_name"]["one"] != url
+    assert url not in done["either"]
+    assert repr(given) == before
+
+
+async def test_a_default_that_is_a_url_is_fetched(tmp_path):
+    document = declaring(
+        image={**FILE, "default": "http://x.example/a.png"}, mask={**FILE, "default": "local.png"}
+    )
+    done, _, world = await ready({}, tmp_path, document=document)
+    assert world == ["http://x.example/a.png"]
+    assert done["image"].startswith(str(tmp_path))
+    assert "mask" not in done
+    done, _, world = await ready({"image": "http://x.example/b.png"}, tmp_path / "other", document=document)
+    assert world == ["http://x.example/b.png"]
+
+
+def test_secrets_at_any_depth():
+    declared = Declared(
+        declaring(
+            token=SECRET,
+            keys={"type": "array", "items": SECRET},
+            login={"type": "object", "properties": {"password": SECRET, "user": {"type": "string"}}},
+        )
+    )
+    given = {"token": "t", "keys": ["a", "b", 3], "login": {"password": "p", "user": "u"}, "more": "m"}
+    assert declared.secrets(given) == ["t", "a", "b", "p"]
+    assert Declared({}).secrets(given) == []
 
 
 async def test_files_come_from_where_they_are(tmp_path):

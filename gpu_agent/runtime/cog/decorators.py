@@ -1,0 +1,44 @@
+"""Decorators of ``predict`` and ``run``."""
+
+from typing import Any, Callable, Optional, TypeVar, overload
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@overload
+def streaming(function: _Function) -> _Function: ...
+@overload
+def streaming() -> Callable[[_Function], _Function]: ...
+def streaming(function: Optional[Any] = None) -> Any:
+    """Say in the model's document that its output streams. Everything that yields is streamed in any case."""
+    if function is None:
+        return streaming
+    function.__cog_streaming__ = True
+    return function
+
+
+def concurrent(*, max: int) -> Callable[[_Function], _Function]:  # noqa: A002 - the name is the API
+    """Run up to ``max`` predictions at a time, on one event loop; what ``concurrency.max`` in cog.yaml does.
+
+    Raises ``ValueError`` when ``max`` is no number of at least 1, ``TypeError`` when it is more than 1 and
+    the function is not ``async``.
+    """
+    if isinstance(max, bool) or not isinstance(max, int) or max < 1:
+        raise ValueError(f"concurrent(max={max!r}): max is a whole number of at least 1")
+
+    def mark(function: _Function) -> _Function:
+        if max > 1 and not _is_async(function):
+            raise TypeError(f"concurrent(max={max}) needs an `async def {function.__name__}`")
+        function.__cog_concurrency__ = max  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def _is_async(function: Any) -> bool:
+    while function is not None:
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & (0x80 | 0x200):  # a coroutine, an asynchronous generator
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False

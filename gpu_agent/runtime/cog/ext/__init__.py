@@ -1,0 +1,1 @@
+"""For models that import it: there is nothing in it, as in the original."""

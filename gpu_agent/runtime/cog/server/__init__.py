@@ -1,0 +1,1 @@
+"""Names that models import from the original server."""

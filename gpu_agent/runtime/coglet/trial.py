@@ -1,0 +1,81 @@
+"""One prediction in this very process, for a model's author."""
+
+import json
+import os
+import sys
+import tempfile
+from typing import Any
+
+from coglet.encoding import BadOutput, below
+from coglet.files import Files
+from coglet.inputs import BadInput, convert_input
+from coglet.job import traceback_of
+from coglet.mistakes import LoadError
+from coglet.model import Model
+from coglet.options import Options
+
+
+def run(reference: str) -> int:
+    """Set the model up and predict with its ``test_inputs``. Prints the output; returns the exit code."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # what the model prints is not its output
+    try:
+        model = Model(Options(["--dir", ".", "--predictor", reference]))
+        output = _output(model)
+    except (LoadError, BadInput, BadOutput) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Exception as error:
+        sys.stderr.write(traceback_of(error))
+        return 1
+    with open(stdout, "w", encoding="utf-8") as file:
+        file.write(json.dumps(output, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _output(model: Model) -> Any:
+    setup = model.make()
+    given = model.test_inputs()
+    arguments = convert_input(model.signature.fields, given)
+    if not model.signature.is_async:
+        if setup is not None:
+            setup()
+        return _encoded(model, model.predict(**arguments))
+    import asyncio
+
+    return asyncio.run(_output_async(model, setup, arguments))
+
+
+async def _output_async(model: Model, setup: Any, arguments: Any) -> Any:
+    if setup is not None:
+        done = setup()
+        if hasattr(done, "__await__"):
+            await done
+    output = model.predict(**arguments)
+    if hasattr(output, "__await__"):
+        output = await output
+    if hasattr(output, "__aiter__"):
+        output = [item async for item in output]
+    return _encoded(model, output)
+
+
+def _encoded(model: Model, output: Any) -> Any:
+    """The output as JSON, with the names of files in their places."""
+    shape = model.signature.output.shape
+    with tempfile.TemporaryDirectory() as folder:
+        files = Files(folder, None)
+        if not model.signature.output.streams:
+            encoded = {"": None if output is None else shape.encode(output, below("", ""), files)}
+            return _named(encoded, files)[""]
+        items = [shape.encode(item, below("", index), files) for index, item in enumerate(output)]
+        return _named(items, files)
+
+
+def _named(encoded: Any, files: Files) -> Any:
+    for file in files.take():
+        *path, last = (part.replace("~1", "/").replace("~0", "~") for part in file["pointer"][1:].split("/"))
+        place = encoded
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        place[int(last) if isinstance(place, list) else last] = file["name"]
+    return encoded

@@ -80,6 +80,10 @@ class LogPipe:
         """Take what is in the pipe now. Bounded, as somebody may be writing without end."""
         self._read(most=64)
 
+    def pass_on(self, on_data: Callable[[bytes], None]) -> None:
+        """From now on the bytes go there."""
+        self._on_data = on_data
+
     def discard(self) -> None:
         """From now on read only so that its writers do not stall."""
         self._on_data = _nothing

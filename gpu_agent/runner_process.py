@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -11,17 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import Lines, LogPipe, LogTail
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner_types import Loaded, SetupFailed, Update
-from gpu_agent.running import Running
+from gpu_agent.running import Made, Running
 from gpu_agent.signals import OutputSignal
 
 RUNTIME = Path(__file__).parent / "runtime"
 BOOT = "import sys; '' in sys.path and sys.path.remove(''); import coglet.__main__ as c; sys.exit(c.main())"
 """``-m coglet`` with the model's folder off the path: Python itself would take its modules from there."""
-MANY_PIPES = 64
-"""Log pipes after which the closed ones are sorted out."""
+MANY_LOGS = 64
+"""Log FIFOs after which those that nobody writes to any more are sorted out."""
 OWN_ENVIRONMENT = "COGFLARE_"
 """Variables with this prefix are the agent's, its token among them: the model does not get them."""
 
@@ -33,6 +33,8 @@ class RunnerProcess:
         self, model: ModelDir, *, python: str, folder: Path, on_line: Callable[[str], None], log_bytes: int
     ) -> None:
         self.folder = folder
+        self._path = str(folder)
+        self._loop = asyncio.get_running_loop()
         self.exited = asyncio.Event()
         self.succeeded_once = False
         """A prediction has ended in the ordinary way: the process was of some use."""
@@ -44,9 +46,12 @@ class RunnerProcess:
         self._log_bytes = log_bytes
         self._lines = Lines(on_line)
         self._setup_log: LogTail | None = LogTail(log_bytes)
-        self._keys = itertools.count(1)
+        self._last_key = 0
+        self._next: Made | None = None
         self._running: dict[str, Running] = {}
-        self._pipes: list[LogPipe] = []
+        self._output: LogPipe | None = None
+        self._logs: set[LogFifo] = set()
+        """Of the next prediction, of those that run, and of ended ones that somebody may still write to."""
         self._process: asyncio.subprocess.Process | None = None
         self._waiter: asyncio.Task[None] | None = None
         self._lifeline = -1
@@ -79,7 +84,7 @@ class RunnerProcess:
         standard_input, self._lifeline = os.pipe()
         log, standard_output = os.pipe()
         os.set_blocking(log, False)
-        self._pipes.append(LogPipe(log, self._on_output))
+        self._output = LogPipe(log, self._on_output)
         command = [self._python, "-c", BOOT, "--events", "--dir", str(self.folder)]
         command += ["--predictor", self._model.predict_ref, "--parent", str(os.getpid())]
         command += ["--max-concurrency", str(self._model.concurrency)]
@@ -109,8 +114,9 @@ class RunnerProcess:
         self._lines.add(data)
 
     def _read_setup(self, timeout_s: float | None) -> Loaded:
-        self._pipes[0].drain()
+        assert self._output is not None
         assert self._setup_log is not None
+        self._output.drain()
         logs = self._setup_log.text()
         try:
             result = json.loads((self.folder / "setup-result.json").read_bytes())
@@ -136,19 +142,39 @@ class RunnerProcess:
 
     def submit(self, input: dict[str, Any], on_update: Callable[[Update], None]) -> tuple[str, Running]:
         """Hand over one prediction. Its key names its files: ``outputs(key)``. Raises ``ValueError``."""
-        key = str(next(self._keys))
-        running = Running(str(self.folder), key, on_update, log_bytes=self._log_bytes)
-        if len(self._pipes) >= MANY_PIPES:
-            self._pipes = [pipe for pipe in self._pipes if pipe.open]
-        self._pipes.append(running.log)
+        self._last_key += 1
+        key = str(self._last_key)
+        made, self._next = self._next or self._make(self._last_key), None
+        running = Running(self._path, key, made, on_update, log_bytes=self._log_bytes)
         try:
             running.request(input)
         except BaseException:
-            running.withdraw()
+            made.close()
+            made.log.close()
             raise
         self._running[key] = running
         self._nudge()
+        # While the model is at it there is time for what the next prediction needs.
+        self._loop.call_soon(self._prepare)
         return key, running
+
+    def _prepare(self) -> None:
+        if self._next is None and not self._stopped and not self.exited.is_set():
+            self._next = self._make(self._last_key + 1)
+
+    def _make(self, key: int) -> Made:
+        made = Made(self._path, str(key))
+        self._logs.add(made.log)
+        return made
+
+    def _tidy(self, running: Running) -> None:
+        """What is left to do for a prediction after its answer."""
+        running.clean()
+        self._logs.discard(running.log)
+        if running.log.pipe.open:
+            self._logs.add(running.log)
+            if len(self._logs) >= MANY_LOGS:
+                self._logs = {log for log in self._logs if log.pipe.open}
 
     def cancel(self, running: Running, grace_s: float) -> None:
         """End it as canceled: by asking, and after the grace by killing this process."""
@@ -176,9 +202,9 @@ class RunnerProcess:
                 "the model's process was ended: another prediction on it did not stop", "runner_crashed"
             )
 
-    def outputs(self, key: str) -> Path:
+    def outputs(self, key: str) -> str:
         """Where the output files of a prediction are."""
-        return self.folder / "out" / key
+        return f"{self._path}/out/{key}"
 
     def _nudge(self) -> None:
         if self._coglet is not None:
@@ -197,6 +223,7 @@ class RunnerProcess:
             if running.result is not None:
                 self.succeeded_once = True
                 del self._running[key]
+                self._loop.call_soon(self._tidy, running)
 
     # --- end --------------------------------------------------------------------------------------------
 
@@ -211,6 +238,7 @@ class RunnerProcess:
         self.exited.set()
         for running in self._running.values():
             running.lost(reason, code)
+            running.clean()
         self._running.clear()
         self._set_up.set()
 
@@ -249,10 +277,15 @@ class RunnerProcess:
         if self._waiter is not None:
             await self._waiter
         OutputSignal.here().forget(self._look)
-        for pipe in self._pipes:
-            pipe.drain()
-            pipe.close()
+        if self._output is not None:
+            self._output.drain()
+            self._output.close()
         self._lines.flush()
+        if self._next is not None:
+            self._next.close()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
         for descriptor in (self._lifeline, self._bell):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -1,7 +1,7 @@
 """One prediction in a model process, as its parent follows it: its log's pipe, its events, its response."""
 
-# Plain strings, as pathlib objects would be a fifth of the time of a short prediction.
-# ruff: noqa: PTH104, PTH108, PTH110, PTH123
+# Plain strings and descriptors, as objects for them would be a fifth of the time of a short prediction.
+# ruff: noqa: PTH104, PTH108, PTH110
 
 import asyncio
 import codecs
@@ -13,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpu_agent.log_pipe import LogPipe, LogTail, left_out
+import msgspec
+
+from gpu_agent.log_fifo import LogFifo
+from gpu_agent.log_pipe import LogTail, left_out
 from gpu_agent.runner_types import FileOutput, Item, Result, Status, Update
 
 LOG_INTERVAL_S = 0.02
@@ -22,14 +25,48 @@ LOG_BURST_BYTES = 1 << 18
 """What one update may carry of a log; the newest part of more."""
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
 def now_us() -> int:
     return time.time_ns() // 1000
+
+
+class Made:
+    """What a prediction needs, made before it is there: the FIFO of its log, and the file of its request."""
+
+    def __init__(self, folder: str, key: str) -> None:
+        self._draft = f"{folder}/tmp/request-{key}.draft"  # noqa: S108
+        self._descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.log = LogFifo(f"{folder}/logs/{key}")
+
+    def write(self, data: bytes, path: str) -> None:
+        """The file's whole content; then it appears under ``path``."""
+        written = os.write(self._descriptor, data)
+        while written < len(data):
+            written += os.write(self._descriptor, memoryview(data)[written:])
+        self.close()
+        os.rename(self._draft, path)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class Running:
     """A prediction from its request to its result. Made and used on the event loop."""
 
-    def __init__(self, folder: str, key: str, on_update: Callable[[Update], None], *, log_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: str,
+        key: str,
+        made: "Made",
+        on_update: Callable[[Update], None],
+        *,
+        log_bytes: int,
+    ) -> None:
         self.result: Result | None = None
         self.on_end: Callable[[], None] = _nothing
         """Called once, when ``result`` is there."""
@@ -51,29 +88,19 @@ class Running:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._fresh = LogTail(LOG_BURST_BYTES)
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._log_path = f"{folder}/logs/{key}"
-        self._response_path = f"{folder}/response-{key}.json"
-        self._events_path = f"{folder}/events-{key}.jsonl"
-        os.mkfifo(self._log_path, 0o600)
-        self.log = LogPipe(os.open(self._log_path, os.O_RDONLY | os.O_NONBLOCK), self._on_log)
-        # A writer of our own, so that the pipe has no end before the model has begun to write.
-        self._writer = os.open(self._log_path, os.O_WRONLY | os.O_NONBLOCK)
+        self.log = made.log
+        self.log.listen(self._on_log)
+        self._made = made
 
     def request(self, input: dict[str, Any]) -> None:
         """Hand it to the process. Raises ``ValueError`` for an input that is no JSON."""
-        data = json.dumps({"input": input}, allow_nan=False).encode()
-        self._put(f"request-{self._key}.json", data)
+        data = _ENCODER.encode({"input": input}).encode()
+        self._made.write(data, f"{self._folder}/request-{self._key}.json")
 
     def ask_to_cancel(self) -> None:
         if not self.cancel_asked:
             self.cancel_asked = True
-            self._put(f"cancel-{self._key}", b"")
-
-    def _put(self, name: str, data: bytes) -> None:
-        draft = f"{self._folder}/tmp/{name}.draft"  # noqa: S108
-        with open(draft, "wb", buffering=0) as file:
-            file.write(data)
-        os.rename(draft, f"{self._folder}/{name}")
+            os.close(os.open(f"{self._folder}/cancel-{self._key}", os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     # --- what comes back --------------------------------------------------------------------------------
 
@@ -82,10 +109,10 @@ class Running:
         if self.result is not None:
             return
         response = self._take_response()
-        items, metrics = self._read_events()
+        items, metrics = self._read_events() if response is None or response["events"] else ([], {})
         try:
             if items or metrics or response is not None:
-                self.log.drain()
+                self.log.pipe.drain()
                 self._tell(tuple(items), metrics)
         finally:
             if response is not None:
@@ -93,11 +120,11 @@ class Running:
 
     def _take_response(self) -> dict[str, Any] | None:
         try:
-            with open(self._response_path, "rb", buffering=0) as file:
-                response: dict[str, Any] = json.loads(file.read())
+            descriptor = os.open(f"{self._folder}/response-{self._key}.json", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        os.unlink(self._response_path)
+        response: dict[str, Any] = msgspec.json.decode(_read_all(descriptor))
+        os.close(descriptor)
         return response
 
     def _read_events(self) -> tuple[list[Item], dict[str, Any]]:
@@ -105,15 +132,12 @@ class Running:
         metrics: dict[str, Any] = {}
         if self._events is None:
             try:
-                self._events = os.open(self._events_path, os.O_RDONLY | os.O_CLOEXEC)
+                self._events = os.open(f"{self._folder}/events-{self._key}.jsonl", os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return items, metrics
-        parts = [self._partial_line]
-        while data := os.read(self._events, 1 << 20):
-            parts.append(data)
-        *lines, self._partial_line = b"".join(parts).split(b"\n")
+        *lines, self._partial_line = (self._partial_line + _read_all(self._events)).split(b"\n")
         for line in lines:
-            event = json.loads(line)
+            event = msgspec.json.decode(line)
             if "output" in event:
                 items.append(self._item(event))
             else:
@@ -171,7 +195,7 @@ class Running:
         if self.result is not None:
             return
         self.never_ran = os.path.exists(f"{self._folder}/request-{self._key}.json")
-        self.log.drain()
+        self.log.pipe.drain()
         self._tell()
         metrics = {key: value for key, value in self._metrics.items() if value is not None}
         self._end(
@@ -190,36 +214,44 @@ class Running:
             status, more["error"], more["error_code"] = "failed", "the prediction took too long", "timeout"
         elif self.cancel_asked:
             status, more["error"], more["error_code"] = "canceled", None, None
-        self.log.drain()
+        self.log.pipe.drain()
         logs = self._tail.text()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        # A process that the model left behind may hold the pipe: it is read on, for nobody, to its end.
-        self.log.discard()
-        os.close(self._writer)
-        self.log.drain()
-        if self._events is not None:
-            os.close(self._events)
-            self._events = None
-            os.unlink(self._events_path)
-        self._take_back()
-        if self.cancel_asked:
-            _remove(f"{self._folder}/cancel-{self._key}")
+        self.log.pipe.discard()
         if self.kill_timer is not None:
             self.kill_timer.cancel()
         self.result = Result(status, output, files, logs=logs, **more)
         self.on_end()
 
-    def withdraw(self) -> None:
-        """Give up before the process was told."""
-        self.log.close()
-        os.close(self._writer)
-        self._take_back()
+    def clean(self) -> None:
+        """After the end: remove what is left of it in the folder, but for its output files."""
+        _remove(f"{self._folder}/response-{self._key}.json")
+        self.log.retire()
+        if self._events is not None:
+            os.close(self._events)
+            self._events = None
+            _remove(f"{self._folder}/events-{self._key}.jsonl")
+        if self.cancel_asked:
+            _remove(f"{self._folder}/cancel-{self._key}")
+        if self.result is None or self.result.status != "succeeded":
+            self.take_back()
 
-    def _take_back(self) -> None:
+    def take_back(self) -> None:
+        """Have the process not begin it, if it has not."""
         _remove(f"{self._folder}/request-{self._key}.json")
-        _remove(self._log_path)
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts = []
+    size = 1 << 16
+    while data := os.read(descriptor, size):
+        parts.append(data)
+        if len(data) < size:
+            break  # of a regular file that is its end, for now
+        size = 1 << 20
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _remove(path: str) -> None:

@@ -22,8 +22,9 @@ class OutputSignal:
         self._loop = loop
         self._listeners: set[Listener] = set()
         self._told = False
-        # Stays until the loop closes: without a handler SIGHUP would end this process.
-        loop.add_signal_handler(signal.SIGHUP, self._received)
+        # Not the loop's own way, which takes it another turn to tell us. The handler stays when the loop has
+        # ended: without one SIGHUP would end this process.
+        signal.signal(signal.SIGHUP, self._received)
 
     @classmethod
     def here(cls) -> "OutputSignal":
@@ -31,7 +32,10 @@ class OutputSignal:
         loop = asyncio.get_running_loop()
         found = cls._of_loop.get(loop)
         if found is None:
-            found = cls._of_loop[loop] = cls(loop)
+            try:
+                found = cls._of_loop[loop] = cls(loop)
+            except ValueError as error:
+                raise RuntimeError(str(error)) from None
         return found
 
     def listen(self, listener: Listener) -> None:
@@ -40,14 +44,13 @@ class OutputSignal:
     def forget(self, listener: Listener) -> None:
         self._listeners.discard(listener)
 
-    def _received(self) -> None:
-        # The loop calls this once for each signal. Those of one turn were all sent before the first is told
-        # on, so that a look at the files now sees what each of them stands for.
-        if not self._told:
+    def _received(self, _number: int, _frame: object) -> None:
+        # Signals until the listeners are told stand for files that they will see then.
+        if not self._told and not self._loop.is_closed():
             self._told = True
-            self._loop.call_soon(self._next_turn)
-            for listener in tuple(self._listeners):
-                listener()
+            self._loop.call_soon_threadsafe(self._tell)
 
-    def _next_turn(self) -> None:
+    def _tell(self) -> None:
         self._told = False
+        for listener in tuple(self._listeners):
+            listener()

@@ -165,7 +165,7 @@ def test_requests_that_are_none(start_coglet: Start) -> None:
     for id in ("..", "a b", "", "x" * 129):
         coglet.write(f"request-{id}.json", {"input": {}})
         assert "the id is not one" in coglet.response(id)["error"]
-    assert sorted(path.name for path in (coglet.work / "tmp").iterdir()) == []
+    assert not list((coglet.work / "tmp").glob("*/*"))
 
 
 def test_cancel(start_coglet: Start) -> None:

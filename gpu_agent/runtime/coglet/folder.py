@@ -1,14 +1,18 @@
 """The working directory shared with the parent: which file says what. Every file appears by a rename."""
 
+import itertools
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from coglet.scratch import Scratch
 
 OPENAPI = "openapi.json"
 SETUP_RESULT = "setup-result.json"
 STOP = "stop"
 _REQUEST, _RESPONSE, _CANCEL, _EVENTS, _JSON = "request-", "response-", "cancel-", "events-", ".json"
 LONGEST_ID = 128
+_SHORT = 1 << 16
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -35,9 +39,11 @@ class WorkFolder:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self._temporary = os.path.join(self.path, "tmp")
-        self._written = 0
+        self._numbers = itertools.count(1)
+        self._drafts: List[Tuple[str, int]] = []
         for name in ("tmp", "out", "logs"):
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
+        self.scratch = Scratch(self._temporary)
 
     def look(self) -> Seen:
         requests = []
@@ -78,24 +84,24 @@ class WorkFolder:
 
     def take_request(self, prediction: str) -> Optional[bytes]:
         """The request's bytes, once; None when the parent has taken it back."""
-        path = os.path.join(self.path, _REQUEST + prediction + _JSON)
+        path = f"{self.path}/{_REQUEST}{prediction}{_JSON}"
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
-            parts = [os.read(descriptor, 1 << 16)]
-            while len(parts[-1]) == 1 << 16:
-                parts.append(os.read(descriptor, 1 << 20))
+            request = os.read(descriptor, _SHORT)
+            if len(request) == _SHORT:
+                request = b"".join([request, *iter(lambda: os.read(descriptor, 1 << 20), b"")])
         finally:
             os.close(descriptor)
         os.unlink(path)
-        return b"".join(parts)
+        return request
 
     def take_cancel(self, prediction: str) -> bool:
         """Whether the parent has asked to cancel this one since the last call."""
         try:
-            os.unlink(os.path.join(self.path, _CANCEL + prediction))
+            os.unlink(f"{self.path}/{_CANCEL}{prediction}")
         except FileNotFoundError:
             return False
         return True
@@ -113,14 +119,30 @@ class WorkFolder:
         self._write(f"health-{ident}{_JSON}", document)
 
     def _write(self, name: str, document: Dict[str, Any]) -> None:
-        self._written += 1
-        draft = os.path.join(self._temporary, f"{self._written}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        data = encode(document)
+        draft, descriptor = self._drafts.pop() if self._drafts else self._new_draft()
         try:
-            write_all(descriptor, encode(document))
+            write_all(descriptor, data)
         finally:
             os.close(descriptor)
-        os.rename(draft, os.path.join(self.path, name))
+        os.rename(draft, f"{self.path}/{name}")
+
+    def _new_draft(self) -> Tuple[str, int]:
+        draft = f"{self._temporary}/{next(self._numbers)}.draft"
+        return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def prepare(self) -> None:
+        """Make the file of the next answer while there is time: that is most of the cost of writing it."""
+        if not self._drafts:
+            self._drafts.append(self._new_draft())
+
+    def close(self) -> None:
+        """Leave nothing empty behind."""
+        self.scratch.close()
+        for draft, descriptor in self._drafts:
+            os.close(descriptor)
+            os.unlink(draft)
+        self._drafts.clear()
 
     @property
     def bell_path(self) -> str:
@@ -131,16 +153,13 @@ class WorkFolder:
         return os.path.join(self.path, "healthcheck")
 
     def events_path(self, prediction: str) -> str:
-        return os.path.join(self.path, f"{_EVENTS}{prediction}.jsonl")
+        return f"{self.path}/{_EVENTS}{prediction}.jsonl"
 
     def log_path(self, prediction: str) -> str:
-        return os.path.join(self.path, "logs", prediction)
-
-    def temporary_path(self, prediction: str) -> str:
-        return os.path.join(self._temporary, prediction)
+        return f"{self.path}/logs/{prediction}"
 
     def output_path(self, prediction: str) -> str:
-        return os.path.join(self.path, "out", prediction)
+        return f"{self.path}/out/{prediction}"
 
 
 def valid_id(prediction: str) -> bool:
@@ -154,6 +173,6 @@ def valid_id(prediction: str) -> bool:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
@@ -55,11 +54,7 @@ class Job:
         self._error: Optional[str] = None
         self._error_code: Optional[str] = None
         self._metrics = Metrics(self.outlet.metric)
-        self.temporary = folder.temporary_path(prediction)
-        try:
-            os.mkdir(self.temporary)
-        except FileExistsError:
-            pass  # what an earlier prediction under this id left and could not be removed
+        self.temporary = folder.scratch.take()
         self._files = Files(folder.output_path(prediction), self.temporary)
 
     def arguments(self, request: bytes) -> Dict[str, Any]:
@@ -141,13 +136,8 @@ class Job:
         )
 
     def clean(self) -> None:
-        """Remove the temporary directory, with whatever the model left there."""
-        try:
-            os.rmdir(self.temporary)
-        except OSError:
-            import shutil
-
-            shutil.rmtree(self.temporary, ignore_errors=True)
+        """Forget the temporary directory, with whatever the model left there."""
+        self._folder.scratch.give(self.temporary)
 
 
 def _read_request(request: bytes) -> Tuple[Dict[str, Any], Dict[str, str]]:
@@ -196,30 +186,6 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 def _is_ours(file: str) -> bool:
     return file.startswith((_HERE, "<frozen importlib"))
-
-
-class temporary_directory:  # noqa: N801 - used as a statement
-    """While it lasts, ``tempfile`` and child processes make their files in the prediction's own directory."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._environment = os.environ.get("TMPDIR")
-        os.environ["TMPDIR"] = self._path
-        self._point(self._path)
-
-    def __exit__(self, *_: Any) -> None:
-        if self._environment is None:
-            os.environ.pop("TMPDIR", None)
-        else:
-            os.environ["TMPDIR"] = self._environment
-        self._point(None)
-
-    def _point(self, path: Optional[str]) -> None:
-        module = sys.modules.get("tempfile")
-        if module is not None:
-            module.tempdir = path  # type: ignore[attr-defined]
 
 
 def iterate(value: Any) -> Iterator[Any]:

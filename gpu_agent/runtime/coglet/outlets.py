@@ -118,6 +118,7 @@ class LinearOutlet(Outlet):
         for descriptor in (self._events, self._log):
             if descriptor is not None:
                 os.close(descriptor)
+        response["events"] = self._events is not None
         if self._streams:
             response["items"] = self._items
         self._folder.write_response(self._prediction, response)

@@ -12,8 +12,9 @@ from coglet.capture import SINK, Capture
 from coglet.encoding import BadOutput
 from coglet.folder import WorkFolder
 from coglet.inputs import BadInput
-from coglet.job import Job, OutletMaker, Rejected, iterate, temporary_directory
+from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.outlets import Parent
+from coglet.scratch import point_at
 from coglet.signature import Signature
 
 
@@ -76,6 +77,7 @@ class ParallelServer:
             if prediction not in self._running:
                 self._start(prediction)
         if seen.stop and not seen.requests and not self._running and self._done is not None:
+            self._folder.close()
             self._done.set()
 
     def _start(self, prediction: str) -> None:
@@ -94,14 +96,11 @@ class ParallelServer:
         if alone:
             job.flush = self._capture.flush
             self._capture.begin(job.outlet.log_descriptor())
+            point_at(job.temporary)
         else:
             SINK.set(job.outlet.log)
         try:
-            if alone:
-                with temporary_directory(job.temporary):
-                    await self._call(job, request)
-            else:
-                await self._call(job, request)
+            await self._call(job, request)
         except BaseException as error:
             if not job.canceled:
                 job.fail(error)

@@ -6,10 +6,11 @@ from cog.exceptions import CancelationException
 from cog.scope import NO_SCOPE, Only
 
 from coglet.capture import Capture
-from coglet.folder import WorkFolder
+from coglet.folder import Seen, WorkFolder
 from coglet.inputs import BadInput
-from coglet.job import Job, OutletMaker, Rejected, iterate, temporary_directory
+from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.outlets import Parent
+from coglet.scratch import point_at
 from coglet.signature import Signature
 from coglet.wakeup import Wakeup
 
@@ -37,9 +38,12 @@ class SyncServer:
         self._job: Optional[Job] = None
         self._interruptible = False
         """Set only while the model's own code runs: elsewhere a cancelation is noted, not raised."""
+        self._signaled = False
+        """Something may have appeared since the last look."""
 
     def on_signal(self) -> None:
         """Look whether the running prediction is to be canceled. Raises into the model's code if so."""
+        self._signaled = True
         job = self._job
         if job is not None and self._folder.take_cancel(job.prediction):
             job.canceled = True
@@ -47,31 +51,35 @@ class SyncServer:
                 raise CancelationException
 
     def serve(self, wakeup: Wakeup) -> None:
+        self._folder.prepare()
         self._parent.ready()
         while True:
-            wakeup.refresh()
+            self._signaled = False
             seen = self._folder.look()
             if seen.rejected:
                 self._parent.output()
             if seen.requests:
-                self._run(seen.requests[0])
+                self._run(seen, wakeup)
             elif seen.stop:
+                self._folder.close()
                 return
             else:
                 wakeup.wait()
 
-    def _run(self, prediction: str) -> None:
+    def _run(self, seen: Seen, wakeup: Wakeup) -> None:
+        prediction = seen.requests[0]
         request = self._folder.take_request(prediction)
         if request is None:
             return
         self._parent.busy()
         job = self._job = Job(prediction, self._folder, self._signature, self._make_outlet)
-        self.on_signal()
+        if self._signaled or prediction in seen.cancels:
+            self.on_signal()
         job.flush = self._capture.flush
         self._capture.begin(job.outlet.log_descriptor())
+        point_at(job.temporary)
         try:
-            with temporary_directory(job.temporary):
-                self._call(job, request)
+            self._call(job, request)
         except BaseException as error:
             self._interruptible = False
             if not job.canceled:
@@ -80,9 +88,13 @@ class SyncServer:
             Only.scope = NO_SCOPE
             self._capture.end()
         self._job = None
+        wakeup.mute()
         job.finish()
         self._parent.ready()
         job.clean()
+        self._folder.prepare()
+        wakeup.refresh()
+        wakeup.unmute()
 
     def _call(self, job: Job, request: bytes) -> None:
         try:

@@ -4,11 +4,12 @@ On Linux the kernel itself sends it (``fcntl.F_NOTIFY``); elsewhere a thread on 
 works the parent sends SIGIO after each file it writes: the handler only ever means "look again".
 """
 
+import functools
 import os
 import select
 import signal
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 
 class Wakeup:
@@ -21,13 +22,14 @@ class Wakeup:
         os.set_blocking(self._writer, False)
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
-        self._watched = -1
+        self._set_events: Optional[Callable[[int], Any]] = None
+        self._events = 0
         self.refresh()
         # A parent that blocks signals passes that on to us.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO, signal.SIGHUP})
 
     def refresh(self) -> None:
-        """Install the handler; again before each wait, as a model may have put its own in place."""
+        """Install the handler; again after each prediction, as the model may have put its own in place."""
         signal.signal(signal.SIGIO, self._handle)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
@@ -43,13 +45,25 @@ class Wakeup:
     def _watch_by_kernel(self, path: str) -> bool:
         import fcntl
 
-        self._watched = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        watched = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A draft renamed into the directory counts as created, one renamed within it as renamed.
+        events = fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT
         try:
-            # A draft renamed into the directory counts as created, one renamed within it as renamed.
-            fcntl.fcntl(self._watched, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+            fcntl.fcntl(watched, fcntl.F_NOTIFY, events)
         except OSError:
             return False
+        self._set_events = functools.partial(fcntl.fcntl, watched, fcntl.F_NOTIFY)
+        self._events = events
         return True
+
+    def mute(self) -> None:
+        """Do not be woken by files: one of ours is about to appear. Look again after ``unmute``."""
+        if self._set_events is not None:
+            self._set_events(0)
+
+    def unmute(self) -> None:
+        if self._set_events is not None:
+            self._set_events(self._events)
 
     def wait(self) -> None:
         """Return after a signal, at once if one came since the last call."""

@@ -251,7 +251,7 @@ async def test_files(start: Start, tmp_path: Path) -> None:
     runner.release("unknown")
     # The temporary directory goes after the answer, and before the next prediction begins.
     async with asyncio.timeout(5):
-        while list((tmp_path / "work").glob("*/*/tmp/*")):  # noqa: ASYNC110
+        while list((tmp_path / "work").glob("*/*/tmp/*/*")):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
@@ -360,7 +360,8 @@ async def test_a_crash_fails_only_what_ran(start: Start) -> None:
 async def test_a_prediction_that_the_crashed_process_had_not_begun_is_run_by_the_next(start: Start) -> None:
     runner = await start(SYNC)
     updates = Updates()
-    first = asyncio.create_task(runner.predict("first", {"do": "sleep"}, updates))
+    # One that nothing but a signal that kills can end: the second is not begun in the meantime.
+    first = asyncio.create_task(runner.predict("first", {"do": "c_sleep"}, updates))
     await updates.until(lambda found: found.logs)
     second = asyncio.create_task(run(runner, text="second"))
     await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """A model's folder: its ``cog.yaml``, where its predictor is, and the version that its sources make."""
 
+import ast
 import hashlib
 import os
 import re
@@ -11,7 +12,7 @@ import yaml
 
 CONFIG = "cog.yaml"
 DEFAULT_REFERENCE = "predict.py:Predictor"
-_REFERENCE = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_REFERENCE = re.compile(r"(?P<file>[^:]+\.py)(:(?P<name>[A-Za-z_][A-Za-z0-9_]*))?")
 
 
 class ModelDirError(Exception):
@@ -25,11 +26,13 @@ class ModelDir:
     path: Path
     """Absolute."""
     predict_ref: str
-    """File, relative to ``path``, and name: ``predict.py:Predictor``."""
+    """File, relative to ``path``, and name: ``predict.py:Predictor``; without a name the usual ones count."""
     concurrency: int
     """Predictions that one runner may have at the same time."""
     version: str
     """64 hex."""
+    train_ref: str = ""
+    """What trains it, in the same form; empty when nothing does."""
 
     @classmethod
     def read(cls, path: Path) -> "ModelDir":
@@ -48,16 +51,19 @@ class ModelDir:
                 raise ModelDirError(
                     f"{path}: has neither {CONFIG} nor predict.py, so there is nothing to run"
                 )
-            reference, concurrency = DEFAULT_REFERENCE, 1
+            config: dict[str, Any] = {"predict": "predict.py"}
         else:
-            reference, concurrency = _read_config(text, folder / CONFIG)
-        file = reference.partition(":")[0]
-        if not (folder / file).is_file():
-            raise ModelDirError(f"{path}: {CONFIG} names {reference}, but there is no {file}")
-        return cls(folder, reference, concurrency, version_of(folder))
+            config = _read_config(text, folder / CONFIG)
+        where = folder / CONFIG
+        said = _concurrency(config.get("concurrency"), where)
+        key = "run" if "run" in config and "predict" not in config else "predict"
+        reference = _reference(config, key, where)
+        train = _reference(config, "train", where) if config.get("train") is not None else ""
+        most = said or decorated_concurrency(folder, reference)
+        return cls(folder, reference, most, version_of(folder), train)
 
 
-def _read_config(text: bytes, where: Path) -> tuple[str, int]:
+def _read_config(text: bytes, where: Path) -> dict[str, Any]:
     try:
         config: Any = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -68,26 +74,68 @@ def _read_config(text: bytes, where: Path) -> tuple[str, int]:
         raise ModelDirError(f"{where}: is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
         raise ModelDirError(f"{where}: is not a mapping of keys to values")
-    reference = config.get("predict")
+    return config
+
+
+def _reference(config: dict[str, Any], key: str, where: Path) -> str:
+    reference = config.get(key)
     if reference is None:
-        raise ModelDirError(f'{where}: has no predict key; add predict: "{DEFAULT_REFERENCE}"')
+        raise ModelDirError(f'{where}: has no {key} key; add {key}: "{DEFAULT_REFERENCE}"')
     if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-        raise ModelDirError(f'{where}: predict is {reference!r}, expected as "{DEFAULT_REFERENCE}"')
+        raise ModelDirError(f'{where}: {key} is {reference!r}, expected as "{DEFAULT_REFERENCE}"')
     file = reference.partition(":")[0]
     if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise ModelDirError(f"{where}: predict names {file}, which is outside the model's folder")
-    return reference, _concurrency(config.get("concurrency"), where)
+        raise ModelDirError(f"{where}: {key} names {file}, which is outside the model's folder")
+    # A model may be served without the code that trains it.
+    if key != "train" and not (where.parent / file).is_file():
+        raise ModelDirError(f"{where.parent}: {where.name} names {reference}, but there is no {file}")
+    return reference
 
 
 def _concurrency(section: Any, where: Path) -> int:
+    """0 when nothing is said."""
     if section is None:
-        return 1
+        return 0
     if not isinstance(section, dict):
         raise ModelDirError(f"{where}: concurrency is not a mapping, expected max: N in it")
     most = section.get("max", 1)
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise ModelDirError(f"{where}: concurrency.max is {most!r}, expected a whole number of at least 1")
     return most
+
+
+def decorated_concurrency(folder: Path, reference: str) -> int:
+    """What ``@concurrent(max=N)`` on the predictor says, read from the source without running it; 1 when that
+    cannot be known. Slots are offered before the model is loaded."""
+    file, _, name = reference.partition(":")
+    try:
+        tree = ast.parse((folder / file).read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return 1  # perhaps of another Python: the runner will say what is wrong
+    for node in tree.body:
+        if name and getattr(node, "name", None) != name:
+            continue
+        functions = node.body if isinstance(node, ast.ClassDef) else [node]
+        for function in functions:
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for decorator in function.decorator_list:
+                    found = _max_of(decorator)
+                    if found:
+                        return found
+    return 1
+
+
+def _max_of(decorator: ast.expr) -> int:
+    """N of ``concurrent(max=N)`` or ``cog.concurrent(max=N)``; 0 for anything else."""
+    if not isinstance(decorator, ast.Call):
+        return 0
+    function = decorator.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    for keyword in decorator.keywords if name == "concurrent" else ():
+        value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+        if keyword.arg == "max" and isinstance(value, int) and value > 0:
+            return value
+    return 0
 
 
 def version_of(folder: Path) -> str:

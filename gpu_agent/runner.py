@@ -5,27 +5,30 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from coordinator.protocol.limits import WireLimits
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner_process import RunnerProcess
-from gpu_agent.runner_types import FileOutput, Item, Loaded, Result, SetupFailed, Update
+from gpu_agent.runner_types import FileOutput, Item, Loaded, Mode, Result, SetupFailed, Update
 from gpu_agent.running import Running, now_us
 
 __all__ = ["FileOutput", "Item", "Loaded", "Result", "Runner", "SetupFailed", "Update"]
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
+DEFUNCT_AFTER = 5
+"""Processes in a row that were of no use, before the model is called defunct."""
 
 
 class Runner:
     """One model in a process of its own. Lives on one event loop, in the main thread.
 
     ``start``, then ``predict`` as often as ``Loaded.concurrency`` allows at a time, then ``stop``. ``ready``
-    is clear while a crashed process is being replaced; a ``predict`` of that time waits.
+    is clear while a crashed process is being replaced; a ``predict`` of that time waits. After several that
+    were of no use in a row the model is ``defunct``: it is still tried again now and then, but nobody waits.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Runner:
         *,
         python: str,
         work_dir: Path,
+        mode: Mode = "predict",
         log: Callable[[str], None] | None = None,
         setup_timeout_s: float | None = None,
         kill_grace_s: float = 5.0,
@@ -43,6 +47,7 @@ class Runner:
         prediction that took too long has before its process is killed."""
         self.ready = asyncio.Event()
         self._model = model
+        self._mode = mode
         self._python = python
         self._work_dir = work_dir
         self._log = log or _ignore
@@ -51,6 +56,9 @@ class Runner:
         self._log_bytes = log_bytes
         self._base: Path | None = None
         self._started = 0
+        self._useless = 0
+        """Processes in a row that ended without having been of use."""
+        self._gave_up = asyncio.Event()
         self._process: RunnerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -68,6 +76,21 @@ class Runner:
         self._supervisor = asyncio.create_task(self._supervise(process), name="runner")
         return loaded
 
+    @property
+    def defunct(self) -> bool:
+        """Its processes ended one after the other without having been of use, and there is none now."""
+        return self._gave_up.is_set() and not self.ready.is_set()
+
+    async def check_health(self) -> str | None:
+        """None when the model's own healthcheck says that it is well, or when it has none; else the reason.
+
+        Answers within 5 s. While there is no process the reason is that.
+        """
+        process = self._process
+        if process is None or not self.ready.is_set():
+            return "the model's process is not ready"
+        return await process.check_health()
+
     async def predict(
         self,
         id: str,
@@ -75,22 +98,25 @@ class Runner:
         on_update: Callable[[Update], None],
         *,
         timeout_s: float | None = None,
+        context: Mapping[str, str] | None = None,
     ) -> Result:
         """Run one prediction to its end, whatever the model does. ``on_update`` is called on the loop.
 
-        Call ``release(id)`` once the result's files are not needed. Raises ``ValueError`` when ``id``
-        is running already or ``input`` is no JSON. When this call is cancelled, so is the prediction.
+        The model finds ``context`` in ``current_scope().context``, with ``id`` in it. Call ``release(id)``
+        once the result's files are not needed. Raises ``ValueError`` when ``id`` is running already or
+        ``input`` is no JSON. When this call is cancelled, so is the prediction.
         """
         if id in self._running:
             raise ValueError(f"the prediction {id} is running already")
         end_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         self._running[id] = None
+        context = {"id": id, **(context or {})}
         try:
             while True:
                 process = await self._ready_process(id, end_at)
                 if isinstance(process, Result):
                     return process
-                key, running = process.submit(input, on_update)
+                key, running = process.submit(input, context, on_update)
                 self._outputs.setdefault(id, []).append(process.outputs(key))
                 self._running[id] = running
                 result = await self._follow(process, running, end_at)
@@ -134,8 +160,9 @@ class Runner:
         def ended(status: Any, error: str | None, code: str | None) -> Result:
             return Result(status, error=error, error_code=code, started_at=asked_at, completed_at=now_us())
 
-        if not self.ready.is_set() and not self._stopping.is_set():
-            waits = [asyncio.ensure_future(event.wait()) for event in (self.ready, self._stopping, withdrawn)]
+        if not (self.ready.is_set() or self._stopping.is_set() or self._gave_up.is_set()):
+            events = (self.ready, self._stopping, self._gave_up, withdrawn)
+            waits = [asyncio.ensure_future(event.wait()) for event in events]
             timeout_s = None if end_at is None else max(0.0, end_at - asyncio.get_running_loop().time())
             try:
                 await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -146,6 +173,9 @@ class Runner:
             return ended("canceled", None, None)
         if self._stopping.is_set() or self._supervisor is None:
             return ended("failed", "the model's runner was stopped", "runner_stopped")
+        if self.defunct:
+            text = f"the model is defunct: its process failed {self._useless} times in a row"
+            return ended("failed", text, "runner_defunct")
         if not self.ready.is_set() or self._process is None:
             return ended("failed", "the model's process was not ready in time", "timeout")
         return self._process
@@ -195,6 +225,7 @@ class Runner:
         self._started += 1
         process = RunnerProcess(
             self._model,
+            mode=self._mode,
             python=self._python,
             folder=self._base / str(self._started),
             on_line=self._log,
@@ -217,16 +248,26 @@ class Runner:
                     return
                 await process.stop(0.0)
                 await asyncio.to_thread(process.clear)
-                if process.succeeded_once or process.killed_on_purpose:
-                    delay_s = FIRST_DELAY_S
                 self._log(f"the model's process {process.how_it_ended()}; starting it again")
-                if process.killed_on_purpose:
-                    delay_s = 0.0
+                if process.succeeded_once or process.killed_on_purpose:
+                    self._useless = 0
+                    self._gave_up.clear()
+                    delay_s = 0.0 if process.killed_on_purpose else FIRST_DELAY_S
+                else:
+                    self._count_useless()
+            else:
+                self._count_useless()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._stopping.wait()
             delay_s = min(LONGEST_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
             process = await self._try_again()
+
+    def _count_useless(self) -> None:
+        self._useless += 1
+        if self._useless == DEFUNCT_AFTER:
+            self._log(f"the model is defunct: its process failed {self._useless} times in a row")
+            self._gave_up.set()
 
     async def _try_again(self) -> RunnerProcess | None:
         if self._stopping.is_set():

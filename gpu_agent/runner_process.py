@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_agent.declared import Declared
+from gpu_agent.health import HealthQuestions
 from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import Lines, LogPipe, LogTail
+from gpu_agent.masking import Masker
 from gpu_agent.model_dir import ModelDir
-from gpu_agent.runner_types import Loaded, SetupFailed, Update
+from gpu_agent.runner_types import Loaded, Mode, SetupFailed, Update
 from gpu_agent.running import Made, Running
 from gpu_agent.signals import OutputSignal
 
@@ -30,7 +33,14 @@ class RunnerProcess:
     """A model's process. Use it once: ``start``, predictions, ``stop``."""
 
     def __init__(
-        self, model: ModelDir, *, python: str, folder: Path, on_line: Callable[[str], None], log_bytes: int
+        self,
+        model: ModelDir,
+        *,
+        mode: Mode,
+        python: str,
+        folder: Path,
+        on_line: Callable[[str], None],
+        log_bytes: int,
     ) -> None:
         self.folder = folder
         self._path = str(folder)
@@ -42,6 +52,9 @@ class RunnerProcess:
         self.on_dying: Callable[[], None] = _nothing
         """Called when the process is killed and not to be given any more."""
         self._model = model
+        self._mode = mode
+        self._declared = Declared({})
+        self._health: HealthQuestions | None = None
         self._python = python
         self._log_bytes = log_bytes
         self._lines = Lines(on_line)
@@ -86,8 +99,7 @@ class RunnerProcess:
         os.set_blocking(log, False)
         self._output = LogPipe(log, self._on_output)
         command = [self._python, "-c", BOOT, "--events", "--dir", str(self.folder)]
-        command += ["--predictor", self._model.predict_ref, "--parent", str(os.getpid())]
-        command += ["--max-concurrency", str(self._model.concurrency)]
+        command += ["--parent", str(os.getpid()), *self._model_options()]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -108,6 +120,13 @@ class RunnerProcess:
         if self._stopped:
             self.kill()
 
+    def _model_options(self) -> list[str]:
+        model = self._model
+        if self._mode == "train":
+            return ["--mode", "train", "--predictor", model.train_ref or model.predict_ref]
+        options = ["--predictor", model.predict_ref, "--max-concurrency", str(model.concurrency)]
+        return [*options, "--train", model.train_ref] if model.train_ref else options
+
     def _on_output(self, data: bytes) -> None:
         if self._setup_log is not None:
             self._setup_log.add(data)
@@ -125,14 +144,20 @@ class RunnerProcess:
                 raise SetupFailed(f"setup() took longer than {timeout_s:g} s", logs) from None
             raise SetupFailed(f"the model's process {self.how_it_ended()} during setup", logs) from None
         if result["status"] != "succeeded":
-            raise SetupFailed(result["error"], logs, refused=result["refused"])
+            missing = result["missing_module"]
+            raise SetupFailed(result["error"], logs, refused=result["refused"], missing_module=missing)
         self._setup_log = None
         if not result["watching"]:
             self._coglet = result["pid"]
+        if result["healthcheck"]:
+            self._health = HealthQuestions(self._path)
+        schema = json.loads((self.folder / "openapi.json").read_bytes())
+        self._declared = Declared(schema)
         return Loaded(
-            schema=json.loads((self.folder / "openapi.json").read_bytes()),
+            schema=schema,
             concurrency=result["concurrency"],
             is_async=result["is_async"],
+            healthcheck=result["healthcheck"],
             setup_logs=logs,
             started_at=result["started_at"],
             completed_at=result["completed_at"],
@@ -140,14 +165,17 @@ class RunnerProcess:
 
     # --- predictions ------------------------------------------------------------------------------------
 
-    def submit(self, input: dict[str, Any], on_update: Callable[[Update], None]) -> tuple[str, Running]:
+    def submit(
+        self, input: dict[str, Any], context: Mapping[str, str], on_update: Callable[[Update], None]
+    ) -> tuple[str, Running]:
         """Hand over one prediction. Its key names its files: ``outputs(key)``. Raises ``ValueError``."""
         self._last_key += 1
         key = str(self._last_key)
         made, self._next = self._next or self._make(self._last_key), None
-        running = Running(self._path, key, made, on_update, log_bytes=self._log_bytes)
+        masker = Masker(self._declared.secrets(input))
+        running = Running(self._path, key, made, on_update, log_bytes=self._log_bytes, masker=masker)
         try:
-            running.request(input)
+            running.request(input, context)
         except BaseException:
             made.close()
             made.log.close()
@@ -202,6 +230,10 @@ class RunnerProcess:
                 "the model's process was ended: another prediction on it did not stop", "runner_crashed"
             )
 
+    async def check_health(self) -> str | None:
+        """Ask the model's own healthcheck. None when it is well or has none, else why it is not."""
+        return None if self._health is None else await self._health.ask()
+
     def outputs(self, key: str) -> str:
         """Where the output files of a prediction are."""
         return f"{self._path}/out/{key}"
@@ -224,6 +256,8 @@ class RunnerProcess:
                 self.succeeded_once = True
                 del self._running[key]
                 self._loop.call_soon(self._tidy, running)
+        if self._health is not None:
+            self._health.look()
 
     # --- end --------------------------------------------------------------------------------------------
 
@@ -283,6 +317,8 @@ class RunnerProcess:
         self._lines.flush()
         if self._next is not None:
             self._next.close()
+        if self._health is not None:
+            self._health.close()
         for log in self._logs:
             log.close()
         self._logs.clear()

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Status = Literal["succeeded", "failed", "canceled"]
+Mode = Literal["predict", "train"]
+"""What a runner runs for each request: the model's ``predict`` (or ``run``), or its training function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,8 @@ class Loaded:
     """Its OpenAPI document."""
     concurrency: int
     is_async: bool
+    healthcheck: bool
+    """The model has one of its own."""
     setup_logs: str
     started_at: int
     completed_at: int
@@ -23,13 +27,17 @@ class Loaded:
 class SetupFailed(Exception):
     """The model could not be set up; the text says why.
 
-    ``refused`` tells that trying again is of no use: the predictor itself is wrong.
+    ``refused`` tells that trying again is of no use: the predictor itself is wrong. ``missing_module`` is the
+    one that its interpreter does not have.
     """
 
-    def __init__(self, reason: str, logs: str = "", *, refused: bool = False) -> None:
+    def __init__(
+        self, reason: str, logs: str = "", *, refused: bool = False, missing_module: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.logs = logs
         self.refused = refused
+        self.missing_module = missing_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Result:
     """Pointers are into ``output``."""
     error: str | None = None
     error_code: str | None = None
-    """invalid_input, invalid_output, model_error, runner_crashed, runner_stopped or timeout."""
+    """invalid_input, invalid_output, model_error, runner_crashed, runner_defunct, runner_stopped, timeout."""
     logs: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     started_at: int = 0

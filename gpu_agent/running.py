@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 
 from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import LogTail, left_out
+from gpu_agent.masking import Masker
 from gpu_agent.runner_types import FileOutput, Item, Result, Status, Update
 
 LOG_INTERVAL_S = 0.02
@@ -66,6 +67,7 @@ class Running:
         on_update: Callable[[Update], None],
         *,
         log_bytes: int,
+        masker: Masker,
     ) -> None:
         self.result: Result | None = None
         self.on_end: Callable[[], None] = _nothing
@@ -91,10 +93,11 @@ class Running:
         self.log = made.log
         self.log.listen(self._on_log)
         self._made = made
+        self._masker = masker
 
-    def request(self, input: dict[str, Any]) -> None:
+    def request(self, input: dict[str, Any], context: Mapping[str, str]) -> None:
         """Hand it to the process. Raises ``ValueError`` for an input that is no JSON."""
-        data = _ENCODER.encode({"input": input}).encode()
+        data = _ENCODER.encode({"input": input, "context": context}).encode()
         self._made.write(data, f"{self._folder}/request-{self._key}.json")
 
     def ask_to_cancel(self) -> None:
@@ -113,6 +116,8 @@ class Running:
         try:
             if items or metrics or response is not None:
                 self.log.pipe.drain()
+                if response is not None:
+                    self._add_log(self._masker.rest())
                 self._tell(tuple(items), metrics)
         finally:
             if response is not None:
@@ -155,6 +160,9 @@ class Running:
         return Item(event["output"], files)
 
     def _on_log(self, data: bytes) -> None:
+        self._add_log(self._masker.feed(data))
+
+    def _add_log(self, data: bytes) -> None:
         self._tail.add(data)
         self._fresh.add(data)
         if self._flush_timer is None and self.result is None:
@@ -196,6 +204,7 @@ class Running:
             return
         self.never_ran = os.path.exists(f"{self._folder}/request-{self._key}.json")
         self.log.pipe.drain()
+        self._add_log(self._masker.rest())
         self._tell()
         metrics = {key: value for key, value in self._metrics.items() if value is not None}
         self._end(

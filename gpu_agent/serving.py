@@ -23,6 +23,8 @@ log = logging.getLogger("cogflare.agent")
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
 STOP_GRACE_S = 5.0
+HEALTH_INTERVAL_S = 30.0
+"""How often a model that has a healthcheck of its own is asked whether it is well."""
 
 
 class PredictorRefused(Exception):
@@ -44,6 +46,7 @@ class Serving:
         setup_timeout_s: float,
         loaded: Callable[["Serving", Served], None],
         changed: Callable[[], None],
+        health_interval_s: float = HEALTH_INTERVAL_S,
     ) -> None:
         self.name = name
         self.declared = Declared({})
@@ -57,6 +60,9 @@ class Serving:
         self._changed = changed
         self._runners: list[Runner] = []
         self._taken: dict[Runner, int] = {}
+        self._unwell: dict[Runner, str] = {}
+        """Those whose model says that it is not well: they get nothing until it is."""
+        self._health_interval_s = health_interval_s
         self._each = 1
         self._started = 0
 
@@ -102,6 +108,8 @@ class Serving:
                 for _ in range(1, self._processes):
                     await self._start()
                     self._changed()
+            if loaded.healthcheck:
+                await self._watch_health()
             await asyncio.get_running_loop().create_future()
         finally:
             await self._stop()
@@ -134,12 +142,30 @@ class Serving:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LAST_RETRY_S)
 
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(self._health_interval_s)
+            for runner in self._runners:
+                if runner.ready.is_set():
+                    self._note_health(runner, await runner.check_health())
+
+    def _note_health(self, runner: Runner, reason: str | None) -> None:
+        if self._unwell.get(runner) == reason:
+            return
+        if reason is None:
+            del self._unwell[runner]
+            log.info("%s: is well again", self.name)
+        else:
+            self._unwell[runner] = reason
+            log.warning("%s: gets no work, it says that it is not well: %s", self.name, reason)
+        self._changed()
+
     async def _stop(self) -> None:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.stop(STOP_GRACE_S) for runner in runners), return_exceptions=True)
 
     def _room(self, runner: Runner) -> int:
-        if not runner.ready.is_set():
+        if not runner.ready.is_set() or runner in self._unwell:
             return 0
         return max(0, self._each - self._taken.get(runner, 0))
 

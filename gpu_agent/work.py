@@ -53,7 +53,13 @@ class Predictor(Protocol):
     """The part of a runner that an attempt uses."""
 
     async def predict(
-        self, id: str, input: dict[str, Any], on_update: Any, *, timeout_s: float | None
+        self,
+        id: str,
+        input: dict[str, Any],
+        on_update: Any,
+        *,
+        timeout_s: float | None,
+        context: dict[str, str] | None,
     ) -> Result: ...
     def cancel(self, id: str, grace_s: float) -> None: ...
     def release(self, id: str) -> None: ...
@@ -193,7 +199,11 @@ class Work:
             group.create_task(self._take_updates(runner))
             try:
                 result = await runner.predict(
-                    self.id, given, self._updates.put_nowait, timeout_s=max(left_s, 0.001)
+                    self.id,
+                    given,
+                    self._updates.put_nowait,
+                    timeout_s=max(left_s, 0.001),
+                    context={"id": self.key[0]},
                 )
             finally:
                 self._updates.put_nowait(None)

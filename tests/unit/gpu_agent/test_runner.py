@@ -149,6 +149,39 @@ class Predictor(BasePredictor):
         yield "!"
 """
 
+ODD = """\
+import os, sys, time
+from typing import Any, Dict, Optional
+from cog import BasePredictor, Secret, current_scope
+
+class Predictor(BasePredictor):
+    def setup(self):
+        if os.path.exists("broken"):
+            raise RuntimeError("broken")
+        self.health = True
+
+    def healthcheck(self):
+        if self.health == "slow":
+            time.sleep(60)
+        return self.health
+
+    def predict(self, do: str = "", keys: Optional[Dict[str, Secret]] = None, health: Any = True) -> Any:
+        self.health = health
+        if do == "die":
+            os._exit(7)
+        if do == "tell":
+            value = keys["a"].get_secret_value()
+            sys.stdout.write("the key is " + value[:4])
+            sys.stdout.flush()
+            time.sleep(0.05)
+            print(value[4:])
+            raise ValueError("bad key " + value)
+        return current_scope().context
+
+def train(steps: int) -> int:
+    return steps * 2
+"""
+
 Start = Callable[..., Awaitable[Runner]]
 
 
@@ -182,11 +215,11 @@ class Updates(list[Update]):
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     runners: list[Runner] = []
 
-    async def make(source: str, *, concurrency: int = 1, **options: Any) -> Runner:
+    async def make(source: str, *, concurrency: int = 1, train_ref: str = "", **options: Any) -> Runner:
         folder = tmp_path / f"model-{len(runners)}"
         folder.mkdir()
         (folder / "predict.py").write_text(source)
-        model = ModelDir(folder, "predict.py:Predictor", concurrency, "0" * 64)
+        model = ModelDir(folder, "predict.py:Predictor", concurrency, "0" * 64, train_ref)
         options.setdefault("python", sys.executable)
         runners.append(Runner(model, work_dir=tmp_path / "work", **options))
         await runners[-1].start()
@@ -479,3 +512,79 @@ async def test_hangup_signals_from_elsewhere_are_harmless(start: Start) -> None:
     runner = await start(SYNC)
     os.kill(os.getpid(), signal.SIGHUP)
     assert (await run(runner)).output == "hi"
+
+
+async def test_context(start: Start) -> None:
+    runner = await start(ODD)
+    result = await runner.predict("own-name", {}, Updates(), context={"trace": "t"})
+    assert result.output == {"id": "own-name", "trace": "t"}
+    result = await runner.predict("attempt-1", {}, Updates(), context={"id": "prediction"})
+    assert result.output == {"id": "prediction"}
+
+
+async def test_secrets_are_in_no_log_and_no_error(start: Start) -> None:
+    runner = await start(ODD)
+    updates = Updates()
+    result = await run(runner, updates, do="tell", keys={"a": "k-12345678"})
+    assert result.error == "bad key **********"
+    assert result.logs.startswith("the key is **********\nTraceback")
+    assert "k-12" not in result.logs
+    assert "k-12" not in updates.logs
+    assert updates.logs == result.logs
+
+
+async def test_healthcheck(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = await start(ODD)
+    assert await runner.check_health() is None
+    await run(runner, health=False)
+    first, second = await asyncio.gather(runner.check_health(), runner.check_health())
+    assert first == second == "user-defined healthcheck returned False"
+    await run(runner, health="slow")
+    monkeypatch.setattr("gpu_agent.health.LIMIT_S", 0.05)
+    assert await runner.check_health() == "the healthcheck took longer than 0.05 s"
+    # Predictions go on meanwhile.
+    assert (await run(runner)).status == "succeeded"
+
+
+async def test_a_model_without_a_healthcheck_is_well(start: Start) -> None:
+    assert await (await start(ASYNC)).check_health() is None
+
+
+async def test_a_runner_that_trains(start: Start) -> None:
+    runner = await start(ODD, train_ref="predict.py:train", mode="train")
+    assert (await run(runner, steps=3)).output == 6
+
+
+async def test_a_model_that_fails_again_and_again_is_defunct(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_agent.runner.FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr("gpu_agent.runner.LONGEST_DELAY_S", 0.01)
+    lines: list[str] = []
+    runner = await start(ODD, log=lines.append)
+    (tmp_path / "model-0" / "broken").touch()
+    crashed = await run(runner, do="die")
+    assert crashed.error == "the model's process exited with code 7"
+    # Whoever waits for the process is told as soon as it is known that it will not come.
+    waiting = await run(runner)
+    assert (waiting.status, waiting.error_code) == ("failed", "runner_defunct")
+    assert runner.defunct
+    assert await runner.check_health() == "the model's process is not ready"
+    assert (
+        (await run(runner)).error
+        == waiting.error
+        == "the model is defunct: its process failed 5 times in a row"
+    )
+    assert sum("is defunct" in line for line in lines) == 1
+    # It is tried again all the same.
+    (tmp_path / "model-0" / "broken").unlink()
+    async with asyncio.timeout(10):
+        await runner.ready.wait()
+    assert not runner.defunct
+    assert (await run(runner)).status == "succeeded"
+
+
+async def test_a_module_that_is_missing_is_named(start: Start) -> None:
+    with pytest.raises(SetupFailed) as caught:
+        await start("import no_such_module_of_ours\n")
+    assert (caught.value.missing_module, caught.value.refused) == ("no_such_module_of_ours", False)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_agent.coglet_command import coglet_command, coglet_environment
 from gpu_agent.declared import Declared
 from gpu_agent.health import HealthQuestions
 from gpu_agent.log_fifo import LogFifo
@@ -20,13 +21,8 @@ from gpu_agent.runner_types import Loaded, Mode, SetupFailed, Update
 from gpu_agent.running import Made, Running
 from gpu_agent.signals import OutputSignal
 
-RUNTIME = Path(__file__).parent / "runtime"
-BOOT = "import sys; '' in sys.path and sys.path.remove(''); import coglet.__main__ as c; sys.exit(c.main())"
-"""``-m coglet`` with the model's folder off the path: Python itself would take its modules from there."""
 MANY_LOGS = 64
 """Log FIFOs after which those that nobody writes to any more are sorted out."""
-OWN_ENVIRONMENT = "COGFLARE_"
-"""Variables with this prefix are the agent's, its token among them: the model does not get them."""
 
 
 class RunnerProcess:
@@ -98,8 +94,10 @@ class RunnerProcess:
         log, standard_output = os.pipe()
         os.set_blocking(log, False)
         self._output = LogPipe(log, self._on_output)
-        command = [self._python, "-c", BOOT, "--events", "--dir", str(self.folder)]
-        command += ["--parent", str(os.getpid()), *self._model_options()]
+        options = ["--events", "--dir", self._path, "--parent", str(os.getpid())]
+        if self._mode == "predict":
+            options += ["--max-concurrency", str(self._model.concurrency)]
+        command = coglet_command(self._python, self._model, self._mode, *options)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -107,7 +105,7 @@ class RunnerProcess:
                 stdout=standard_output,
                 stderr=standard_output,
                 cwd=self._model.path,
-                env=_environment(),
+                env=coglet_environment(),
                 start_new_session=True,
             )
         except OSError as error:
@@ -119,13 +117,6 @@ class RunnerProcess:
         self._waiter = asyncio.create_task(self._wait_for_exit(self._process), name="runner-exit")
         if self._stopped:
             self.kill()
-
-    def _model_options(self) -> list[str]:
-        model = self._model
-        if self._mode == "train":
-            return ["--mode", "train", "--predictor", model.train_ref or model.predict_ref]
-        options = ["--predictor", model.predict_ref, "--max-concurrency", str(model.concurrency)]
-        return [*options, "--train", model.train_ref] if model.train_ref else options
 
     def _on_output(self, data: bytes) -> None:
         if self._setup_log is not None:
@@ -341,10 +332,3 @@ class RunnerProcess:
 
 def _nothing() -> None:
     pass
-
-
-def _environment() -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_ENVIRONMENT)}
-    path = [str(RUNTIME), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(path)
-    return environment

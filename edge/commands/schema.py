@@ -6,41 +6,32 @@ from edge.exits import CommandFailed, ExitCode
 from edge.settings import SchemaSettings
 
 SETTINGS = SchemaSettings
-ABOUT = "Load a model as an agent would, setup() included, and print its OpenAPI document as JSON."
+ABOUT = "Read a model as an agent would, but for its setup(), and print its OpenAPI document as JSON."
 
 
 def run(settings: SchemaSettings) -> int:
-    import asyncio
+    import subprocess
+
+    from gpu_agent.coglet_command import coglet_command, coglet_environment
+    from gpu_agent.model_dir import ModelDir, ModelDirError
 
     if sys.platform == "win32":
         raise CommandFailed(
             "cogflare schema does not run on Windows itself", ExitCode.UNSUPPORTED, "run it in WSL2"
         )
-    return asyncio.run(_print_schema(settings))
-
-
-async def _print_schema(settings: SchemaSettings) -> int:
-    import json
-    import tempfile
-    from pathlib import Path
-
-    from gpu_agent.model_dir import ModelDir, ModelDirError
-    from gpu_agent.runner import Runner, SetupFailed
-
     try:
         model = ModelDir.read(settings.dir)
     except ModelDirError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from error
     python = str(settings.python or sys.executable)
-    with tempfile.TemporaryDirectory(prefix="cogflare-schema-") as work_dir:
-        runner = Runner(model, python=python, work_dir=Path(work_dir), log=None)
-        try:
-            loaded = await runner.start()
-        except SetupFailed as error:
-            if error.logs:
-                print(error.logs.rstrip(), file=sys.stderr)
-            raise CommandFailed(f"{settings.dir} cannot be loaded: {error}") from error
-        finally:
-            await runner.stop(5.0)
-    print(json.dumps(loaded.schema, indent=2, ensure_ascii=False))
+    command = coglet_command(python, model, "predict", "--schema")
+    try:
+        # What the model prints while it is imported, and every mistake of it, goes to our stderr.
+        done = subprocess.run(command, cwd=model.path, env=coglet_environment(), check=False)
+    except OSError as error:
+        raise CommandFailed(
+            f"the interpreter {python} cannot be started: {error.strerror}", ExitCode.USAGE
+        ) from error
+    if done.returncode:
+        raise CommandFailed(f"{settings.dir} cannot be loaded: see above")
     return ExitCode.DONE

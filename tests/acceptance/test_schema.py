@@ -6,11 +6,12 @@ from pathlib import Path
 from tests.support.commands import run
 
 HELLO = """
+print("importing")
 from cog import BasePredictor, Input
 
 class Predictor(BasePredictor):
     def setup(self) -> None:
-        print("loading")
+        raise RuntimeError("not needed for a document")
 
     def predict(self, name: str = Input(description="whom to greet")) -> str:
         return "hello " + name
@@ -21,6 +22,7 @@ def test_a_models_document(tmp_path: Path) -> None:
     (tmp_path / "predict.py").write_text(HELLO)
     done = run("schema", str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert done.stderr == "importing\n"
     schemas = json.loads(done.stdout)["components"]["schemas"]
     assert schemas["Input"]["properties"]["name"]["description"] == "whom to greet"
     assert schemas["Output"]["type"] == "string"
@@ -38,6 +40,16 @@ def test_a_model_with_mistakes_names_them_all(tmp_path: Path) -> None:
     assert not done.stdout
     assert 'n=Input(default="how many", ge=1, le=100)' in done.stderr
     assert "annotation" in done.stderr
+
+
+def test_a_model_that_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text("import no_such_module_of_ours\n")
+    done = run("schema", str(tmp_path))
+    assert done.returncode == 1
+    assert "No module named 'no_such_module_of_ours'" in done.stderr
+    done = run("schema", str(tmp_path), "--python", "/no/such/python")
+    assert done.returncode == 2
+    assert "the interpreter /no/such/python cannot be started" in done.stderr
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:

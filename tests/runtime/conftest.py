@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,13 @@ class Coglet:
         python: str,
         *options: str,
         environment: Mapping[str, str] | None = None,
+        interpreter_options: Iterable[str] = ("-S",),
         **more: Any,
     ) -> None:
         self.work = work
         self.signals: list[signal.Signals] = []
         self.process = subprocess.Popen(
-            [python, "-S", "-m", "coglet", "--dir", str(work), *options],
+            [python, *interpreter_options, "-m", "coglet", "--dir", str(work), *options],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(RUNTIME), **(environment or {})},
             stdout=subprocess.PIPE,

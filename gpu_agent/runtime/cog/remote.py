@@ -79,7 +79,13 @@ class URLFile(io.IOBase):
 
 
 class URLPath(Path):
-    """A path whose file comes from a URL. ``str`` is the URL; opening it, or ``convert()``, fetches it."""
+    """A path whose file comes from a URL. ``str`` is the URL; opening it, or ``convert()``, fetches it.
+
+    Paths that are made of it, such as its parent, are ordinary ones.
+    """
+
+    source = ""
+    _local: Optional[Path] = None
 
     def __new__(cls, *, source: str, filename: str, fileobj: Any) -> "URLPath":
         return super().__new__(cls, filename)
@@ -90,7 +96,6 @@ class URLPath(Path):
         self.source = source
         self.filename = filename
         self.fileobj = fileobj
-        self._local: Optional[Path] = None
 
     def with_segments(self, *segments: Any) -> pathlib.PosixPath:
         return Path(*segments)
@@ -111,7 +116,7 @@ class URLPath(Path):
             self._local = None
 
     def __str__(self) -> str:
-        return self.source
+        return self.source or super().__str__()
 
     def __fspath__(self) -> str:
-        return str(self.convert())
+        return str(self.convert()) if self.source else super().__str__()

@@ -1,0 +1,180 @@
+"""Every name that a predictor of any generation may import: there, and of use."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+USE_NAMES = Path(__file__).parent / "use_names.py"
+
+
+def test_every_name_is_of_use(any_python: str, runtime: Path) -> None:
+    done = subprocess.run(
+        [any_python, "-S", "-W", "error", str(USE_NAMES)],
+        env={"PYTHONPATH": str(runtime), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "all used\n"), done.stderr
+
+
+PREDICTOR = """\
+from typing import List, Optional
+
+from cog import (
+    BaseModel,
+    BasePredictor,
+    Coder,
+    ConcatenateIterator,
+    File,
+    Input,
+    Path,
+    Secret,
+    concurrent,
+    current_scope,
+    emit_metric,
+    streaming,
+)
+
+
+class Output(BaseModel):
+    text: str
+    picture: Optional[Path] = None
+    tags: List[str] = []
+
+
+class Predictor(BasePredictor):
+    def setup(self) -> None:
+        self.words = ["a"]
+
+    def predict(
+        self,
+        prompt: str = Input(description="what", max_length=10),
+        image: Optional[Path] = Input(default=None, accept="image/*"),
+        token: Secret = Input(),
+        sound: Optional[File] = None,
+    ) -> Output:
+        current_scope().record_metric("length", len(prompt))
+        current_scope().metrics["x"] = 1
+        emit_metric("y", 2.0)
+        trace: str = current_scope().context.get("id", "")
+        data = sound.read() if sound is not None else b""
+        text = f"{prompt}{len(data)}{token.get_secret_value()}{trace}"
+        return Output(text=text, picture=image, tags=self.words)
+
+
+class Talker(BasePredictor):
+    @streaming
+    def predict(self, prompt: str) -> ConcatenateIterator[str]:
+        yield prompt
+
+
+class Parallel(BasePredictor):
+    @concurrent(max=4)
+    async def predict(self, prompt: str) -> str:
+        return prompt
+
+
+class Point:
+    x = 1
+
+
+class PointCoder(Coder):
+    @staticmethod
+    def factory(tpe: object) -> "Optional[PointCoder]":
+        return PointCoder() if tpe is Point else None
+
+
+Coder.register(PointCoder)
+"""
+
+WRONG = {
+    'Output(txt="a")': 'Unexpected keyword argument "txt" for "Output"',
+    "Output(text=1)": 'has incompatible type "int"; expected "str"',
+    "Path(3)": '" has incompatible type "int"; expected "str | PathLike[str]"',
+    "Secret(3)": 'Argument 1 to "Secret" has incompatible type "int"',
+    "concurrent(max='a')": 'Argument "max" to "concurrent" has incompatible type "str"',
+    "current_scope().record(1)": '"Scope" has no attribute "record"',
+}
+
+
+def _mypy(folder: Path, runtime: Path, version: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-version", version, "predict.py"],
+        cwd=folder,
+        env={**os.environ, "MYPYPATH": str(runtime), "MYPY_CACHE_DIR": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.13"])
+def test_a_strict_type_checker_is_content(tmp_path: Path, runtime: Path, version: str) -> None:
+    (tmp_path / "predict.py").write_text(PREDICTOR)
+    code, said = _mypy(tmp_path, runtime, version)
+    assert code == 0, said
+    lines = "\n".join(WRONG)
+    (tmp_path / "predict.py").write_text(f"{PREDICTOR}\n{lines}\n")
+    code, said = _mypy(tmp_path, runtime, version)
+    assert code == 1
+    for expression, problem in WRONG.items():
+        assert problem in said, (expression, said)
+    assert said.count(": error: ") == len(WRONG), said
+
+
+PYDANTIC = """\
+from pathlib import Path as LocalPath
+from typing import *
+import pydantic
+from cog import *
+
+class Message(pydantic.BaseModel):
+    role: Literal["user", "system"]
+    content: str = pydantic.Field(max_length=5)
+    at: Optional[int] = None
+
+class Chat(pydantic.BaseModel):
+    messages: List[Message]
+    file: Optional[LocalPath] = None
+    key: pydantic.SecretStr = pydantic.SecretStr("hush")
+
+class Predictor:
+    def predict(self, chat: Chat) -> Chat:
+        return chat
+"""
+
+
+def test_models_of_the_authors_own_pydantic(start_coglet: Any) -> None:
+    pytest.importorskip("pydantic")
+    coglet = start_coglet(PYDANTIC, interpreter_options=())
+    assert coglet.setup_result()["status"] == "succeeded"
+    schemas = coglet.read("openapi.json")["components"]["schemas"]
+    chat = schemas["Input"]["properties"]["chat"]
+    assert chat["type"] == "object"
+    assert chat["required"] == ["messages"]
+    message = chat["properties"]["messages"]["items"]
+    assert message["properties"]["at"]["nullable"] is True
+    # A path is the client's file, never one that it names on this machine.
+    assert chat["properties"]["file"]["format"] == "uri"
+    assert "$ref" not in str(chat)
+
+    response = coglet.predict("a", chat={"messages": [{"role": "user", "content": "hi"}]})
+    assert response["output"] == {
+        "messages": [{"role": "user", "content": "hi", "at": None}],
+        "file": None,
+        "key": "**********",
+    }
+    refused = coglet.predict("b", chat={"messages": [{"role": "user", "content": "too long"}]})
+    assert refused["error"].startswith(
+        "chat: field messages field 0 field content string should have at most 5"
+    )
+    assert "too long" not in refused["error"]
+    assert coglet.predict("c", chat=[])["error"] == "chat: must be an object, not a list"

@@ -120,7 +120,10 @@ class WorkFolder:
 
     def _write(self, name: str, document: Dict[str, Any]) -> None:
         data = encode(document)
-        draft, descriptor = self._drafts.pop() if self._drafts else self._new_draft()
+        try:
+            draft, descriptor = self._drafts.pop()
+        except IndexError:  # several threads write
+            draft, descriptor = self._new_draft()
         try:
             write_all(descriptor, data)
         finally:

@@ -52,6 +52,7 @@ class SyncServer:
 
     def serve(self, wakeup: Wakeup) -> None:
         self._folder.prepare()
+        wakeup.refresh()
         self._parent.ready()
         while True:
             self._signaled = False

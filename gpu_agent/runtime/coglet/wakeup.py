@@ -29,7 +29,7 @@ class Wakeup:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO, signal.SIGHUP})
 
     def refresh(self) -> None:
-        """Install the handler; again after each prediction, as the model may have put its own in place."""
+        """Install the handler; again after setup and each prediction: a model may put its own there."""
         signal.signal(signal.SIGIO, self._handle)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 

@@ -13,6 +13,7 @@ class Capture:
     """Points descriptors 1 and 2 at a prediction's log and back at home, where they pointed at the start."""
 
     def __init__(self) -> None:
+        _write_whole()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -51,6 +52,32 @@ class Capture:
                 self._flush_c = _c_flusher()
         if self._flush_c is not None:
             self._flush_c()
+
+
+class _Whole(io.FileIO):
+    """Unbuffered, and goes on after a signal that came in the middle of a long write."""
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view):
+            more = super().write(view[written:])
+            if more is None:
+                break  # the model has made it non-blocking: what becomes of the rest is the model's affair
+            written += more
+        return written
+
+
+def _write_whole() -> None:
+    """With PYTHONUNBUFFERED the text streams write straight to the descriptor, once, and forget what it did
+    not take. A pipe takes less than it is given when SIGIO comes: that part of the log would be lost."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        raw = getattr(stream, "buffer", None)
+        if isinstance(raw, io.FileIO):
+            whole = io.TextIOWrapper(_Whole(raw.fileno(), "wb", closefd=False), write_through=True)
+            setattr(sys, name, whole)
+            setattr(sys, f"__{name}__", whole)
 
 
 def _has_foreign_code() -> bool:

@@ -13,8 +13,15 @@ from coglet.masking import Masker
 from coglet.outlets import Document, Outlet, Parent
 
 INTERVAL_S = 0.05
+INTERVAL_BYTES = 1 << 18
+"""A longer response is rewritten less often, so that no more than this is written in an interval."""
 LOG_CHARACTERS = 1 << 20
 _MARK = "[... the beginning of the log was left out ...]\n"
+
+
+def pause_s(length: int) -> float:
+    """From a response of so many bytes to the next."""
+    return INTERVAL_S * max(1.0, length / INTERVAL_BYTES)
 
 
 class BoundedText:
@@ -166,7 +173,7 @@ class CumulativeOutlet(Outlet):
         }
         self._items: List[Any] = []
         self._files: List[Dict[str, str]] = []
-        self._written_at = 0.0
+        self._next_at = 0.0
         self.log_ = Log()
         self.due_at: Optional[float] = None
 
@@ -206,7 +213,7 @@ class CumulativeOutlet(Outlet):
 
     def _schedule(self) -> None:
         if self.due_at is None:
-            self.due_at = max(time.monotonic(), self._written_at + INTERVAL_S)
+            self.due_at = max(time.monotonic(), self._next_at)
 
     def publish(self, now: float) -> None:
         """Called by the publisher, with its lock held."""
@@ -214,16 +221,17 @@ class CumulativeOutlet(Outlet):
             self._schedule()
         if self.due_at is not None and now >= self.due_at:
             self.due_at = None
-            self._written_at = now
-            self._write(self._document)
+            self._next_at = now + pause_s(self._write(self._document))
 
-    def _write(self, document: Document) -> None:
+    def _write(self, document: Document) -> int:
+        """Its length."""
         if self._streams:
             document["output"] = self._items
             document["files"] = self._files
         document["logs"] = str(self.log_.text)
-        self._publisher.folder.write_response(self._prediction, document)
+        length = self._publisher.folder.write_response(self._prediction, document)
         self._publisher.parent.output()
+        return length
 
     def finish(self, response: Document) -> None:
         with self._publisher.lock:

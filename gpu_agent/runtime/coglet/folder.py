@@ -112,13 +112,14 @@ class WorkFolder:
     def write_setup_result(self, document: Dict[str, Any]) -> None:
         self._write(SETUP_RESULT, document)
 
-    def write_response(self, prediction: str, document: Dict[str, Any]) -> None:
-        self._write(_RESPONSE + prediction + _JSON, document)
+    def write_response(self, prediction: str, document: Dict[str, Any]) -> int:
+        """The length of what was written."""
+        return self._write(_RESPONSE + prediction + _JSON, document)
 
     def write_health(self, ident: str, document: Dict[str, Any]) -> None:
         self._write(f"health-{ident}{_JSON}", document)
 
-    def _write(self, name: str, document: Dict[str, Any]) -> None:
+    def _write(self, name: str, document: Dict[str, Any]) -> int:
         data = encode(document)
         try:
             draft, descriptor = self._drafts.pop()
@@ -129,6 +130,7 @@ class WorkFolder:
         finally:
             os.close(descriptor)
         os.rename(draft, f"{self.path}/{name}")
+        return len(data)
 
     def _new_draft(self) -> Tuple[str, int]:
         draft = f"{self._temporary}/{next(self._numbers)}.draft"

@@ -159,6 +159,7 @@ def starting(base: Path) -> Iterator[Start]:
         *options: str,
         python: str = sys.executable,
         files: Mapping[str, str] | None = None,
+        before: Callable[[Path], Any] = lambda _work: None,
         **more: Any,
     ) -> Coglet:
         folder = base / "model"
@@ -167,6 +168,7 @@ def starting(base: Path) -> Iterator[Start]:
             (folder / name).write_text(text)
         work = base / "work"
         work.mkdir()
+        before(work)
         # An option that is given twice counts as it was given last.
         started.append(Coglet(folder, work, python, "--predictor", "predict.py:Predictor", *options, **more))
         return started[-1]

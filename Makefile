@@ -9,10 +9,10 @@ CHECKED := edge coordinator gpu_agent
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench docs constraints clean
+.PHONY: help install demo test check bench bench-runner docs constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with Cogflare, its examples and the development tools
 	@echo "$(VENV)/bin/cogflare is ready"
@@ -33,6 +33,9 @@ bench: $(STAMP) ## end-to-end predictions per second, as a ratio to a bare echo
 	@command -v wrk >/dev/null || $(call debian,wrk)
 	@command -v strace >/dev/null || $(call debian,strace)
 	@$(VENV)/bin/python benchmarks/main_job.py
+
+bench-runner: $(STAMP) ## what running a model by files and signals costs
+	@$(VENV)/bin/python benchmarks/runner.py
 
 docs: $(STAMP) ## write the reference pages that are made from the code
 	@$(VENV)/bin/python docs/generate.py

@@ -5,6 +5,7 @@ import platform
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +15,16 @@ from load import Counted, wrk_version
 
 AIM_THROUGHPUT = 0.2
 AIM_P50 = 12.0
+PACKAGES = (
+    "cogflare",
+    "litestar",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "msgspec",
+    "sqlalchemy",
+    "websockets",
+)
 BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of figures -->"
 
 
@@ -84,9 +95,9 @@ class Report:
         share, times = base.many.per_s / self.echo.per_s, base.one.p50_us / self.echo.p50_us
         lines = [
             f"**{base.many.per_s:,.0f} predictions/s** end to end with {self.connections} clients:"
-            f" {share:.2f} of the echo's rate (aim {AIM_THROUGHPUT:g}: {_met(share >= AIM_THROUGHPUT)})."
+            f" {share:.2f} of the echo's rate (aim {AIM_THROUGHPUT:g}: {met(share >= AIM_THROUGHPUT)})."
             f" **p50 {base.one.p50_us / 1000:.2f} ms** for one client:"
-            f" {times:.1f} times the echo's (aim {AIM_P50:g}: {_met(times <= AIM_P50)}).",
+            f" {times:.1f} times the echo's (aim {AIM_P50:g}: {met(times <= AIM_P50)}).",
             "",
             f"| | {self.connections} clients, /s | of echo | 1 client, p50 ms | times echo | p99 ms"
             " | times echo | server CPU µs each | answers | rows |",
@@ -103,7 +114,7 @@ class Report:
             " row of the index is terminal; there are at least as many rows as answers, and at most one more"
             " per connection of each run, cut off at its end.",
             "",
-            *machine(self.filesystem),
+            *machine(self.filesystem, "server, agent and generator", PACKAGES, wrk_version()),
             f"- repeat with `{self.command}`",
         ]
         return "\n".join(lines)
@@ -125,25 +136,20 @@ class Report:
         )
 
 
-def machine(filesystem: str) -> list[str]:
+def machine(filesystem: str, used_by: str, packages: Sequence[str], *tools: str) -> list[str]:
     """Date, processor and versions, as a list in markdown."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*:\s*(.+)", info)
-    packages = (
-        "cogflare",
-        "litestar",
-        "uvicorn",
-        "uvloop",
-        "httptools",
-        "msgspec",
-        "sqlalchemy",
-        "websockets",
-    )
+    system = [
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+        f"SQLite {sqlite3.sqlite_version}",
+        *tools,
+    ]
     return [
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {model[1] if model else platform.processor()},"
-        f" {len(os.sched_getaffinity(0))} cores for server, agent and generator; {filesystem}",
-        f"- {platform.system()} {platform.release()}, Python {platform.python_version()},"
-        f" SQLite {sqlite3.sqlite_version}, {wrk_version()}",
+        f" {len(os.sched_getaffinity(0))} cores for {used_by}; {filesystem}",
+        "- " + ", ".join(system),
         "- " + ", ".join(f"{package} {version(package)}" for package in packages),
     ]
 
@@ -158,15 +164,15 @@ def filesystem_of(path: Path) -> str:
     return kind
 
 
-def write_into(document: Path, figures: str) -> None:
+def write_into(document: Path, figures: str, begin_mark: str = BEGIN, end_mark: str = END) -> None:
     """Replace what stands between the marks of ``document``. Raises ValueError when they are missing."""
     text = document.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        raise ValueError(f"{document} has no {BEGIN!r} … {END!r}")
+        raise ValueError(f"{document} has no {begin_mark!r} … {end_mark!r}")
     document.write_text(f"{before}{begin}\n{figures}\n{end}{after}")
 
 
-def _met(yes: bool) -> str:
+def met(yes: bool) -> str:
     return "met" if yes else "missed"

@@ -87,6 +87,7 @@ def measure(folder: Path, seconds: float) -> Report:
         syncs=syncs,
         synced_predictions=synced,
         filesystem=filesystem_of(folder),
+        tool=wrk_version(),
         command="make bench",
     )
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from load import Counted, wrk_version
+from load import Counted
 
 AIM_THROUGHPUT = 0.2
 AIM_P50 = 12.0
@@ -75,6 +75,8 @@ class Report:
     syncs: Counter[str]
     synced_predictions: int
     filesystem: str
+    tool: str
+    """Name and version of the generator."""
     command: str
 
     @property
@@ -114,7 +116,7 @@ class Report:
             " row of the index is terminal; there are at least as many rows as answers, and at most one more"
             " per connection of each run, cut off at its end.",
             "",
-            *machine(self.filesystem, "server, agent and generator", PACKAGES, wrk_version()),
+            *machine(self.filesystem, "server, agent and generator", PACKAGES, self.tool),
             f"- repeat with `{self.command}`",
         ]
         return "\n".join(lines)

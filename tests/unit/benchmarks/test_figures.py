@@ -36,6 +36,7 @@ def _report() -> Any:
         syncs=Counter(objects=1400, control=20),
         synced_predictions=600,
         filesystem="ext4",
+        tool="wrk 4.1.0",
         command="make bench",
     )
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-USE_NAMES = Path(__file__).parent / "use_names.py"
 
-
-def test_every_name_is_of_use(any_python: str, runtime: Path) -> None:
+@pytest.mark.parametrize("script", ["use_names.py", "use_models.py"])
+def test_every_name_is_of_use(any_python: str, runtime: Path, script: str) -> None:
     done = subprocess.run(
-        [any_python, "-S", "-W", "error", str(USE_NAMES)],
+        [any_python, "-S", "-W", "error", str(Path(__file__).parent / script)],
         env={"PYTHONPATH": str(runtime), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 
-@pytest.mark.parametrize("script", ["use_names.py", "use_models.py"])
+@pytest.mark.parametrize("script", ["use_names.py", "use_models.py", "use_urls.py"])
 def test_every_name_is_of_use(any_python: str, runtime: Path, script: str) -> None:
     done = subprocess.run(
         [any_python, "-S", "-W", "error", str(Path(__file__).parent / script)],
@@ -23,6 +23,7 @@ def test_every_name_is_of_use(any_python: str, runtime: Path, script: str) -> No
 
 
 PREDICTOR = """\
+from dataclasses import field
 from typing import List, Optional
 
 from cog import (
@@ -39,12 +40,15 @@ from cog import (
     emit_metric,
     streaming,
 )
+from cog.types import get_filename
 
 
 class Output(BaseModel):
     text: str
     picture: Optional[Path] = None
     tags: List[str] = []
+    score: float = Input(default=0.5)
+    made: List[str] = field(default_factory=list, init=False)
 
 
 class Predictor(BasePredictor):
@@ -79,6 +83,12 @@ class Parallel(BasePredictor):
         return prompt
 
 
+class Single(BasePredictor):
+    @concurrent
+    def predict(self, prompt: str) -> str:
+        return Output(prompt, tags=["a"]).json(indent=1) + get_filename(prompt)
+
+
 class Point:
     x = 1
 
@@ -97,7 +107,10 @@ WRONG = {
     "Output(text=1)": 'has incompatible type "int"; expected "str"',
     "Path(3)": '" has incompatible type "int"; expected "str | PathLike[str]"',
     "Secret(3)": 'Argument 1 to "Secret" has incompatible type "int"',
-    "concurrent(max='a')": 'Argument "max" to "concurrent" has incompatible type "str"',
+    'Output(text="a", made=[])': 'Unexpected keyword argument "made" for "Output"',
+    "concurrent(max='a')": 'No overload variant of "concurrent" matches argument type "str"',
+    "from cog import Inptu": 'Module "cog" has no attribute "Inptu"',
+    "from cog.types import Pth": 'Module "cog.types" has no attribute "Pth"',
     "current_scope().record(1)": '"Scope" has no attribute "record"',
 }
 
@@ -177,3 +190,59 @@ def test_models_of_the_authors_own_pydantic(start_coglet: Any) -> None:
     )
     assert "too long" not in refused["error"]
     assert coglet.predict("c", chat=[])["error"] == "chat: must be an object, not a list"
+
+
+OUR_TYPES = """\
+from typing import List, Optional
+import {pydantic} as pydantic
+from cog import BasePredictor, File, Path, Secret
+
+class Ask(pydantic.BaseModel):
+    image: Path
+    more: List[Path] = []
+    sound: Optional[File] = None
+    key: Secret
+
+class Answer(pydantic.BaseModel):
+    text: str
+    image: Optional[Path] = None
+    key: Secret
+
+class Predictor(BasePredictor):
+    def predict(self, ask: Ask) -> Answer:
+        said = [type(ask.image).__name__, ask.image.read_text(), str(len(ask.more))]
+        if ask.sound is not None:
+            with ask.sound as sound:
+                said.append(sound.read().decode())
+        return Answer(text=" ".join(said), image=ask.image, key=ask.key)
+"""
+
+
+@pytest.mark.parametrize("version", ["pydantic", "pydantic.v1"])
+def test_our_types_in_models_of_the_authors_own_pydantic(
+    start_coglet: Any, tmp_path: Path, version: str
+) -> None:
+    pytest.importorskip(version)
+    coglet = start_coglet(OUR_TYPES.format(pydantic=version), interpreter_options=())
+    assert coglet.setup_result()["status"] == "succeeded"
+    ask = coglet.read("openapi.json")["components"]["schemas"]["Input"]["properties"]["ask"]
+    assert ask["required"] == ["image", "key"]
+    for file in (ask["properties"]["image"], ask["properties"]["more"]["items"], ask["properties"]["sound"]):
+        assert (file["type"], file["format"]) == ("string", "uri")
+    assert ask["properties"]["key"]["x-cog-secret"] is True
+
+    picture = tmp_path / "picture.txt"
+    picture.write_text("pixels")
+    given = {"image": str(picture), "more": [str(picture)], "sound": str(picture), "key": "hush"}
+    response = coglet.predict("a", ask=given)
+    assert response["status"] == "succeeded", response
+    assert response["output"]["text"] == "Path pixels 1 pixels"
+    assert response["output"]["key"] == "**********"
+    assert response["output"]["image"] is None
+    assert [(file["pointer"], file["name"]) for file in response["files"]] == [("/image", "picture.txt")]
+    assert Path(response["files"][0]["path"]).read_text() == "pixels"
+    refused = coglet.predict("b", ask={**given, "image": 3, "key": ["hush"]})
+    assert "field image" in refused["error"]
+    assert "must be a path or a URL, not int" in refused["error"]
+    assert "field key" in refused["error"]
+    assert "hush" not in refused["error"]

@@ -51,10 +51,11 @@ __version__ = "0.1.0"
 _LATER = {"BaseModel": "cog.model", "Coder": "cog.coder", "URLFile": "cog.remote", "URLPath": "cog.remote"}
 """Each imports a good part of the standard library: only models that use them pay."""
 
+if not TYPE_CHECKING:  # a type checker takes any name from a module that has this
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'cog' has no attribute {name!r}")
-    import importlib
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module 'cog' has no attribute {name!r}")
+        import importlib
 
-    return getattr(importlib.import_module(_LATER[name]), name)
+        return getattr(importlib.import_module(_LATER[name]), name)

@@ -17,7 +17,11 @@ def streaming(function: Optional[Any] = None) -> Any:
     return function
 
 
-def concurrent(*, max: int) -> Callable[[_Function], _Function]:  # noqa: A002 - the name is the API
+@overload
+def concurrent(function: _Function) -> _Function: ...
+@overload
+def concurrent(*, max: int = 1) -> Callable[[_Function], _Function]: ...
+def concurrent(function: Optional[Any] = None, *, max: int = 1) -> Any:  # noqa: A002 - the name is the API
     """Run up to ``max`` predictions at a time, on one event loop; what ``concurrency.max`` in cog.yaml does.
 
     Raises ``ValueError`` when ``max`` is no number of at least 1, ``TypeError`` when it is more than 1 and
@@ -26,13 +30,15 @@ def concurrent(*, max: int) -> Callable[[_Function], _Function]:  # noqa: A002 -
     if isinstance(max, bool) or not isinstance(max, int) or max < 1:
         raise ValueError(f"concurrent(max={max!r}): max is a whole number of at least 1")
 
-    def mark(function: _Function) -> _Function:
+    def mark(function: Any) -> Any:
+        if not callable(function):
+            raise TypeError(f"concurrent({function!r}) has no function: write @concurrent(max=N) above it")
         if max > 1 and not _is_async(function):
             raise TypeError(f"concurrent(max={max}) needs an `async def {function.__name__}`")
-        function.__cog_concurrency__ = max  # type: ignore[attr-defined]
+        function.__cog_concurrency__ = max
         return function
 
-    return mark
+    return mark if function is None else mark(function)
 
 
 def _is_async(function: Any) -> bool:

@@ -6,6 +6,9 @@ import os
 import urllib.request
 from typing import Any, Optional
 
+UPLOAD_TIMEOUT_S = 30.0
+"""How long nothing may happen on the wire."""
+
 
 def guess_filename(obj: Any) -> str:
     """The file name of an open file; ``file`` when it has none."""
@@ -20,10 +23,12 @@ def ensure_trailing_slash(url: str) -> str:
 def upload_file(fh: Any, output_file_prefix: Optional[str] = None) -> str:
     """The URL of an open file: where it was put below the prefix, or a data URL without one.
 
-    Raises ``OSError`` when it cannot be sent.
+    A file that can be wound back is sent from its beginning. Raises ``OSError`` when it cannot be sent.
     """
     name = guess_filename(fh)
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    if fh.seekable():
+        fh.seek(0)
     data = fh.read()
     if isinstance(data, str):
         data = data.encode()
@@ -31,5 +36,5 @@ def upload_file(fh: Any, output_file_prefix: Optional[str] = None) -> str:
         return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
     url = ensure_trailing_slash(output_file_prefix) + name
     request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": kind})  # noqa: S310
-    with urllib.request.urlopen(request) as response:  # noqa: S310 - the caller's own choice
+    with urllib.request.urlopen(request, timeout=UPLOAD_TIMEOUT_S) as response:  # noqa: S310 - the caller's own choice
         return str(response.headers.get("Location") or response.url).partition("?")[0]

@@ -22,8 +22,11 @@ class OutputSignal:
         self._loop = loop
         self._listeners: set[Listener] = set()
         self._told = False
-        # Not the loop's own way, which takes it another turn to tell us. The handler stays when the loop has
-        # ended: without one SIGHUP would end this process.
+        # A loop that handles any signal, if only one that nobody sends, is woken by each (set_wakeup_fd).
+        # Else one that comes just before it waits is not noticed until something else happens.
+        loop.add_signal_handler(signal.SIGURG, _nothing)
+        # SIGHUP itself not in the loop's way, which takes it another turn to tell us. The handler stays when
+        # the loop has ended: without one SIGHUP would end this process.
         signal.signal(signal.SIGHUP, self._received)
 
     @classmethod
@@ -32,10 +35,7 @@ class OutputSignal:
         loop = asyncio.get_running_loop()
         found = cls._of_loop.get(loop)
         if found is None:
-            try:
-                found = cls._of_loop[loop] = cls(loop)
-            except ValueError as error:
-                raise RuntimeError(str(error)) from None
+            found = cls._of_loop[loop] = cls(loop)
         return found
 
     def listen(self, listener: Listener) -> None:
@@ -48,9 +48,13 @@ class OutputSignal:
         # Signals until the listeners are told stand for files that they will see then.
         if not self._told and not self._loop.is_closed():
             self._told = True
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon(self._tell)  # the signal has woken the loop
 
     def _tell(self) -> None:
         self._told = False
         for listener in tuple(self._listeners):
             listener()
+
+
+def _nothing() -> None:
+    pass

@@ -155,11 +155,14 @@ class Message(pydantic.BaseModel):
 
 class Chat(pydantic.BaseModel):
     messages: List[Message]
+    keys: List[pydantic.SecretStr] = []
     file: Optional[LocalPath] = None
     key: pydantic.SecretStr = pydantic.SecretStr("hush")
 
 class Predictor:
     def predict(self, chat: Chat) -> Chat:
+        if chat.keys:
+            raise ValueError("bad key " + chat.keys[0].get_secret_value())
         return chat
 """
 
@@ -181,6 +184,7 @@ def test_models_of_the_authors_own_pydantic(start_coglet: Any) -> None:
     response = coglet.predict("a", chat={"messages": [{"role": "user", "content": "hi"}]})
     assert response["output"] == {
         "messages": [{"role": "user", "content": "hi", "at": None}],
+        "keys": [],
         "file": None,
         "key": "**********",
     }
@@ -190,6 +194,9 @@ def test_models_of_the_authors_own_pydantic(start_coglet: Any) -> None:
     )
     assert "too long" not in refused["error"]
     assert coglet.predict("c", chat=[])["error"] == "chat: must be an object, not a list"
+    failed = coglet.predict("d", chat={"messages": [], "keys": ["k-123456"]})
+    assert failed["error"] == "bad key **********"
+    assert "k-123456" not in failed["logs"]
 
 
 OUR_TYPES = """\

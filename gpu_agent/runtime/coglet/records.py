@@ -128,8 +128,18 @@ class PydanticModel(Shape):
     def __init__(self, cls: Any) -> None:
         self.name = cls.__name__
         self._cls = cls
+        self._described = self._describe()
 
     def schema(self) -> Schema:
+        return dict(self._described)
+
+    def secrets(self, value: Any) -> Iterator[str]:
+        return _described_secrets(value, self._described)
+
+    def holds_secrets(self) -> bool:
+        return _describes_secrets(self._described)
+
+    def _describe(self) -> Schema:
         make = getattr(self._cls, "model_json_schema", None) or self._cls.schema
         try:
             found = make()
@@ -187,6 +197,31 @@ def _inlined(schema: Any, definitions: Dict[str, Any], within: Any) -> Any:
         del found["anyOf"]
         found.update(others[0] if len(others) == 1 else {"anyOf": others}, nullable=True)
     return found
+
+
+def _describes_secrets(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_describes_secrets, schema))
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("format") == "password" or any(map(_describes_secrets, schema.values()))
+
+
+def _described_secrets(value: Any, schema: Any) -> Iterator[str]:
+    """The texts of a JSON value that its schema calls passwords."""
+    if not isinstance(schema, dict):
+        return
+    for option in schema.get("anyOf", ()):
+        yield from _described_secrets(value, option)
+    if isinstance(value, str) and schema.get("format") == "password":
+        yield value
+    elif isinstance(value, list):
+        for element in value:
+            yield from _described_secrets(element, schema.get("items"))
+    elif isinstance(value, dict):
+        members = schema.get("properties", {})
+        for name, member in value.items():
+            yield from _described_secrets(member, members.get(name, schema.get("additionalProperties")))
 
 
 def _reasons(error: Any) -> str:

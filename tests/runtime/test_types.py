@@ -208,6 +208,7 @@ class Box:
 
 @dataclass
 class Login:
+    KIND: ClassVar[str] = "of the class"
     token: Secret
 
 def file(name):

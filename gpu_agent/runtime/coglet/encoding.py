@@ -114,7 +114,9 @@ def fields_of(value: Any) -> Optional[Dict[Any, Any]]:
     if isinstance(value, type):
         return None
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        # Neither what belongs to the class nor what was only for its making.
+        fields = value.__dataclass_fields__.items()
+        return {name: getattr(value, name) for name, each in fields if each._field_type.name == "_FIELD"}
     if hasattr(value, "__attrs_attrs__"):
         return {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
     for method in ("model_dump", "dict", "_asdict"):

@@ -1,7 +1,7 @@
 """What ``setup(self, weights)`` gets: ``COG_WEIGHTS``, or ``weights`` in the model's folder, or None."""
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from coglet.mistakes import LoadError
 
@@ -34,16 +34,14 @@ def _local(given: str) -> str:
 def _download(url: str) -> str:
     import shutil
     import tempfile
-    import urllib.parse
-    import urllib.request
 
-    name: Optional[str] = None
-    if not url.startswith("data:"):
-        name = os.path.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
-    target = os.path.join(tempfile.mkdtemp(prefix="weights-"), name or "weights")
+    from cog.remote import URLFile
+
+    source = URLFile(url)
+    target = os.path.join(tempfile.mkdtemp(prefix="weights-"), source.name)
     print(f"downloading the weights to {target}", flush=True)
     try:
-        with urllib.request.urlopen(url) as source, open(target, "wb") as file:  # noqa: S310 - the operator's
+        with source, open(target, "wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
     except (OSError, ValueError) as error:
         raise LoadError(f"the weights that COG_WEIGHTS names cannot be had: {error}") from None

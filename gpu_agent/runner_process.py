@@ -23,6 +23,8 @@ from gpu_agent.signals import OutputSignal
 
 MANY_LOGS = 64
 """Log FIFOs after which those that nobody writes to any more are sorted out."""
+FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.01, 1.0
+"""When a cancelation that is not taken is signaled again, doubling."""
 
 
 class RunnerProcess:
@@ -201,6 +203,7 @@ class RunnerProcess:
             return
         running.ask_to_cancel()
         self._nudge()
+        self._loop.call_later(FIRST_AGAIN_S, self._nudge_again, running, FIRST_AGAIN_S)
         loop = asyncio.get_running_loop()
         kill_at = loop.time() + max(0.0, grace_s)
         # The shortest grace of all that were asked for holds.
@@ -233,6 +236,16 @@ class RunnerProcess:
         if self._coglet is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._coglet, signal.SIGIO)
+
+    def _nudge_again(self, running: Running, after_s: float) -> None:
+        """Until the cancelation is taken: a signal that comes when the model is just about to sleep does not
+        end that sleep, as Python has looked for signals already."""
+        if running.result is not None or self._process is None or not running.cancel_lies_there():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGIO)
+            again_s = min(2 * after_s, LONGEST_AGAIN_S)
+            self._loop.call_later(again_s, self._nudge_again, running, again_s)
 
     def _look(self) -> None:
         # First this, then the files: what is written from now on is worth another signal.

@@ -105,6 +105,10 @@ class Running:
             self.cancel_asked = True
             os.close(os.open(f"{self._folder}/cancel-{self._key}", os.O_CREAT | os.O_CLOEXEC, 0o600))
 
+    def cancel_lies_there(self) -> bool:
+        """The process has not taken note of it yet."""
+        return os.path.exists(f"{self._folder}/cancel-{self._key}")
+
     # --- what comes back --------------------------------------------------------------------------------
 
     def look(self) -> None:

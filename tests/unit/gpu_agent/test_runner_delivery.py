@@ -68,6 +68,24 @@ class Predictor:
         return ""
 """
 
+DEAF = (
+    """\
+import os, signal, time
+
+class Predictor:
+    def predict(self) -> str:
+        handler = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        print("deaf", flush=True)
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+        signal.signal(signal.SIGIO, handler)
+        time.sleep(60)
+        return ""
+
+"""
+    + PRINTS_ITS_PROCESS
+)
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 Start = Callable[..., Awaitable[Runner]]
 
@@ -204,6 +222,20 @@ async def test_what_a_killed_runner_has_yielded_and_printed_is_kept(start: Start
     assert (result.status, result.error_code) == ("failed", "runner_crashed")
     assert (result.output, result.logs) == (list(range(1000)), "about to\n")
     assert (await run(runner, "b", n=1)).output == [0]
+
+
+async def test_a_cancelation_whose_signal_is_lost_is_signaled_again(start: Start, tmp_path: Path) -> None:
+    lines: list[str] = []
+    runner = await start(DEAF, log=lines.append)
+    deaf = asyncio.Event()
+    task = asyncio.create_task(runner.predict("a", {}, lambda update: deaf.set() if update.logs else None))
+    async with asyncio.timeout(10):
+        await deaf.wait()
+        runner.cancel("a", 60.0)
+        await _until(lambda: list((tmp_path / "work").glob("*/*/cancel-*")))
+        (tmp_path / "model-0" / "go").touch()
+        assert (await task).status == "canceled"
+    assert len(lines) == 1  # the same process
 
 
 @linux

@@ -105,13 +105,21 @@ class Coglet:
         """Look at the files after each signal until the condition holds."""
         deadline = time.monotonic() + timeout_s
         while not (found := condition()):
-            left_s = deadline - time.monotonic()
-            assert left_s > 0, (self.signals, sorted(path.name for path in self.work.iterdir()))
-            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
-            received = signal.sigtimedwait(SIGNALS, left_s)
-            if received is not None:
-                self.signals.append(signal.Signals(received.si_signo))
+            received = self._next_signal(deadline)
+            assert received is not None, (self.signals, sorted(path.name for path in self.work.iterdir()))
+            self.signals.append(received)
         return found
+
+    def _next_signal(self, deadline: float) -> signal.Signals | None:
+        """None when there is none in time. Meanwhile a cancelation that is not taken is signaled again."""
+        while (left_s := deadline - time.monotonic()) > 0:
+            received = signal.sigtimedwait(SIGNALS, min(left_s, 0.1))
+            if received is not None:
+                return signal.Signals(received.si_signo)
+            assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
+            if list(self.work.glob("cancel-*")):
+                self.process.send_signal(signal.SIGIO)
+        return None
 
     def setup_result(self) -> dict[str, Any]:
         return dict(self.until(lambda: self.read("setup-result.json")))

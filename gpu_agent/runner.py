@@ -50,7 +50,7 @@ class Runner:
         self._mode = mode
         self._python = python
         self._work_dir = work_dir
-        self._log = log or _ignore
+        self._log = _ignore if log is None else log
         self._setup_timeout_s = setup_timeout_s
         self._kill_grace_s = kill_grace_s
         self._log_bytes = log_bytes

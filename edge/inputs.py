@@ -243,11 +243,11 @@ def _holds(rule: Schema, test: Callable[[Schema], bool], depth: int = 0) -> bool
 
 def _parts(rule: Schema) -> Iterator[Schema]:
     """The rules inside a rule."""
-    for part in (rule.get("items"), rule.get("additionalProperties")):
-        yield _mapping(part)
-    yield from map(_mapping, _mapping(rule.get("properties")).values())
+    parts = [rule.get("items"), rule.get("additionalProperties"), *_mapping(rule.get("properties")).values()]
     for word in ("anyOf", "oneOf", "allOf"):
-        yield from map(_mapping, rule.get(word) or ())
+        parts += rule.get(word) or ()
+    # Without the empty ones: each of those would have two empty parts of its own, and so on.
+    yield from filter(None, map(_mapping, parts))
 
 
 def _masked(value: Any, rule: Schema) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edge import inputs
 from edge.inputs import VersionSchema, version_schema
 
 
@@ -165,3 +166,17 @@ def test_iterators_stream_and_files_are_known() -> None:
     }
     rules = version_schema(msgspec.json.encode(document))
     assert (rules.streams, rules.files) == (True, {"a"})
+
+
+def test_a_schema_is_read_in_a_few_steps_however_many_inputs_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 0
+
+    def counted(value: object) -> Any:
+        nonlocal steps
+        steps += 1
+        return value if isinstance(value, dict) else {}
+
+    monkeypatch.setattr(inputs, "_mapping", counted)
+    properties = {f"p{number}": {"type": "string"} for number in range(50)}
+    VersionSchema({"components": {"schemas": {"Input": {"properties": properties}}}})
+    assert 50 < steps < 5000

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import secrets
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -16,10 +16,10 @@ from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.messages import VERSION, Hello, Welcome
 from gpu_agent.channel import ModelChannel
+from gpu_agent.choice import Choice
 from gpu_agent.connection import Connection
 from gpu_agent.fetch import Fetcher
 from gpu_agent.inputs import Inputs
-from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import Serving
 from gpu_agent.settings import AgentSettings
 from gpu_agent.slots import Slots
@@ -36,14 +36,14 @@ FLUSH_S = 5.0
 
 
 class Agent:
-    """Serves ``models`` (name -> folder) to one server, with what it keeps in ``state``."""
+    """Serves ``models`` (by name, each in its interpreter) to one server, with what it keeps in ``state``."""
 
     def __init__(
-        self, settings: AgentSettings, models: dict[str, ModelDir], state: StateDir, tls: ssl.SSLContext
+        self, settings: AgentSettings, models: Mapping[str, Choice], state: StateDir, tls: ssl.SSLContext
     ) -> None:
         self._settings = settings
         self._state = state
-        self._slots = Slots(settings.slots or max(model.concurrency for model in models.values()))
+        self._slots = Slots(settings.slots or max(each.model.concurrency for each in models.values()))
         self._spool = Spool(state.spool)
         self._waiting: list[Kept] = []
         self._fetcher = Fetcher(
@@ -82,16 +82,17 @@ class Agent:
         self._servings = [
             Serving(
                 name=name,
-                model=model,
+                model=choice.model,
                 version=settings.version,
-                python=settings.interpreter,
+                python=choice.python,
                 work_dir=state.work / f"model-{number}",
-                processes=settings.slots or model.concurrency,
+                processes=settings.slots or choice.model.concurrency,
                 setup_timeout_s=settings.setup_timeout_s,
                 loaded=self._on_loaded,
                 changed=self._on_change,
+                missing=choice.missing,
             )
-            for number, (name, model) in enumerate(models.items())
+            for number, (name, choice) in enumerate(models.items())
         ]
         self._channels: dict[str, ModelChannel] = {}
         self._numbers: dict[int, ModelChannel] = {}

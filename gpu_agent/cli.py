@@ -5,24 +5,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from gpu_agent.settings import AgentSettings, SettingsError
+
+if TYPE_CHECKING:
+    from gpu_agent.choice import Choice
+    from gpu_agent.state_dir import StateDir
 
 log = logging.getLogger("cogflare.agent")
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
-async def main(settings: AgentSettings) -> int:
+def main(settings: AgentSettings) -> int:
     """Run the agent until it is told to leave. Problems are one line on stderr; returns the exit code."""
     if os.name == "nt":
         print("cogflare agent does not run on native Windows; use WSL2", file=sys.stderr)
         return EXIT_USAGE
-    from gpu_agent.agent import Agent
+    from gpu_agent.choice import choose
+    from gpu_agent.environment import EnvironmentFailed
     from gpu_agent.model_dir import ModelDir, ModelDirError
     from gpu_agent.state_dir import open_state_dir
-    from gpu_agent.tls import client_context
 
     _log_to_terminal()
     try:
@@ -33,6 +38,32 @@ async def main(settings: AgentSettings) -> int:
         print(f"cogflare agent: {error}", file=sys.stderr)
         return EXIT_USAGE
     try:
+        # Until the loop has handlers of its own: what is being made is taken away again.
+        signal.signal(signal.SIGTERM, _leave)
+        choices = {
+            name: choose(
+                model,
+                python=settings.python,
+                install=settings.install,
+                cache=settings.cache,
+                command="cogflare agent",
+                say=log.warning,
+            )
+            for name, model in models.items()
+        }
+        return asyncio.run(_serve(settings, choices, state))
+    except EnvironmentFailed as error:
+        print(f"cogflare agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        state.release()
+
+
+async def _serve(settings: AgentSettings, models: "Mapping[str, Choice]", state: "StateDir") -> int:
+    from gpu_agent.agent import Agent
+    from gpu_agent.tls import client_context
+
+    try:
         agent = Agent(settings, models, state, client_context())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,9 +72,11 @@ async def main(settings: AgentSettings) -> int:
     except* Exception as group:
         for leaf in _leaves(group):
             print(f"cogflare agent: {leaf}", file=sys.stderr)
-    finally:
-        state.release()
     return EXIT_FAILED
+
+
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _log_to_terminal() -> None:

@@ -4,11 +4,13 @@ import ast
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from gpu_agent.build_section import Build, BuildRefused, read_build
 
 CONFIG = "cog.yaml"
 DEFAULT_REFERENCE = "predict.py:Predictor"
@@ -33,6 +35,8 @@ class ModelDir:
     """64 hex."""
     train_ref: str = ""
     """What trains it, in the same form; empty when nothing does."""
+    build: Build = field(default_factory=Build)
+    """What it wants its interpreter to be and to have."""
 
     @classmethod
     def read(cls, path: Path) -> "ModelDir":
@@ -60,7 +64,11 @@ class ModelDir:
         reference = _reference(config, key, where)
         train = _reference(config, "train", where) if config.get("train") is not None else ""
         most = said or decorated_concurrency(folder, reference)
-        return cls(folder, reference, most, version_of(folder), train)
+        try:
+            build = read_build(config.get("build"))
+        except BuildRefused as error:
+            raise ModelDirError(f"{where}: {error}") from None
+        return cls(folder, reference, most, version_of(folder), train, build)
 
 
 def _read_config(text: bytes, where: Path) -> dict[str, Any]:

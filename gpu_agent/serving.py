@@ -47,7 +47,9 @@ class Serving:
         loaded: Callable[["Serving", Served], None],
         changed: Callable[[], None],
         health_interval_s: float = HEALTH_INTERVAL_S,
+        missing: Callable[[str], str] | None = None,
     ) -> None:
+        """``missing`` says what to do about a module that the interpreter does not have."""
         self.name = name
         self.declared = Declared({})
         self._model = model
@@ -58,6 +60,7 @@ class Serving:
         self._setup_timeout_s = setup_timeout_s
         self._loaded = loaded
         self._changed = changed
+        self._missing = missing
         self._runners: list[Runner] = []
         self._taken: dict[Runner, int] = {}
         self._unwell: dict[Runner, str] = {}
@@ -134,6 +137,8 @@ class Serving:
                 if error.refused:
                     raise PredictorRefused(f"{self.name}: {error}") from None
                 problem = str(error)
+                if self._missing is not None and error.missing_module is not None:
+                    problem = self._missing(error.missing_module)
             except OSError as error:
                 problem = f"{self._python} could not be started: {error.strerror}"
             self._runners.remove(runner)

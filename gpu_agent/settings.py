@@ -1,7 +1,6 @@
 """What an agent can be told, once, at its start. Each field is an option and an environment variable."""
 
 import socket
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +39,12 @@ class AgentSettings:
         "predictions at the same time on this machine; default the largest concurrency.max of its models",
     )
     python: str = _setting("", "interpreter that the predictors run in; default the agent's own")
+    install: bool = _setting(
+        False, "run each model in an environment of what its cog.yaml lists, unless --python is given"
+    )
+    cache: Path | None = field(
+        default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
     name: str = _setting("", "name of this machine in lists; default its host name")
     state: Path | None = field(
         default=None,
@@ -58,10 +63,6 @@ class AgentSettings:
     @property
     def agent_name(self) -> str:
         return (self.name or socket.gethostname() or "agent")[:128]
-
-    @property
-    def interpreter(self) -> str:
-        return self.python or sys.executable
 
     @property
     def base_url(self) -> str:

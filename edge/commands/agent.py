@@ -10,8 +10,6 @@ ABOUT = (
 
 
 def run(settings: AgentSettings) -> int:
-    import asyncio
-
     from gpu_agent.cli import main
 
-    return asyncio.run(main(settings))
+    return main(settings)

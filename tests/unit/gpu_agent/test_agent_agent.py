@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
 from gpu_agent import connection, report, serving
 from gpu_agent.agent import Agent
+from gpu_agent.choice import Choice
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import PredictorRefused
 from gpu_agent.settings import AgentSettings
@@ -95,7 +97,7 @@ class Rig:
             place = self.folder / name.replace("/", "-")
             place.mkdir(exist_ok=True)
             (place / "predict.py").write_text(source)
-            read[name] = ModelDir.read(place)
+            read[name] = Choice(ModelDir.read(place), sys.executable, "own", "cogflare agent")
         chosen = AgentSettings(
             server=self.server.url,
             token="t",

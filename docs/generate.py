@@ -97,7 +97,7 @@ def errors() -> str:
 def _options(options: Iterable[Option]) -> str:
     rows = []
     for option in options:
-        flag = f"`{option.metavar}`" if option.positional else f"`--{option.name}`"
+        flag = f"`{option.metavar}`" if option.positional else ", ".join(f"`{each}`" for each in option.flags)
         if option.kind == "flag" and option.default:
             flag = f"`--no-{option.name}`"
         default = "needed" if option.required else option.default_text

@@ -59,9 +59,7 @@ def parser_of(options: Sequence[Option], program: str, about: str) -> argparse.A
                 help=argparse.SUPPRESS if not option.default else f"turn --{option.name} off",
             )
         else:
-            group.add_argument(
-                f"--{option.name}", action="append", metavar=option.metavar, help=_help(option)
-            )
+            group.add_argument(*option.flags, action="append", metavar=option.metavar, help=_help(option))
     general.add_argument("-h", "--help", action="help", help="show this text and exit")
     return parser
 

@@ -43,6 +43,16 @@ class VersionSchema:
         self.files = frozenset(name for name, rule in self._properties.items() if _holds(rule, _is_file))
         self.streams = output.get("x-cog-array-type") == "iterator"
 
+    @property
+    def properties(self) -> Mapping[str, Schema]:
+        """The rule of each input by name, with its references folded in."""
+        return self._properties
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The names of the inputs that there must be."""
+        return self._required
+
     def refused(self, value: Mapping[str, Any]) -> tuple[InvalidField, ...]:
         """Every field of this input that cannot be right; empty when the runner may have it."""
         found = [

@@ -7,11 +7,13 @@ options. Metadata of a field:
 ``help``        one line, required
 ``option``      the option's name where it is not the field's (``models`` is ``--model``)
 ``positional``  an argument instead of an option; the environment cannot give it
+``short``       one letter that stands for the option, too
 ``minimum``, ``maximum``   bounds of a number (default: counts from 1, the rest from 0)
 ``choices``     the values that are allowed
 ``metavar``     what stands for the value in help
 ``hidden``      works, but help and reference do not show it: for measuring, not for use
-``separator``   of several values in an environment variable or after one option (default ``,``)
+``separator``   of several values in an environment variable or after one option (default ``,``); when it
+                is empty a text is one value, as it stands
 
 Units come from names: ``_s`` reads ``90``, ``5m`` or ``250ms``; ``_bytes`` reads ``1048576`` or ``8MiB``.
 """
@@ -49,6 +51,7 @@ class Option:
     default: Any
     required: bool = False
     positional: bool = False
+    short: str = ""
     hidden: bool = False
     choices: tuple[str, ...] = ()
     value_name: str = ""
@@ -61,6 +64,11 @@ class Option:
         return self.name if self.positional else f"--{self.name}"
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """Every way to write the option, the short one first."""
+        return (f"-{self.short}", self.flag) if self.short else (self.flag,)
+
+    @property
     def environment(self) -> str:
         """The variable's name; empty for an argument."""
         return "" if self.positional else PREFIX + self.name.upper().replace("-", "_")
@@ -69,10 +77,10 @@ class Option:
     def metavar(self) -> str:
         if self.choices and self.kind != "list":
             return "{" + ",".join(self.choices) + "}"
-        if self.positional:
-            return self.name.upper()
         if self.value_name:
             return self.value_name
+        if self.positional:
+            return self.name.upper()
         names = {"count": "N", "number": "N", "size": "SIZE", "duration": "TIME", "path": "PATH"}
         return names.get(self.kind, "TEXT")
 
@@ -102,7 +110,9 @@ class Option:
         if self.kind == "flag":
             return _switch(text)
         if self.kind == "list":
-            parts = text.split(self.separator) if self.separator else [text]
+            if not self.separator:
+                return (self._chosen(text),)
+            parts = text.split(self.separator)
             return tuple(self._chosen(part.strip()) for part in parts if part.strip())
         if self.kind == "path":
             if not text:
@@ -215,6 +225,7 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, path: tuple[str, ...], g
         default=default,
         required=required,
         positional=metadata.get("positional", False),
+        short=metadata.get("short", ""),
         hidden=metadata.get("hidden", False),
         choices=tuple(choices),
         value_name=metadata.get("metavar", ""),

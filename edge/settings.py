@@ -115,13 +115,64 @@ class MigrateSettings:
 
 
 @dataclass(frozen=True)
+class InterpreterSettings:
+    """What a model of this machine runs in, when a command needs it once."""
+
+    python: Path | None = field(
+        default=None,
+        metadata={"help": "the model's Python interpreter; this one when not given"},
+    )
+    install: bool = field(
+        default=False,
+        metadata={
+            "help": "run the model in an environment of what its cog.yaml lists, unless --python is given"
+        },
+    )
+    cache: Path | None = field(
+        default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
+
+
+@dataclass(frozen=True)
 class SchemaSettings:
     """``cogflare schema``."""
 
     dir: Path = field(metadata={"help": "folder with cog.yaml or predict.py", "positional": True})
-    python: Path | None = field(
-        default=None,
-        metadata={"help": "the model's Python interpreter; this one when not given"},
+    interpreter: InterpreterSettings = field(
+        default_factory=InterpreterSettings, metadata={"help": "The model's interpreter"}
+    )
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """``cogflare predict``."""
+
+    model: str = field(
+        metadata={
+            "help": "a model's folder, run here; or owner/name[:version], run by a server",
+            "positional": True,
+            "metavar": "DIR|MODEL",
+        }
+    )
+    input: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "an input: KEY=@FILE for a file, KEY=@- for standard input, KEY=@@TEXT for text that "
+            "begins with @",
+            "short": "i",
+            "metavar": "KEY=VALUE",
+            "separator": "",
+        },
+    )
+    output: Path = field(
+        default=Path(),
+        metadata={"help": "directory for output files, none of which overwrites another", "metavar": "DIR"},
+    )
+    json: bool = field(default=False, metadata={"help": "print one JSON document at the end"})
+    server: str = field(default="", metadata={"help": "URL of the server that runs MODEL", "metavar": "URL"})
+    token: str = field(default="", metadata={"help": "token of that server, with the scopes submit and read"})
+    interpreter: InterpreterSettings = field(
+        default_factory=InterpreterSettings, metadata={"help": "The interpreter of a model that is run here"}
     )
 
 

@@ -10,28 +10,16 @@ ABOUT = "Read a model as an agent would, but for its setup(), and print its Open
 
 
 def run(settings: SchemaSettings) -> int:
-    import subprocess
-
-    from gpu_agent.coglet_command import coglet_command, coglet_environment
-    from gpu_agent.model_dir import ModelDir, ModelDirError
-
     if sys.platform == "win32":
         raise CommandFailed(
             "cogflare schema does not run on Windows itself", ExitCode.UNSUPPORTED, "run it in WSL2"
         )
-    try:
-        model = ModelDir.read(settings.dir)
-    except ModelDirError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from error
-    python = str(settings.python or sys.executable)
-    command = coglet_command(python, model, "predict", "--schema")
-    try:
-        # What the model prints while it is imported, and every mistake of it, goes to our stderr.
-        done = subprocess.run(command, cwd=model.path, env=coglet_environment(), check=False)
-    except OSError as error:
-        raise CommandFailed(
-            f"the interpreter {python} cannot be started: {error.strerror}", ExitCode.USAGE
-        ) from error
-    if done.returncode:
-        raise CommandFailed(f"{settings.dir} cannot be loaded: see above")
+    import json
+
+    from edge.commands.predicting.loading import chosen, document_of
+
+    choice = chosen(settings.dir, settings.interpreter, "cogflare schema")
+    document = document_of(choice, sys.stderr.buffer)
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
     return ExitCode.DONE

@@ -51,7 +51,8 @@ class Newcomer:
         return self._run([sys.executable, "-c", self._mine(program)])
 
     def _mine(self, text: str) -> str:
-        mine = text.replace(".venv/bin/cogflare", COGFLARE).replace("=DIR", f"={self.model}")
+        mine = text.replace(".venv/bin/cogflare", COGFLARE)
+        mine = mine.replace("=DIR", f"={self.model}").replace(" DIR", f" {self.model}")
         return mine.replace("http://127.0.0.1:8000", self.url) if self.url else mine
 
     def _run(self, command: list[str]) -> str:
@@ -76,6 +77,7 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
 
 def test_the_first_model_as_the_readme_says(newcomer: Newcomer) -> None:
     (newcomer.model / "predict.py").write_text(PROGRAMS[0])
+    assert newcomer.types(command_line(".venv/bin/cogflare predict DIR")) == "hello world\n"
     server = newcomer.start(command_line(".venv/bin/cogflare serve").partition("#")[0], COGFLARE_PORT="0")
     newcomer.url = server.line(r"URL +(http://\S+)")[1]
     newcomer.types(command_line(".venv/bin/cogflare token create gpu-1"))
@@ -84,6 +86,9 @@ def test_the_first_model_as_the_readme_says(newcomer: Newcomer) -> None:
     agent.line("serving .*me/hello")
     newcomer.types(command_line(".venv/bin/cogflare token create my-app"))
     assert newcomer.runs(PROGRAMS[1]) == "hello world\n"
+    variables = command_line("export COGFLARE_SERVER")
+    run = command_line(".venv/bin/cogflare predict me/hello")
+    assert newcomer.types(f"{variables}; {run}") == "hello world\n"
     if shutil.which("curl"):
         assert '"output":"hello world"' in newcomer.types(command_line("curl -s"))
 

@@ -1,9 +1,11 @@
 """``cogflare schema``: a model's OpenAPI document on stdout, or what is wrong with the model."""
 
 import json
+import sys
 from pathlib import Path
 
 from tests.support.commands import run
+from tests.support.local_package import write_model
 
 HELLO = """
 print("importing")
@@ -47,6 +49,8 @@ def test_a_model_that_cannot_be_imported(tmp_path: Path) -> None:
     done = run("schema", str(tmp_path))
     assert done.returncode == 1
     assert "No module named 'no_such_module_of_ours'" in done.stderr
+    line = f"{sys.executable} has no module no_such_module_of_ours: "
+    assert done.stderr.splitlines()[-1].startswith(f"cogflare: {line}`{sys.executable} -m pip install ")
     done = run("schema", str(tmp_path), "--python", "/no/such/python")
     assert done.returncode == 2
     assert "the interpreter /no/such/python cannot be started" in done.stderr
@@ -57,3 +61,22 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "neither cog.yaml nor predict.py" in done.stderr
     assert run("schema", str(tmp_path / "none")).returncode == 2
+
+
+def test_a_model_that_stops_its_process_while_it_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text("import os\nos._exit(0)\n")
+    done = run("schema", str(tmp_path))
+    assert done.returncode == 1
+    assert not done.stdout
+    assert (
+        done.stderr
+        == f"cogflare: {tmp_path} cannot be loaded: it ended the interpreter while it was imported\n"
+    )
+
+
+def test_with_install_the_model_is_read_in_its_own_environment(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    assert run("schema", str(model)).returncode == 1
+    done = run("schema", str(model), "--install", "--cache", str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert "name" in json.loads(done.stdout)["components"]["schemas"]["Input"]["properties"]

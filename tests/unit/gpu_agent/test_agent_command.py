@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.protocol import messages as m
+from tests.support.commands import until
+from tests.support.local_package import builds, write_model
 from tests.support.wire_server import wire_server
 
 COGFLARE = str(Path(sys.executable).with_name("cogflare"))
@@ -166,3 +168,81 @@ async def test_a_directory_serves_one_agent(model, tmp_path):
         assert "another agent" in out
         first.send_signal(signal.SIGTERM)
         assert (await ended(first))[0] == 0
+
+
+async def test_install_gives_each_model_what_its_config_lists(tmp_path):
+    needing = write_model(tmp_path / "needing")
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    (tmp_path / "plain").mkdir()
+    config = f"build: {{python_version: '{own}'}}\npredict: p.py:Predictor\n"
+    (tmp_path / "plain" / "cog.yaml").write_text(config)
+    (tmp_path / "plain" / "p.py").write_text(
+        "import sys\nclass Predictor:\n    def predict(self) -> str:\n        return sys.prefix\n"
+    )
+    async with wire_server() as server:
+        process = await command(
+            *("--server", server.url, "--token", "t", "--install", "--cache", str(tmp_path / "cache")),
+            *("--model", f"acme/needing={needing}", "--model", f"acme/plain={tmp_path / 'plain'}"),
+            *("--state", str(tmp_path / "state")),
+        )
+        early = await printed(process, "connected to")
+        outputs = {}
+        for id, attach in (("p1", await server.attach()), ("p2", await server.attach())):
+            given = {"name": "you"} if attach.model == "acme/needing" else {}
+            await server.dispatch(id, given, channel=attach.channel)
+            finished = await server.next(m.Finished)
+            outputs[attach.model] = bytes(finished.output)
+            await server.ack(finished)
+        process.send_signal(signal.SIGTERM)
+        code, late = await ended(process)
+        assert code == 0, late
+    out = early + late
+    assert "also lists system_packages (ffmpeg) and run (1 command): that is left to you" in out
+    assert "Successfully installed greeting-1.0" in out
+    assert outputs["acme/needing"] == b'"hello you"'
+    assert str(tmp_path / "cache" / "environments").encode() in outputs["acme/plain"]
+
+
+async def test_without_install_a_missing_module_and_another_python_are_one_line_each(tmp_path):
+    model = write_model(tmp_path / "model")
+    config = (model / "cog.yaml").read_text()
+    (model / "cog.yaml").write_text(config.replace("build:", 'build:\n  python_version: "3.99"'))
+    async with wire_server() as server:
+        process = await command(
+            *("--server", server.url, "--token", "t", "--model", f"acme/m={model}"),
+            *("--state", str(tmp_path / "state")),
+        )
+        out = await printed(process, "next try in")
+        process.send_signal(signal.SIGTERM)
+        await ended(process)
+    assert "wants Python 3.99, and this is" in out
+    last = out.splitlines()[-1]
+    assert f"{sys.executable} has no module greeting: `cogflare agent ... --install` runs the model" in last
+
+
+async def test_a_signal_while_it_is_installing_leaves_nothing(tmp_path):
+    model = write_model(tmp_path / "model")
+    (model / "parts" / "greeting" / ".hold").touch()
+    process = await command(
+        *("--server", "http://127.0.0.1:1", "--token", "t", "--model", f"acme/m={model}"),
+        *("--install", "--cache", str(tmp_path / "cache"), "--state", str(tmp_path / "state")),
+    )
+    await asyncio.to_thread(until, lambda: builds(model), "pip builds the package")
+    process.send_signal(signal.SIGTERM)
+    code, out = await ended(process)
+    assert code == 143, out
+    assert not list(tmp_path.glob("cache/environments/*/tree-*"))
+
+
+async def test_an_environment_that_cannot_be_made_ends_it(tmp_path):
+    model = write_model(tmp_path / "model")
+    (model / "requirements.txt").write_text("--no-index\nno-such-package-of-ours\n")
+    code, out = await ended(
+        await command(
+            *("--server", "http://127.0.0.1:1", "--token", "t", "--model", f"acme/m={model}"),
+            *("--install", "--cache", str(tmp_path / "cache"), "--state", str(tmp_path / "state")),
+        )
+    )
+    assert code == 1
+    assert out.splitlines()[-1].startswith("cogflare agent: pip could not install what ")
+    assert "Traceback" not in out

@@ -243,11 +243,10 @@ def _holds(rule: Schema, test: Callable[[Schema], bool], depth: int = 0) -> bool
 
 def _parts(rule: Schema) -> Iterator[Schema]:
     """The rules inside a rule."""
-    for part in (rule.get("items"), rule.get("additionalProperties")):
-        yield _mapping(part)
-    yield from map(_mapping, _mapping(rule.get("properties")).values())
+    parts = [rule.get("items"), rule.get("additionalProperties"), *_mapping(rule.get("properties")).values()]
     for word in ("anyOf", "oneOf", "allOf"):
-        yield from map(_mapping, rule.get(word) or ())
+        parts += rule.get(word) or ()
+    return (part for part in parts if isinstance(part, dict))
 
 
 def _masked(value: Any, rule: Schema) -> Any:

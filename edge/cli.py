@@ -26,6 +26,7 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("edge.commands.serve", "run the server: HTTP API, queue and storage in one process"),
     "agent": Command("edge.commands.agent", "serve models of this machine to a server"),
+    "cog-server": Command("edge.commands.cog_server", "serve one model behind Cog's own HTTP API"),
     "token create": Command("edge.commands.token_create", "make a token; it is shown once"),
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),

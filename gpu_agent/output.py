@@ -26,7 +26,7 @@ def fill(output: bytes, keys: Mapping[str, str]) -> bytes:
         return output
     value = msgspec.json.decode(output)
     for pointer, key in keys.items():
-        value = _put(value, pointer, BLOB_REFERENCE + key)
+        value = put(value, pointer, BLOB_REFERENCE + key)
     return to_json(value)
 
 
@@ -35,7 +35,8 @@ def join(items: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
 
-def _put(value: Any, pointer: str, new: str) -> Any:
+def put(value: Any, pointer: str, new: str) -> Any:
+    """The value with ``new`` in the place of a JSON pointer; it is changed. Raises ``BadOutput``."""
     if pointer == "":
         return new
     *path, last = (part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))

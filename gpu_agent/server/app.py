@@ -10,7 +10,18 @@ import msgspec
 from gpu_agent.server.docs_page import PAGE
 from gpu_agent.server.feed import Feed
 from gpu_agent.server.health import health
-from gpu_agent.server.http import JSON, Headers, Receive, Refused, Scope, Send, read_body, refuse, reply
+from gpu_agent.server.http import (
+    JSON,
+    ClientGone,
+    Headers,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    read_body,
+    refuse,
+    reply,
+)
 from gpu_agent.server.orders import SYNC, Order, Preference, input_problems, preference, read_order
 from gpu_agent.server.prediction import Prediction
 from gpu_agent.server.predictions import Predictions
@@ -48,6 +59,8 @@ class App:
             await self._route(scope, receive, send)
         except Refused as refused:
             await refuse(send, refused)
+        except ClientGone:
+            pass
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]

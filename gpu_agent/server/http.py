@@ -50,23 +50,26 @@ async def refuse(send: Send, refused: Refused) -> None:
     await reply(send, refused.status, body, (JSON, *refused.headers))
 
 
+class ClientGone(Exception):
+    """The client went away before its request was whole: there is nobody to answer."""
+
+
 async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
-    """The request's body. Raises ``Refused`` for one over the limit."""
+    """The request's body. Raises ``Refused`` for one over the limit, and ``ClientGone``."""
     announced = header(headers, b"content-length")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts, length = [body], len(body)
-    while message.get("more_body"):
+    parts, length, more = [], 0, True
+    while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         parts.append(message.get("body", b""))
         length += len(parts[-1])
         if length > limit_bytes:
             raise _too_large(limit_bytes)
-    return b"".join(parts)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def header(headers: Headers, name: bytes) -> bytes:

@@ -4,7 +4,6 @@ Which one is said by COG_SERVER_UNDER_TEST: empty for ours, else the folder of a
 original in it. The scenarios do not know.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +94,18 @@ class Target:
 
     def close(self) -> None:
         self.http.close()
+        until(self._told_to_leave, "it has left", 20)
         if not ORIGINAL:
             self.command.close()
-            return
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+
+    def _told_to_leave(self) -> bool:
+        """Told again each time: a second signal has it not wait for what runs."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.05)
+        return self._process.poll() is not None
 
 
 def _free_port() -> int:

@@ -1,3 +1,5 @@
+import tempfile
+
 from cog import BasePredictor, Path
 
 
@@ -7,7 +9,7 @@ class Predictor(BasePredictor):
         print(f"got {file.name}")
         made = []
         for number in range(copies):
-            path = Path(f"/tmp/cog-server-test-{number}.txt")
+            path = Path(tempfile.mkdtemp()) / f"cog-server-test-{number}.txt"
             path.write_bytes(file.read_bytes()[::-1] + str(number).encode())
             made.append(path)
         return made

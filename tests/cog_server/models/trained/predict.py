@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 from cog import BaseModel, BasePredictor, Input, Path
 
@@ -11,7 +12,7 @@ def train(steps: int = Input(default=1, ge=1), fail: bool = False) -> TrainingOu
     print(f"training {steps} steps")
     if fail:
         raise ValueError("diverged")
-    path = Path("/tmp/cog-server-test-weights.bin")
+    path = Path(tempfile.mkdtemp()) / "weights.bin"
     path.write_bytes(b"w" * steps)
     return TrainingOutput(weights=path)
 

@@ -37,7 +37,7 @@ def command_line() -> str:
     for name, command in COMMANDS.items():
         module = importlib.import_module(command.module)
         options = [option for option in options_of(module.SETTINGS) if not option.hidden]
-        arguments = "".join(f" {option.metavar}" for option in options if option.positional)
+        arguments = "".join(f" {option.usage}" for option in options if option.positional)
         parts += [f"## cogflare {name}", f"    cogflare {name}{arguments} [options]", module.ABOUT]
         if name == "serve":
             options = [option for option in options if not option.group]
@@ -103,7 +103,7 @@ def _options(options: Iterable[Option]) -> str:
         default = "needed" if option.required else option.default_text
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
         repeat = "; may be repeated" if option.kind == "list" else ""
-        variable = f"`{option.environment}`" if option.environment else ""
+        variable = ", ".join(f"`{variable}`" for variable in option.variables)
         rows.append((flag, variable, default, f"{option.help}{choices}{repeat}"))
     return _table(("option", "variable", "default", "what it does"), rows)
 

@@ -32,7 +32,7 @@ def parse(
 
 def parser_of(options: Sequence[Option], program: str, about: str) -> argparse.ArgumentParser:
     """The parser of one command; every value is kept as text and read by ``Option.parse``."""
-    positionals = "".join(f" {option.metavar}" for option in options if option.positional)
+    positionals = "".join(f" {option.usage}" for option in options if option.positional)
     parser = _Parser(
         prog=program,
         usage=f"{program}{positionals} [options]",
@@ -84,8 +84,8 @@ def _help(option: Option) -> str:
         facts.append("may be repeated")
         if option.choices:
             facts.append(f"of {', '.join(option.choices)}")
-    if option.environment:
-        facts.append(option.environment)
+    if option.variables:
+        facts.append(" or ".join(option.variables))
     return (f"{option.help} [{'; '.join(facts)}]" if facts else option.help).replace("%", "%%")
 
 

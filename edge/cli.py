@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Command] = {
     "predict": Command(
         "edge.commands.predict", "run one prediction: of a model's folder here, or on a server"
     ),
+    "cog-server": Command("edge.commands.cog_server", "serve one model behind Cog's own HTTP API"),
     "token create": Command("edge.commands.token_create", "make a token; it is shown once"),
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),

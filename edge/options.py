@@ -12,6 +12,7 @@ options. Metadata of a field:
 ``choices``     the values that are allowed
 ``metavar``     what stands for the value in help
 ``hidden``      works, but help and reference do not show it: for measuring, not for use
+``also``        a variable of another program that is read when ours is not set
 ``separator``   of several values in an environment variable or after one option (default ``,``); when it
                 is empty a text is one value, as it stands
 
@@ -19,7 +20,6 @@ Units come from names: ``_s`` reads ``90``, ``5m`` or ``250ms``; ``_bytes`` read
 """
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +58,7 @@ class Option:
     minimum: float = 0
     maximum: float | None = None
     separator: str = ","
+    also: str = ""
 
     @property
     def flag(self) -> str:
@@ -72,6 +73,16 @@ class Option:
     def environment(self) -> str:
         """The variable's name; empty for an argument."""
         return "" if self.positional else PREFIX + self.name.upper().replace("-", "_")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every variable that is read for it, the first one that is set counts."""
+        return tuple(filter(None, (self.environment, self.also)))
+
+    @property
+    def usage(self) -> str:
+        """How an argument is written where a command is shown."""
+        return self.metavar if self.required else f"[{self.metavar}]"
 
     @property
     def metavar(self) -> str:
@@ -124,6 +135,8 @@ class Option:
 
     def _chosen(self, text: str) -> str:
         if self.choices and text not in self.choices:
+            if text.lower() in self.choices:
+                return text.lower()
             raise ValueError(
                 f"{text!r} is none of {', '.join(self.choices)}{_did_you_mean(text, self.choices)}"
             )
@@ -163,8 +176,8 @@ def build(
     for option in options_of(settings):
         if option.name in given:
             values[option.path] = _from_command_line(option, given[option.name])
-        elif environ.get(option.environment, ""):
-            values[option.path] = option.parse(environ[option.environment], option.environment)
+        elif variable := next(filter(environ.get, option.variables), ""):
+            values[option.path] = option.parse(environ[variable], variable)
         elif option.required:
             raise BadOption(f"{_wanted(option)} is needed: {option.help}")
         elif isinstance(option.default, Path):
@@ -184,6 +197,8 @@ def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that ``word`` was probably meant to be."""
+    import difflib
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
@@ -232,6 +247,7 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, path: tuple[str, ...], g
         minimum=metadata.get("minimum", 1 if kind in ("count", "size") else 0),
         maximum=metadata.get("maximum"),
         separator=metadata.get("separator", ","),
+        also=metadata.get("also", ""),
     )
 
 

@@ -21,6 +21,7 @@ from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
+from edge.address import bind
 from edge.app import create_app
 from edge.auth import Authenticator
 from edge.control import ControlServer, Status
@@ -28,7 +29,7 @@ from edge.data_dir import DataDir, write_secret
 from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
 from edge.gateway import Gateway
-from edge.listener import HttpServer, bind, tls, urls
+from edge.listener import HttpServer, tls, urls
 from edge.orders import Orders
 from edge.services import Services
 from edge.settings import ServeSettings

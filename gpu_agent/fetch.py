@@ -30,8 +30,8 @@ class FetchFailed(Exception):
     """The file could not be had; the text says why and is fit for the user's eyes."""
 
 
-class _AddressRefused(Exception):
-    pass
+class AddressRefused(Exception):
+    """A name leads to an address that the rules do not allow."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -40,7 +40,9 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connections to allowed addresses only. Raises ``AddressRefused``."""
+
     def __init__(self, rules: AddressRules, resolve: Resolve) -> None:
         self._rules = rules
         self._resolve = resolve
@@ -56,7 +58,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._resolve(host, port)
         if not all(self._rules.allows(address) for address in addresses):
-            raise _AddressRefused
+            raise AddressRefused
         error: Exception = httpcore.ConnectError("the name has no address")
         for address in addresses:
             try:
@@ -71,7 +73,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        raise _AddressRefused
+        raise AddressRefused
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
@@ -90,7 +92,7 @@ class Fetcher:
         resolve: Resolve = resolve,
     ) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls, network_backend=_GuardedBackend(rules, resolve), keepalive_expiry=5.0
+            ssl_context=tls, network_backend=GuardedBackend(rules, resolve), keepalive_expiry=5.0
         )
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
@@ -103,7 +105,7 @@ class Fetcher:
                 return await self._follow(url, folder)
         except UrlRefused as error:
             raise FetchFailed(f"could not fetch {shown}: {error}") from None
-        except _AddressRefused:
+        except AddressRefused:
             raise FetchFailed(f"could not fetch {shown}: it leads to an address that is not public") from None
         except disk.TooLarge:
             raise FetchFailed(f"could not fetch {shown}: larger than {self._limit_bytes} bytes") from None

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gpu_agent.build_section import Build, BuildRefused, read_build
 
 CONFIG = "cog.yaml"
@@ -32,46 +30,60 @@ class ModelDir:
     concurrency: int
     """Predictions that one runner may have at the same time."""
     version: str
-    """64 hex."""
+    """64 hex; empty when nobody asked for it."""
     train_ref: str = ""
     """What trains it, in the same form; empty when nothing does."""
     build: Build = field(default_factory=Build)
     """What it wants its interpreter to be and to have."""
 
     @classmethod
-    def read(cls, path: Path) -> "ModelDir":
-        """Read the folder. Blocks on the disk. Raises ``ModelDirError``."""
+    def read(
+        cls, path: Path, *, predict_ref: str = "", train_ref: str = "", versioned: bool = True
+    ) -> "ModelDir":
+        """Read the folder. Blocks on the disk. Raises ``ModelDirError``.
+
+        The two references win over what ``cog.yaml`` says; with ``predict_ref`` there need not be one.
+        """
         folder = path.absolute()
         if not folder.is_dir():
             raise ModelDirError(f"{path}: there is no such folder")
-        try:
-            text = (folder / CONFIG).read_bytes()
-        except FileNotFoundError:
-            text = None
-        except OSError as error:
-            raise ModelDirError(f"{folder / CONFIG}: {error.strerror}") from None
-        if text is None:
-            if not (folder / "predict.py").is_file():
-                raise ModelDirError(
-                    f"{path}: has neither {CONFIG} nor predict.py, so there is nothing to run"
-                )
-            config: dict[str, Any] = {"predict": "predict.py"}
-        else:
-            config = _read_config(text, folder / CONFIG)
         where = folder / CONFIG
+        config = _config_of(folder, required=not predict_ref)
         said = _concurrency(config.get("concurrency"), where)
-        key = "run" if "run" in config and "predict" not in config else "predict"
-        reference = _reference(config, key, where)
-        train = _reference(config, "train", where) if config.get("train") is not None else ""
+        if predict_ref:
+            reference = _checked(predict_ref, "the predictor", folder, folder)
+        else:
+            key = "run" if "run" in config and "predict" not in config else "predict"
+            reference = _reference(config, key, where)
+        if train_ref:
+            train = _checked(train_ref, "the trainer", folder, folder)
+        else:
+            train = _reference(config, "train", where) if config.get("train") is not None else ""
         most = said or decorated_concurrency(folder, reference)
         try:
             build = read_build(config.get("build"))
         except BuildRefused as error:
             raise ModelDirError(f"{where}: {error}") from None
-        return cls(folder, reference, most, version_of(folder), train, build)
+        return cls(folder, reference, most, version_of(folder) if versioned else "", train, build)
+
+
+def _config_of(folder: Path, *, required: bool) -> dict[str, Any]:
+    where = folder / CONFIG
+    try:
+        return _read_config(where.read_bytes(), where)
+    except FileNotFoundError:
+        if required and not (folder / "predict.py").is_file():
+            raise ModelDirError(
+                f"{folder}: has neither {CONFIG} nor predict.py, so there is nothing to run"
+            ) from None
+        return {"predict": "predict.py"}
+    except OSError as error:
+        raise ModelDirError(f"{where}: {error.strerror}") from None
 
 
 def _read_config(text: bytes, where: Path) -> dict[str, Any]:
+    import yaml  # which takes as long as all else that is imported here, and many folders have none
+
     try:
         config: Any = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -89,14 +101,18 @@ def _reference(config: dict[str, Any], key: str, where: Path) -> str:
     reference = config.get(key)
     if reference is None:
         raise ModelDirError(f'{where}: has no {key} key; add {key}: "{DEFAULT_REFERENCE}"')
+    # A model may be served without the code that trains it.
+    return _checked(reference, key, where.parent, where, there=key != "train")
+
+
+def _checked(reference: Any, what: str, folder: Path, where: Path, *, there: bool = True) -> str:
     if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
-        raise ModelDirError(f'{where}: {key} is {reference!r}, expected as "{DEFAULT_REFERENCE}"')
+        raise ModelDirError(f'{where}: {what} is {reference!r}, expected as "{DEFAULT_REFERENCE}"')
     file = reference.partition(":")[0]
     if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise ModelDirError(f"{where}: {key} names {file}, which is outside the model's folder")
-    # A model may be served without the code that trains it.
-    if key != "train" and not (where.parent / file).is_file():
-        raise ModelDirError(f"{where.parent}: {where.name} names {reference}, but there is no {file}")
+        raise ModelDirError(f"{where}: {what} names {file}, which is outside the model's folder")
+    if there and not (folder / file).is_file():
+        raise ModelDirError(f"{folder}: {where.name} names {reference}, but there is no {file}")
     return reference
 
 

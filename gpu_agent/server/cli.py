@@ -1,0 +1,142 @@
+"""``cogflare cog-server``: from settings to exit code.
+
+The order of the start is its speed: the model's process is started first, and what the server itself needs is
+imported while that boots.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from coordinator.protocol.addresses import AddressRules
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.server.settings import CogServerSettings
+
+if TYPE_CHECKING:
+    from gpu_agent.server.app import App
+    from gpu_agent.server.orders import DoorOf
+    from gpu_agent.server.service import Service
+
+log = logging.getLogger("cogflare.cog_server")
+
+EXIT_OK, EXIT_FAILED = 0, 1
+
+
+class HttpServer(Protocol):
+    """What listens. ``serve`` returns after ``leave``, when every answer is out."""
+
+    async def serve(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+Listen = Callable[["App", socket.socket], HttpServer]
+
+
+class BadSetting(ValueError):
+    """A setting that cannot be right; the text is one line for the operator."""
+
+
+def check(settings: CogServerSettings) -> None:
+    """Raises ``BadSetting`` for the first setting that cannot be right."""
+    try:
+        AddressRules(settings.allow_private)
+    except ValueError as error:
+        raise BadSetting(f"--allow-private: {error}") from None
+    if settings.upload_url and not settings.upload_url.startswith(("http://", "https://")):
+        raise BadSetting(f"--upload-url {settings.upload_url!r}: expected http://… or https://…")
+    for name, text in (("--webhook-token", settings.webhook_token), ("--user-agent", settings.user_agent)):
+        if not text.isascii() or (text and not text.isprintable()):
+            raise BadSetting(f"{name} has characters that no header has")
+
+
+def model_of(settings: CogServerSettings) -> ModelDir:
+    """The model to serve. Raises ``ModelDirError``."""
+    model = ModelDir.read(
+        settings.dir, predict_ref=settings.predictor, train_ref=settings.trainer, versioned=False
+    )
+    if settings.max_concurrency is not None:
+        model = dataclasses.replace(model, concurrency=settings.max_concurrency)
+    return model
+
+
+async def main(
+    settings: CogServerSettings,
+    model: ModelDir,
+    listener: socket.socket,
+    *,
+    door_of: "Callable[[], DoorOf]",
+    listen: Listen,
+) -> int:
+    """Serve until told to leave. Returns the exit code: 1 when the model could not be set up.
+
+    ``door_of`` and ``listen`` are called when the model's process has been started: they may import a lot.
+    """
+    from gpu_agent.server.engine import Model, Workshop
+    from gpu_agent.server.terminal import Words, configure_log
+    from gpu_agent.server.work_dir import WorkDir
+
+    configure_log(settings.log_level, settings.log_format)
+    say = Words(settings.log_format)
+    folder = WorkDir()
+    workshop = Workshop(
+        model=model,
+        python=settings.interpreter,
+        work_dir=folder.path,
+        setup_timeout_s=settings.limits.setup_timeout_s or None,
+        cancel_grace_s=settings.limits.cancel_grace_s,
+        log_bytes=settings.limits.log_bytes,
+    )
+    engine = Model(workshop, wait_file=settings.wait_file, say=say)
+    engine.begin()
+    try:
+        # One turn, in which the process is started; from here on it boots beside us.
+        await asyncio.sleep(0)
+        from gpu_agent.server.app import App
+        from gpu_agent.server.service import Service
+
+        service = Service(settings, workshop, engine, door_of=door_of(), say=say)
+        _catch_signals(service)
+        await _serve(service, listen(App(service), listener), listener)
+    finally:
+        await engine.stop()
+        folder.close()
+    return EXIT_FAILED if engine.problem else EXIT_OK
+
+
+async def _serve(service: "Service", http: HttpServer, listener: socket.socket) -> None:
+    opening = asyncio.create_task(service.open(), name="open")
+    serving = asyncio.create_task(http.serve(), name="http")
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    leaving = asyncio.create_task(service.leaving.wait())
+    try:
+        await asyncio.wait((leaving, serving), return_when="FIRST_COMPLETED")
+        # A model that is still being set up has nothing that is worth waiting for.
+        opening.cancel()
+        await service.drain()
+    finally:
+        leaving.cancel()
+        http.leave()
+        await serving
+        await service.close()
+
+
+def _catch_signals(service: "Service") -> None:
+    """The first SIGTERM or SIGINT asks to leave, the second one not to wait for what runs."""
+
+    def leave(number: int) -> None:
+        if number == signal.SIGTERM and service.settings.await_explicit_shutdown:
+            log.info("SIGTERM is ignored (--await-explicit-shutdown): POST /shutdown ends the server")
+            return
+        log.info("leaving: %s", signal.Signals(number).name)
+        if service.leaving.is_set():
+            service.hurry.set()
+        service.leaving.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, number)

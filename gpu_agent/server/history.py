@@ -1,0 +1,55 @@
+"""Predictions that have ended and can still be looked up: bounded in number, age and bytes."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from gpu_agent.server.prediction import Prediction
+from gpu_agent.server.settings import CogServerLimits
+
+OVERHEAD_BYTES = 1024
+"""What a prediction costs besides its JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    prediction: Prediction
+    ended_at: float
+    size: int
+
+
+class History:
+    """The last ended predictions, by id. A later one of the same id takes the place of the earlier one."""
+
+    def __init__(self, limits: CogServerLimits) -> None:
+        self._limits = limits
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._size = 0
+
+    def add(self, prediction: Prediction) -> None:
+        self._drop(prediction.id)
+        # Its events hold the output once more.
+        size = len(prediction.body) * (1 if prediction.feed is None else 2) + OVERHEAD_BYTES
+        self._kept[prediction.id] = _Kept(prediction, time.monotonic(), size)
+        self._size += size
+        while self._kept and (len(self._kept) > self._limits.kept or self._size > self._limits.kept_bytes):
+            self._drop(next(iter(self._kept)))
+        self._expire()
+
+    def get(self, id: str) -> Prediction | None:
+        self._expire()
+        kept = self._kept.get(id)
+        return None if kept is None else kept.prediction
+
+    def _expire(self) -> None:
+        oldest = time.monotonic() - self._limits.kept_s
+        while self._kept:
+            id, kept = next(iter(self._kept.items()))
+            if kept.ended_at >= oldest:
+                return
+            self._drop(id)
+
+    def _drop(self, id: str) -> None:
+        kept = self._kept.pop(id, None)
+        if kept is not None:
+            self._size -= kept.size

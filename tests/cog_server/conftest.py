@@ -1,0 +1,68 @@
+"""Servers for the scenarios: one of each model for all of them, or a test's own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cog_server.targets import Target
+from tests.support.receiver import Receiver, receiver
+
+Start = Callable[..., Target]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Target]]:
+    """The one server of a model, ready."""
+    running: dict[str, Target] = {}
+
+    def get(model: str) -> Target:
+        if model not in running:
+            running[model] = Target(model, tmp_path_factory.mktemp(model))
+        return running[model].ready()
+
+    yield get
+    for target in running.values():
+        target.close()
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a server of one's own; ``ready`` is the caller's to wait for."""
+    running: list[Target] = []
+
+    def begin(model: str, *options: str, **more: object) -> Target:
+        target = Target(model, tmp_path_factory.mktemp(model), *options, **more)  # type: ignore[arg-type]
+        running.append(target)
+        return target
+
+    yield begin
+    for target in running:
+        target.close()
+
+
+@pytest.fixture
+def hooks() -> Iterator[Receiver]:
+    with receiver() as found:
+        yield found
+
+
+class Signals:
+    """The folder through which a test and the waiting models talk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def input(self, name: str) -> dict[str, str]:
+        return {"folder": str(self.folder), "name": name}
+
+    def there(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def make(self, name: str) -> None:
+        (self.folder / name).touch()
+
+
+@pytest.fixture
+def signals(tmp_path: Path) -> Signals:
+    return Signals(tmp_path)

@@ -1,8 +1,10 @@
 """A model's OpenAPI document, read in its own interpreter without its ``setup()``."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -42,6 +44,8 @@ def read_document(model: ModelDir, python: str, show: Callable[[bytes], None]) -
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # Ctrl-C is for us: what is being imported would answer it with a traceback.
+            start_new_session=True,
         )
     except OSError as error:
         raise NoInterpreter(f"the interpreter {python} cannot be started: {error.strerror}") from None
@@ -54,7 +58,8 @@ def read_document(model: ModelDir, python: str, show: Callable[[bytes], None]) -
         text = process.stdout.read()
         process.wait()
     except BaseException:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     reader.join(LINGER_S)

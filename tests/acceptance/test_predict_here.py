@@ -39,6 +39,8 @@ class Predictor(BasePredictor):
         for number in range(words):
             yield f"w{number} "
         try:
+            if wait:
+                print("waiting", flush=True)
             while wait and not os.path.exists(wait):
                 time.sleep(0.01)
         except BaseException:
@@ -265,7 +267,7 @@ def test_an_interrupt_cancels(write: Write, number: signal.Signals) -> None:
     with started(folder, "--json", "-i", "wait=/never") as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "speaking" in line:
+            if "waiting" in line:
                 break
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -280,7 +282,7 @@ def test_a_second_interrupt_ends_at_once(write: Write) -> None:
     with started(folder, "-i", "wait=/never", "-i", "stubborn=true") as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "speaking" in line:
+            if "waiting" in line:
                 break
         process.send_signal(signal.SIGINT)
         until((folder / "canceled").exists, "the model was asked to stop")
@@ -298,6 +300,15 @@ def test_an_interrupt_of_setup_ends_it(write: Write) -> None:
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
         assert err == "cogflare: canceled before it ran\n"
+
+
+def test_an_interrupt_while_it_is_imported(write: Write) -> None:
+    with started(write("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "importing\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (130, "")
 
 
 def test_a_reader_that_goes_away_ends_it(write: Write) -> None:

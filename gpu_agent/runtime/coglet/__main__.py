@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Optional, Tuple  # noqa: E402
 from coglet import lifeline  # noqa: E402
 from coglet.capture import Capture, route_by_context  # noqa: E402
 from coglet.folder import WorkFolder  # noqa: E402
+from coglet.forked import end_if_child  # noqa: E402
 from coglet.job import OutletMaker, now_us, traceback_of  # noqa: E402
 from coglet.mistakes import LoadError, Refused  # noqa: E402
 from coglet.model import Model, may_be_concurrent  # noqa: E402
@@ -61,7 +62,9 @@ class Coglet:
             if setup is not None and not (model.signature.setup and model.signature.setup.is_async):
                 setup()
                 setup = None
+            end_if_child()
         except BaseException as error:
+            end_if_child(error)
             self._setup_failed(error)
             return 1
         if model.signature.is_async:

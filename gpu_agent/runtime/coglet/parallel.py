@@ -11,6 +11,7 @@ from cog.scope import CURRENT, NO_SCOPE, Only
 from coglet.capture import SINK, Capture
 from coglet.encoding import BadOutput
 from coglet.folder import WorkFolder
+from coglet.forked import end_if_child
 from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.outlets import Parent
@@ -102,6 +103,7 @@ class ParallelServer:
         try:
             await self._call(job, request)
         except BaseException as error:
+            end_if_child(error)
             if not job.canceled:
                 job.fail(error)
         finally:
@@ -131,6 +133,7 @@ class ParallelServer:
         output = self._predict(**arguments)
         if hasattr(output, "__await__"):
             output = await output
+        end_if_child()
         if not self._signature.output.streams:
             if hasattr(output, "__aiter__"):
                 raise BadOutput("output: predict() yields, but is not annotated as an iterator")
@@ -138,12 +141,14 @@ class ParallelServer:
         elif hasattr(output, "__aiter__"):
             try:
                 async for item in output:
+                    end_if_child()
                     job.item(item)
             finally:
                 if hasattr(output, "aclose"):
                     await output.aclose()
         else:
             for item in iterate(output):
+                end_if_child()
                 job.item(item)
                 await asyncio.sleep(0)
         job.succeed()
@@ -160,7 +165,9 @@ def run(
         if setup is not None:
             try:
                 await setup()
+                end_if_child()
             except BaseException as error:
+                end_if_child(error)
                 on_failure(error)
                 return False
         await after_setup().serve()

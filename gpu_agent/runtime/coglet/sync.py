@@ -7,6 +7,7 @@ from cog.scope import NO_SCOPE, Only
 
 from coglet.capture import Capture
 from coglet.folder import Seen, WorkFolder
+from coglet.forked import end_if_child
 from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.outlets import Parent
@@ -125,6 +126,11 @@ class SyncServer:
             self._interruptible = True
             if job.canceled:
                 raise CancelationException
-            return call()
+            value = call()
+        except BaseException as error:
+            end_if_child(error)
+            raise
         finally:
             self._interruptible = False
+        end_if_child()
+        return value

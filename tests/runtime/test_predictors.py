@@ -41,6 +41,30 @@ def test_run_and_a_file_without_a_name(start_coglet: Start) -> None:
     assert (response["metrics"]["length"], response["metrics"]["twice"]) == (3, 6)
 
 
+HELPERS = """\
+class Pipeline:
+    def predict(self, x): return self.run(x)
+    def run(self, x): return f"{x}!"
+
+class Helped(BasePredictor):
+    def predict(self, name: str) -> str: return self.run(name)
+    def run(self, x): return f"{x}?"
+
+class Mixed(BasePredictor, Pipeline):
+    def predict(self, name: str) -> str: return Pipeline.predict(self, name)
+
+class Runs(BaseRunner, Pipeline):
+    def run(self, name: str) -> str: return Pipeline.run(self, name)
+"""
+
+
+@pytest.mark.parametrize(("name", "output"), [("Helped", "you?"), ("Mixed", "you!"), ("Runs", "you!")])
+def test_a_helper_may_be_called_run(start_coglet: Start, name: str, output: str) -> None:
+    coglet = start_coglet(predictor(HELPERS), "--predictor", f"predict.py:{name}")
+    assert coglet.setup_result()["status"] == "succeeded"
+    assert coglet.predict("a", name="you")["output"] == output
+
+
 def test_a_function(start_coglet: Start) -> None:
     coglet = start_coglet(predictor(FUNCTION))
     coglet.setup_result()

@@ -6,6 +6,7 @@ import types
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from cog.fields import MISSING, FieldInfo
+from cog.predictor import BasePredictor
 
 from coglet import annotations
 from coglet.fields import FieldJudge
@@ -92,11 +93,21 @@ def _method_name(cls: Any, mode: str) -> str:
     """Which of its methods is run. Raises ``Refused`` when there is none, or more than one."""
     names = ("train",) if mode == "train" else ("predict", "run")
     found = [name for name in names if _method(cls, name) is not None]
+    if len(found) > 1:
+        # What a class has only from a mixin behind cog's base class is nothing that it means to be run.
+        found = [name for name in found if _is_before_base(cls, name)] or found
     if len(found) == 1:
         return found[0]
     if not found:
         raise Refused([_at_class(cls, f"class {cls.__name__} has no {'() or '.join(names)}()")])
+    if issubclass(cls, BasePredictor):
+        return "predict"  # before run() was a name to be run, it was one as good as any for a helper
     raise Refused([_at_class(cls, f"class {cls.__name__} has both predict() and run(): keep one of them")])
+
+
+def _is_before_base(cls: Any, name: str) -> bool:
+    owners = (base for base in cls.__mro__ if name in vars(base) or base.__module__ == "cog.predictor")
+    return bool(next(owners).__module__ != "cog.predictor")
 
 
 def _at_class(target: Any, text: str) -> Mistake:

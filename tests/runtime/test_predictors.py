@@ -65,6 +65,64 @@ def test_a_helper_may_be_called_run(start_coglet: Start, name: str, output: str)
     assert coglet.predict("a", name="you")["output"] == output
 
 
+ONE_LOOP = """\
+import asyncio
+
+first = asyncio.Lock()
+
+class Predictor(BasePredictor):
+    def __init__(self):
+        self.asked = asyncio.Queue()
+
+    def setup(self):
+        loop = asyncio.get_event_loop()
+        self.second = loop.run_until_complete(self.make())
+        self.worker = loop.create_task(self.work())
+
+    async def make(self):
+        return asyncio.Lock()
+
+    async def work(self):
+        try:
+            while True:
+                answer, name = await self.asked.get()
+                answer.set_result(f"hello {name}")
+        finally:
+            print("the worker ends")
+
+    async def hold(self, lock):
+        async with lock:
+            await asyncio.sleep(0)
+
+    async def predict(self, name: str) -> str:
+        await asyncio.gather(*(self.hold(lock) for lock in (first, first, self.second, self.second)))
+        answer = asyncio.get_running_loop().create_future()
+        self.asked.put_nowait((answer, name))
+        return await answer
+"""
+
+
+def test_a_synchronous_setup_prepares_the_loop_of_an_async_predict(
+    any_python: str, start_coglet: Start
+) -> None:
+    coglet = start_coglet(predictor(ONE_LOOP), python=any_python)
+    assert coglet.setup_result()["status"] == "succeeded"
+    assert coglet.predict("a", name="you")["output"] == "hello you"
+    coglet.write("stop")
+    assert coglet.process.wait(timeout=10) == 0
+    assert coglet.process.stdout.read() == "the worker ends\n"
+
+
+@pytest.mark.parametrize("setup", ["def setup(self): asyncio.run", "async def setup(self): await "])
+def test_setup_may_run_coroutines(start_coglet: Start, setup: str) -> None:
+    body = f"class Predictor:\n    {setup}(asyncio.sleep(0, print('ready')))\n"
+    body += "    async def predict(self) -> str: return await asyncio.sleep(0, 'done')\n"
+    coglet = start_coglet(predictor(body, "import asyncio"))
+    result = coglet.setup_result()
+    assert (result["status"], result["logs"]) == ("succeeded", "ready\n")
+    assert coglet.predict("a")["output"] == "done"
+
+
 def test_a_function(start_coglet: Start) -> None:
     coglet = start_coglet(predictor(FUNCTION))
     coglet.setup_result()

@@ -10,7 +10,7 @@ if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):
     # like a module of the standard library must not be taken for it here.
     del sys.path[0]
 
-from typing import Any, Callable, Dict, Optional, Tuple  # noqa: E402
+from typing import Any, Dict, Optional, Tuple  # noqa: E402
 
 from coglet import lifeline  # noqa: E402
 from coglet.capture import Capture, route_by_context  # noqa: E402
@@ -58,24 +58,22 @@ class Coglet:
             for notice in model.notices:
                 sys.stderr.write(f"{self._options.predictor}: {notice}\n")
             self._folder.write_openapi(model.document())
-            setup = model.make()
-            if setup is not None and not (model.signature.setup and model.signature.setup.is_async):
-                setup()
-                setup = None
+            if not model.signature.is_async:
+                model.set_up()
             end_if_child()
         except BaseException as error:
             end_if_child(error)
             self._setup_failed(error)
             return 1
         if model.signature.is_async:
-            return self._serve_async(model, setup)
+            return self._serve_async(model)
         self._set_up(model, None)
         surroundings = self._surroundings(model.signature)
         self._server = SyncServer(model.predict, model.signature, *surroundings)
         self._server.serve(self._wakeup)
         return 0
 
-    def _serve_async(self, model: Model, setup: Optional[Callable[[], Any]]) -> int:
+    def _serve_async(self, model: Model) -> int:
         import asyncio
 
         from coglet.parallel import ParallelServer, run
@@ -85,7 +83,7 @@ class Coglet:
             surroundings = self._surroundings(model.signature)
             return ParallelServer(model.predict, model.signature, *surroundings, slots=model.concurrency)
 
-        return 0 if run(setup, after_setup, self._setup_failed) else 1
+        return 0 if run(model.set_up, after_setup, self._setup_failed) else 1
 
     def _surroundings(self, signature: Signature) -> Tuple[WorkFolder, Capture, OutletMaker, Parent]:
         return self._folder, self._capture, self._outlet_maker(signature), self._parent

@@ -33,19 +33,18 @@ class Model:
             return openapi(None, self.signature)
         return openapi(self.signature, self._training)
 
-    def make(self) -> Optional[Callable[[], Any]]:
-        """Make the predictor. Returns its ``setup``, if it has one."""
+    def set_up(self) -> Any:
+        """Make the predictor and call its ``setup``, if it has one. Returns what is to be awaited if that is
+        async."""
         if not isinstance(self._target, type):
             return None
         self._instance = self._target()
         setup = self.signature.setup
         if setup is None:
             return None
-        function = self._instance.setup
-        if setup.weights is None:
-            return function  # type: ignore[no-any-return]
-        weights = find_weights(setup.weights)
-        return lambda: function(weights=weights)
+        weights = {} if setup.weights is None else {"weights": find_weights(setup.weights)}
+        made = self._instance.setup(**weights)
+        return made if setup.is_async else None
 
     @property
     def predict(self) -> Callable[..., Any]:

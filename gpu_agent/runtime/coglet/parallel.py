@@ -14,6 +14,7 @@ from coglet.folder import WorkFolder
 from coglet.forked import end_if_child
 from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate
+from coglet.loop import own_loop
 from coglet.outlets import Parent
 from coglet.scratch import point_at
 from coglet.signature import Signature
@@ -155,16 +156,16 @@ class ParallelServer:
 
 
 def run(
-    setup: Optional[Callable[[], Any]],
+    set_up: Callable[[], Any],
     after_setup: Callable[[], ParallelServer],
     on_failure: Callable[[BaseException], None],
 ) -> bool:
-    """Setup, if it is to run on the loop, then the server. False when setup failed."""
+    """Setup, which may give something to be awaited on the loop, then the server. False when setup failed."""
 
-    async def main() -> bool:
-        if setup is not None:
+    async def main(waiting: Any) -> bool:
+        if waiting is not None:
             try:
-                await setup()
+                await waiting
                 end_if_child()
             except BaseException as error:
                 end_if_child(error)
@@ -173,4 +174,12 @@ def run(
         await after_setup().serve()
         return True
 
-    return asyncio.run(main())
+    with own_loop() as loop:
+        try:
+            waiting = set_up()
+            end_if_child()
+        except BaseException as error:
+            end_if_child(error)
+            on_failure(error)
+            return False
+        return loop.run_until_complete(main(waiting))

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from typing import Any
+from typing import Any, Dict
 
 from coglet.encoding import BadOutput, below
 from coglet.files import Files
@@ -34,23 +34,23 @@ def run(reference: str) -> int:
 
 
 def _output(model: Model) -> Any:
-    setup = model.make()
-    given = model.test_inputs()
-    arguments = convert_input(model.signature.fields, given)
     if not model.signature.is_async:
-        if setup is not None:
-            setup()
-        return _encoded(model, model.predict(**arguments))
-    import asyncio
+        model.set_up()
+        return _encoded(model, model.predict(**_arguments(model)))
+    from coglet.loop import own_loop
 
-    return asyncio.run(_output_async(model, setup, arguments))
+    with own_loop() as loop:
+        return loop.run_until_complete(_output_async(model, model.set_up()))
 
 
-async def _output_async(model: Model, setup: Any, arguments: Any) -> Any:
-    if setup is not None:
-        done = setup()
-        if hasattr(done, "__await__"):
-            await done
+def _arguments(model: Model) -> Dict[str, Any]:
+    return convert_input(model.signature.fields, model.test_inputs())
+
+
+async def _output_async(model: Model, waiting: Any) -> Any:
+    if waiting is not None:
+        await waiting
+    arguments = _arguments(model)
     output = model.predict(**arguments)
     if hasattr(output, "__await__"):
         output = await output

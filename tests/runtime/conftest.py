@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -192,6 +193,13 @@ def starting(base: Path) -> Iterator[Start]:
 @pytest.fixture
 def start_coglet(tmp_path: Path) -> Iterator[Start]:
     with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+def start_at_short_path() -> Iterator[Start]:
+    """For a coglet with sockets in its working directory: their paths have room for some 100 bytes."""
+    with tempfile.TemporaryDirectory() as base, starting(Path(base)) as start:
         yield start
 
 

@@ -16,7 +16,7 @@ from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.loop import own_loop
 from coglet.outlets import Parent
-from coglet.scratch import point_at
+from coglet.scratch import point_at, point_back
 from coglet.signature import Signature
 
 
@@ -98,7 +98,7 @@ class ParallelServer:
         if alone:
             job.flush = self._capture.flush
             self._capture.begin(job.outlet.log_descriptor())
-            point_at(job.temporary)
+            pointed = point_at(job.temporary)
         else:
             SINK.set(job.outlet.log)
         try:
@@ -109,6 +109,7 @@ class ParallelServer:
                 job.fail(error)
         finally:
             if alone:
+                point_back(pointed)
                 self._capture.end()
                 Only.scope = NO_SCOPE
         del self._running[job.prediction]

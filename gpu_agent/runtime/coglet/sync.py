@@ -11,7 +11,7 @@ from coglet.forked import end_if_child
 from coglet.inputs import BadInput
 from coglet.job import Job, OutletMaker, Rejected, iterate
 from coglet.outlets import Parent
-from coglet.scratch import point_at
+from coglet.scratch import point_at, point_back
 from coglet.signature import Signature
 from coglet.wakeup import Wakeup
 
@@ -79,7 +79,7 @@ class SyncServer:
             self.on_signal()
         job.flush = self._capture.flush
         self._capture.begin(job.outlet.log_descriptor())
-        point_at(job.temporary)
+        pointed = point_at(job.temporary)
         try:
             self._call(job, request)
         except BaseException as error:
@@ -88,6 +88,7 @@ class SyncServer:
                 job.fail(error)
         finally:
             Only.scope = NO_SCOPE
+            point_back(pointed)
             self._capture.end()
         self._job = None
         wakeup.mute()

@@ -242,6 +242,27 @@ def test_several_at_a_time(start_coglet: Start, any_python: str) -> None:
     assert coglet.process.wait(10) == 0
 
 
+STREAMS = """\
+import sys
+
+sys.stdout.reconfigure(line_buffering=True, encoding="utf-8")
+print(sys.stdout.name, sys.stderr.mode, sys.stdout.line_buffering, hasattr(sys.stdout, "nothing"))
+
+class Predictor:
+    async def predict(self, name: str) -> str:
+        sys.stdout.reconfigure(write_through=True)
+        sys.stdout.writelines(["one\\n", "two\\n"])
+        return name
+"""
+
+
+def test_standard_streams_are_whole_with_several_at_a_time(start_coglet: Start, any_python: str) -> None:
+    coglet = start_coglet(STREAMS, "--max-concurrency", "2", python=any_python)
+    setup = coglet.setup_result()
+    assert (setup["status"], setup["logs"]) == ("succeeded", "<stdout> w True False\n")
+    assert coglet.predict("a", name="a")["logs"] == "one\ntwo\n"
+
+
 def test_setup_that_fails(start_coglet: Start) -> None:
     coglet = start_coglet(FAILING)
     assert coglet.process.wait(10) == 1

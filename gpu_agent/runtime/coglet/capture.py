@@ -75,7 +75,10 @@ def _write_whole() -> None:
         stream = getattr(sys, name)
         raw = getattr(stream, "buffer", None)
         if isinstance(raw, io.FileIO):
-            whole = io.TextIOWrapper(_Whole(raw.fileno(), "wb", closefd=False), write_through=True)
+            unbuffered = _Whole(raw.fileno(), "wb", closefd=False)
+            unbuffered.name = stream.name
+            whole = io.TextIOWrapper(unbuffered, write_through=True)
+            whole.mode = stream.mode  # type: ignore[misc]
             setattr(sys, name, whole)
             setattr(sys, f"__{name}__", whole)
 
@@ -145,6 +148,12 @@ class Router(io.TextIOBase):
             return int(self._original.write(text))
         sink(text.encode("utf-8", "backslashreplace"))
         return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        # ``reconfigure``, ``line_buffering``, ``mode`` and whatever else the standard streams have.
+        if name == "_original":
+            raise AttributeError(name)
+        return getattr(self._original, name)
 
 
 def route_by_context() -> None:

@@ -86,7 +86,8 @@ class Reader:
         for argument in arguments:
             if argument is not annotations.NONE:
                 options.append(self._read(argument, names))
-        _refuse_mixed_files(annotation, options)
+        # What a model returns says by itself whether it is a file; what a client sends does not.
+        _refuse_mixed(annotation, options, (LocalFile, SecretText) if self._taking else (SecretText,))
         shape = options[0] if len(options) == 1 else UnionOf(options)
         return Nullable(shape) if annotations.NONE in arguments else shape
 
@@ -264,11 +265,10 @@ def _enumeration(cls: Any) -> Shape:
     return OneOf(cls.__name__, list(members), members)
 
 
-def _refuse_mixed_files(annotation: Any, options: List[Shape]) -> None:
-    """A string is either a file or it is not: a union must not leave that to the value."""
-    files = any(isinstance(option, (LocalFile, SecretText)) for option in options)
+def _refuse_mixed(annotation: Any, options: List[Shape], special: Tuple[type, ...]) -> None:
+    """A string is either something special or it is not: a union must not leave that to the value."""
     texts = sum(1 for option in options if str in option.exact or isinstance(option, Anything))
-    if files and texts > 1:
+    if texts > 1 and any(isinstance(option, special) for option in options):
         raise Unsupported(
             f"{annotations.describe(annotation)} (with a file or a Secret, nothing else may be a string)"
         )

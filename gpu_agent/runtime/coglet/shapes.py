@@ -23,6 +23,7 @@ class BadValue(Exception):
 
 Schema = Dict[str, Any]
 
+_URLS = ("http://", "https://", "data:")
 _NAMES = {
     bool: "a boolean",
     int: "an integer",
@@ -180,7 +181,10 @@ class Scalar(Shape):
         return {"type": self.schema_type}
 
     def encode(self, value: Any, pointer: str, files: Files) -> Any:
-        encoded = encode_any(value, pointer, files, take_files=False)
+        # A file is a text to the client, too: its URL.
+        encoded = encode_any(value, pointer, files, take_files=self is STR)
+        if encoded is None and value is not None and files.is_file(value):
+            return None
         if isinstance(encoded, self._outputs):
             made = self._make(encoded)
             if made is not None:
@@ -253,16 +257,19 @@ class LocalFile(Shape):
         if not isinstance(value, (str, os.PathLike)):
             raise BadValue(f"must be a file, not {kind_of(value)}")
         text = os.fspath(value)
-        if text.startswith(("http://", "https://", "data:")):
+        if text.startswith(_URLS):
             raise BadValue("is a URL that was not fetched: the runner takes files on its own disk")
         if not os.path.exists(text):
             raise BadValue("there is no such file")
         return self._make(text)
 
-    def encode(self, value: Any, pointer: str, files: Files) -> None:
+    def encode(self, value: Any, pointer: str, files: Files) -> Optional[str]:
+        if isinstance(value, str) and value.startswith(_URLS):
+            return value  # the model has stored it where it likes
         if not files.is_file(value):
             raise mismatch(pointer, self.name, value)
         place(value, pointer, files)
+        return None
 
     def plain(self, default: Any) -> str:
         if not isinstance(default, (str, os.PathLike)):

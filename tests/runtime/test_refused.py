@@ -220,8 +220,8 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         ["ConcatenateIterator must have str elements"],
     ),
     "unsupported output": (
-        predict("s: str", "-> datetime.datetime"),
-        ["unsupported output type datetime.datetime"],
+        predict("s: str", "-> bytes"),
+        ["unsupported output type bytes"],
     ),
     "yields without an iterator": (
         predict("s: str", "-> str", "yield s"),

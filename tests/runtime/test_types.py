@@ -267,6 +267,7 @@ NOT_ENCODED = {
 }
 
 TYPED = """\
+import datetime, decimal, uuid
 from typing import *
 from cog import *
 from dataclasses import dataclass
@@ -275,6 +276,12 @@ from dataclasses import dataclass
 class Box:
     picture: Path
     size: int
+
+@dataclass
+class Dated:
+    at: datetime.datetime
+    id: uuid.UUID
+    day: Optional[datetime.date] = None
 
 class Predictor:
     def predict(self, v: Any) -> {annotation}:
@@ -317,6 +324,17 @@ HELD: list[tuple[str, str, Any, Any]] = [
     ("Box", "v", {"size": 1}, "output/picture: is missing"),
     ("Box", "v", {"size": 1, "picture": "a"}, "output/picture: expected Path, as predict() is annotated"),
     ("Box", "v", {"size": None, "picture": None}, "output/size: expected a value"),
+    (
+        "Dated",
+        "Dated(datetime.datetime(2024, 1, 2, 3, 4), uuid.UUID(int=1))",
+        None,
+        {"at": "2024-01-02T03:04:00", "id": "00000000-0000-0000-0000-000000000001", "day": None},
+    ),
+    ("datetime.timedelta", "datetime.timedelta(seconds=90)", None, 90.0),
+    ("decimal.Decimal", "decimal.Decimal('1.5')", None, 1.5),
+    ("datetime.date", "v", "2024-01-02", "2024-01-02"),
+    ("datetime.date", "v", 5, "output: expected date, as predict() is annotated, but got int"),
+    ("object", "v", {"a": [1]}, {"a": [1]}),
     ("List[List[float]]", "v", [[1], [2.5]], [[1.0], [2.5]]),
     ("int", "True", None, 1),
     ("int", "2.0", None, 2),

@@ -22,6 +22,7 @@ from coglet.containers import (
     scalar_of,
 )
 from coglet.encoding import coder_of
+from coglet.library import library_shape
 from coglet.records import Again, Coded, Member, PydanticModel, Record
 from coglet.shapes import (
     ANY,
@@ -142,6 +143,7 @@ class Reader:
             scalar = _SCALARS.get(annotation)
         except TypeError:  # not hashable: nothing that we know
             raise Unsupported(annotations.describe(annotation)) from None
+        scalar = scalar or (None if self._taking else library_shape(annotation))
         if scalar is not None:
             return scalar
         coder = coder_of(annotation)

@@ -170,6 +170,54 @@ NOT_TAKEN: list[tuple[Any, str, str]] = [
 ]
 
 
+LOCAL = """\
+from __future__ import annotations
+import dataclasses, enum
+from typing import *
+from cog import *
+
+def make():
+    class Item(BaseModel):
+        n: int
+        rest: Optional[List[Item]]
+
+    @dataclasses.dataclass
+    class Output:
+        items: List[Item]
+        size: str
+        later: Optional[Later] = None
+
+    class Made(BasePredictor):
+        class Size(str, enum.Enum):
+            SMALL = "s"
+            LARGE = "l"
+
+        def list(self): ...
+
+        def predict(self, size: Size, words: "List[str]" = []) -> Output:
+            return Output([Item(n=1, rest=[Item(n=len(words))])], f"{size.name} {words}")
+
+    return Made
+
+@dataclasses.dataclass
+class Later:
+    x: int
+
+Predictor = make()
+"""
+
+
+def test_annotations_are_strings_of_local_names(any_python: str, inspect_models: Any, tmp_path: Path) -> None:
+    model = tmp_path / "local.py"
+    model.write_text(LOCAL)
+    found = inspect_models(
+        any_python, schemas=[str(model)], outputs=[[str(model), {"size": "s", "words": ["a"]}]]
+    )
+    assert "document" in found["schemas"][0], found["schemas"][0]
+    items = [{"n": 1, "rest": [{"n": 1, "rest": None}]}]
+    assert found["outputs"][0]["output"] == {"items": items, "size": "SMALL ['a']", "later": None}
+
+
 def test_inputs(any_python: str, inspect_models: Any, tmp_path: Path) -> None:
     model = tmp_path / "model.py"
     model.write_text(SOURCE)

@@ -1,5 +1,6 @@
 """Reads type annotations: strings are evaluated, wrappers are taken off."""
 
+import builtins
 import importlib
 import sys
 import typing
@@ -30,12 +31,31 @@ def evaluate(annotation: Any, names: Dict[str, Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, names)  # noqa: S307 - the model's own source
+        # What it gives may be a string again, when there were quotes in a string.
+        return evaluate(eval(annotation, names), names)  # noqa: S307 - the model's own source
+    except Unresolvable:
+        raise
     except Exception as error:
         hint = ""
         if isinstance(error, TypeError) and "|" in annotation:
             hint = "; this Python has no X | Y for types, write Optional[X]"
         raise Unresolvable(f"type {annotation!r} cannot be evaluated: {error}{hint}") from None
+
+
+def names_for(function: Any, cls: Any) -> Dict[str, Any]:
+    """The names that the annotations of a function may use: its module's, those of the functions around it as
+    far as it uses them itself, and those of its class, where nothing else is called so."""
+    names: Dict[str, Any] = {}
+    for base in reversed(cls.__mro__ if cls is not None else ()):
+        names.update(vars(base))
+    names.update(vars(builtins))
+    names.update(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            names[name] = cell.cell_contents
+        except ValueError:
+            pass  # a cell that is not filled yet
+    return names
 
 
 def of_function(function: Any) -> Dict[str, Any]:

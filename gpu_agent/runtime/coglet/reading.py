@@ -178,7 +178,7 @@ class Reader:
 
     def _record(self, cls: Any, make: Any, found: "Dict[str, _Found]") -> Record:
         record = self._open[cls] = Record(cls.__name__, make)
-        names: Names = {}
+        names: Names = dict(self._names)
         for base in reversed(cls.__mro__):
             names.update(vars(sys.modules.get(base.__module__, sys)))
         names.setdefault(cls.__name__, cls)

@@ -124,9 +124,10 @@ def _read(method: str, function: Any, setup: Optional[Setup], cls: Any, mistakes
     parameters = Parameters(inner, is_method)
     _check_form(method, parameters, source, mistakes)
     notices: List[str] = []
-    fields = _read_fields(inner, parameters, source, mistakes, notices)
+    names = annotations.names_for(inner, cls)
+    fields = _read_fields(inner, names, parameters, source, mistakes, notices)
     flags = inner.__code__.co_flags | getattr(getattr(function, "__code__", None), "co_flags", 0)
-    output = _read_return(method, inner, flags, source, mistakes)
+    output = _read_return(method, inner, names, flags, source, mistakes)
     is_async = bool(flags & (COROUTINE | ASYNC_GENERATOR))
     if setup is not None and setup.is_async and not is_async:
         mistakes.append(source.mistake(f"an async setup() needs an async {method}()"))
@@ -159,12 +160,17 @@ def _check_form(method: str, parameters: Parameters, source: Source, mistakes: L
 
 
 def _read_fields(
-    function: Any, parameters: Parameters, source: Source, mistakes: List[Mistake], notices: List[str]
+    function: Any,
+    names: Dict[str, Any],
+    parameters: Parameters,
+    source: Source,
+    mistakes: List[Mistake],
+    notices: List[str],
 ) -> List[Field]:
     fields = []
     hints = annotations.of_function(function)
     for name, default in parameters.named:
-        judge = FieldJudge(name, hints.get(name, MISSING), default, function.__globals__)
+        judge = FieldJudge(name, hints.get(name, MISSING), default, names)
         mistakes += [source.mistake(problem, name) for problem in judge.problems]
         notices += judge.notices
         if judge.field is not None:
@@ -173,14 +179,14 @@ def _read_fields(
 
 
 def _read_return(
-    method: str, function: Any, flags: int, source: Source, mistakes: List[Mistake]
+    method: str, function: Any, names: Dict[str, Any], flags: int, source: Source, mistakes: List[Mistake]
 ) -> Optional[Output]:
     hints = annotations.of_function(function)
     if "return" not in hints:
         mistakes.append(source.mistake(f"missing return type annotation of {method}(), as in `-> str`"))
         return None
     try:
-        output = read_output(hints["return"], function.__globals__, method)
+        output = read_output(hints["return"], names, method)
     except (BadAnnotation, annotations.Unresolvable) as error:
         mistakes.append(source.mistake(str(error), returns=True))
         return None

@@ -279,7 +279,8 @@ CASES = {
     "login": lambda: Login(Secret("hush hush")),
     "generator": lambda: (i for i in range(3)),
     "object": lambda: object(),
-    "key": lambda: {1.5: 1},
+    "keys": lambda: {1.5: 1, None: 2, True: 3, 7: 4, Colour.RED: 5},
+    "key": lambda: {("a", "b"): 1},
     "nan": lambda: {"a": [float("inf")]},
     "huge": lambda: 2 ** 80,
     "stringio": lambda: [io.StringIO("text"), io.BytesIO(b"bytes")],
@@ -302,12 +303,13 @@ ENCODED: dict[str, tuple[Any, list[list[str]]]] = {
     "ordered": ({"b": None, "a": {"x/y": [None]}}, [["/b", "a.txt"], ["/a/x~1y/0", "b.txt"]]),
     "login": ({"token": "**********"}, []),
     "generator": ([0, 1, 2], []),
+    "keys": ({"1.5": 1, "null": 2, "true": 3, "7": 4, "red": 5}, []),
     "stringio": ([None, None], [["/0", "output"], ["/1", "output"]]),
 }
 
 NOT_ENCODED = {
     "object": "output: builtins.object has no form in JSON",
-    "key": "output: a key is float, not str",
+    "key": "output: a key is tuple, not str",
     "nan": "output/a/0: inf is not a number in JSON",
     "huge": "output: the integer does not fit into 64 bits",
     "missing": "output/a/0: the output file cannot be read",

@@ -132,8 +132,20 @@ def encode_mapping(fields: Dict[Any, Any], pointer: str, encode: Callable[[Any, 
     """An object of JSON; ``encode`` gets key, value and pointer of each member. Raises ``BadOutput``."""
     encoded = {}
     for key, value in fields.items():
-        if isinstance(key, bool) or not isinstance(key, (str, int)):
-            raise bad(pointer, f"a key is {type(key).__name__}, not str")
-        name = str(getattr(key, "_value_", key))
+        name = key if type(key) is str else _name(key, pointer)
         encoded[name] = encode(key, value, below(pointer, name))
     return encoded
+
+
+def _name(key: Any, pointer: str) -> str:
+    """A key of an object as JSON has it: 1.5 is "1.5", None is "null"."""
+    value = getattr(key, "_value_", key)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        value = value.tolist()
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return repr(int(value) if isinstance(value, int) else float(value))
+    raise bad(pointer, f"a key is {type(key).__name__}, not str")

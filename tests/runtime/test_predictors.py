@@ -125,6 +125,37 @@ def test_setup_may_run_coroutines(start_coglet: Start, setup: str) -> None:
     assert coglet.predict("a")["output"] == "done"
 
 
+NUMPY = """\
+import numpy
+
+class Predictor(BasePredictor):
+    def predict(
+        self,
+        ratio: float = Input(default=numpy.float64(0.5), ge=numpy.float64(0), le=numpy.float32(1)),
+        seed: int = Input(default=numpy.int64(3), ge=numpy.int64(0), le=numpy.int64(10)),
+        size: int = Input(default=numpy.int64(1), choices=numpy.int64([1, 2])),
+        word: str = Input(default="a", min_length=numpy.int64(1), max_length=numpy.int64(5)),
+        ratios: List[float] = Input(default=numpy.float64([0.5, 1])),
+        on: bool = numpy.True_,
+    ) -> Any:
+        assert [type(each) for each in (ratio, seed, size, on)] == [float, int, int, bool]
+        table = {numpy.int32(1): numpy.float16(0.5), numpy.str_("a"): numpy.arange(2)}
+        return [ratio, seed, size, word, ratios, on, table]
+"""
+
+
+def test_numpys_numbers_are_numbers(start_coglet: Start) -> None:
+    coglet = start_coglet(predictor(NUMPY), interpreter_options=())
+    result = coglet.setup_result()
+    assert result["status"] == "succeeded", result["error"]
+    properties = coglet.read("openapi.json")["components"]["schemas"]["Input"]["properties"]
+    assert (properties["seed"]["default"], properties["seed"]["maximum"]) == (3, 10.0)
+    assert properties["ratios"]["default"] == [0.5, 1.0]
+    table = {"1": 0.5, "a": [0, 1]}
+    assert coglet.predict("a")["output"] == [0.5, 3, 1, "a", [0.5, 1.0], True, table]
+    assert coglet.predict("b", seed=11)["error"] == "seed: must be at most 10"
+
+
 def test_a_function(start_coglet: Start) -> None:
     coglet = start_coglet(predictor(FUNCTION))
     coglet.setup_result()

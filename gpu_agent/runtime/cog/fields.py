@@ -49,18 +49,23 @@ class FieldInfo:
         accept: Optional[_Accept] = None,
     ) -> None:
         # An ellipsis is how pydantic writes "required".
-        self.default = MISSING if default is ... else default
+        self.default = MISSING if default is ... else _plain(default)
         self.default_factory = default_factory
         self.description = description
-        self.ge = ge
-        self.le = le
-        self.min_length = min_length
-        self.max_length = max_length
+        self.ge = _plain(ge)
+        self.le = _plain(le)
+        self.min_length = _plain(min_length)
+        self.max_length = _plain(max_length)
         self.regex = regex
         # A list of its own: a dict's view or a generator is read once, here.
-        self.choices = None if choices is None else list(choices)
+        self.choices = None if choices is None else [_plain(choice) for choice in choices]
         self.deprecated = deprecated
         self.accept = accept if accept is None or isinstance(accept, str) else list(accept)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars and arrays as Python's own; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") and hasattr(value, "dtype") else value
 
 
 def Input(  # noqa: N802 - the name is the API

@@ -167,6 +167,43 @@ class Predictor:
 """
 
 
+FIELDS = """\
+from typing import *
+from pydantic import Field
+from cog import *
+
+class Output(BaseModel):
+    class Config:
+        arbitrary_types_allowed = True
+
+    text: str = Field(..., description="what is said")
+    score: float = Field(description="how sure")
+    count: int = Field(3, ge=1)
+    words: List[str] = Field(default_factory=list)
+    note: Optional[str] = Field(None)
+
+class Predictor:
+    def predict(self) -> Output:
+        try:
+            Output(text="a")
+        except TypeError as error:
+            print(error)
+        output = Output(text="a", score=0.5)
+        output.words.append("b")
+        assert Output(text="a", score=0.5).words == []
+        return output
+"""
+
+
+def test_fields_of_our_own_models_that_pydantic_describes(start_coglet: Any) -> None:
+    pytest.importorskip("pydantic")
+    coglet = start_coglet(FIELDS, interpreter_options=())
+    assert coglet.setup_result()["status"] == "succeeded"
+    response = coglet.predict("a")
+    assert response["output"] == {"text": "a", "score": 0.5, "count": 3, "words": ["b"], "note": None}
+    assert response["logs"] == "Output() needs a value for score\n"
+
+
 def test_models_of_the_authors_own_pydantic(start_coglet: Any) -> None:
     pytest.importorskip("pydantic")
     coglet = start_coglet(PYDANTIC, interpreter_options=())

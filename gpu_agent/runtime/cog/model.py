@@ -111,7 +111,7 @@ def _prepare(cls: Any, name: str, annotation: Any) -> None:
     """Make of one field's default what ``dataclass`` takes."""
     if _is_called(annotation, "ClassVar", "InitVar"):
         return
-    default = vars(cls).get(name, MISSING)
+    default = _of_pydantic(vars(cls).get(name, MISSING))
     described = isinstance(default, FieldInfo)
     if described and default.default_factory is not None:
         setattr(cls, name, dataclasses.field(default_factory=default.default_factory))
@@ -129,6 +129,19 @@ def _prepare(cls: Any, name: str, annotation: Any) -> None:
         setattr(cls, name, dataclasses.field(default_factory=copied))
     else:
         setattr(cls, name, default)
+
+
+def _of_pydantic(default: Any) -> Any:
+    """What ``pydantic.Field(…)`` says, as ``Input`` says it: the first generation had pydantic models here."""
+    kind = type(default)
+    if kind.__name__ != "FieldInfo" or kind.__module__.partition(".")[0] != "pydantic":
+        return default
+    has_none = type(default.default).__name__ in ("PydanticUndefinedType", "UndefinedType")
+    return FieldInfo(
+        MISSING if has_none else default.default,
+        default_factory=default.default_factory,
+        description=default.description,
+    )
 
 
 def _own_annotations(cls: Any) -> Dict[str, Any]:

@@ -57,6 +57,7 @@ class Predictor(BasePredictor):
 FILES = """
 from typing import List
 from cog import BasePredictor, Input, Path
+from tests.support.threads import start_deaf
 
 class Predictor(BasePredictor):
     def predict(self, files: List[Path], more: Path = None) -> List[Path]:
@@ -216,7 +217,7 @@ class Serve(http.server.BaseHTTPRequestHandler):
 
 def test_a_url_is_fetched_of_this_machine_too(write: Write, tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Serve) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        start_deaf(threading.Thread(target=server.serve_forever, daemon=True))
         try:
             url = f"http://127.0.0.1:{server.server_port}/a.txt"
             done = predict(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.threads import start_deaf
+
 Start = Callable[..., Any]
 
 
@@ -293,7 +295,7 @@ def weights_url(tmp_path: Path) -> Iterator[str]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever).start()
+    start_deaf(threading.Thread(target=server.serve_forever))
     yield f"http://127.0.0.1:{server.server_port}/w.bin"
     server.shutdown()
     server.server_close()

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.support.threads import start_deaf
+
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,7 +52,7 @@ class Command:
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        start_deaf(self._reader)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -4,6 +4,8 @@ import socket
 import threading
 from contextlib import suppress
 
+from tests.support.threads import start_deaf
+
 
 class Proxy:
     """Listens on ``port`` and passes bytes on to a port of this machine."""
@@ -19,7 +21,7 @@ class Proxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        start_deaf(self._thread)
 
     def cut(self) -> None:
         """Reset what is connected, and refuse what tries to connect, until ``mend``."""

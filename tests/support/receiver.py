@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.support.commands import until
+from tests.support.threads import start_deaf
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
     server = Server(("127.0.0.1", port), Handler)
     found.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
+    start_deaf(thread)
     try:
         yield found
     finally:

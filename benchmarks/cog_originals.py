@@ -1,4 +1,4 @@
-"""Cog's own servers, each in a virtual environment below ``build/originals``, and pages that tell of them."""
+"""Cog's own servers, each in a virtual environment below ``build/originals``."""
 
 import os
 import subprocess
@@ -37,12 +37,3 @@ def command(version: str, port: int) -> tuple[list[str], dict[str, str]]:
         "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
     }
     return [str(binaries / "python"), "-m", "cog.server.http", "--host", "127.0.0.1"], environment
-
-
-def write_between(document: Path, begin: str, end: str, text: str) -> None:
-    """Replace what stands between two marks of a page. Raises ValueError when they are missing."""
-    before, found_begin, rest = document.read_text("utf-8").partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not found_begin or not found_end:
-        raise ValueError(f"{document} has no {begin!r} … {end!r}")
-    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", "utf-8")

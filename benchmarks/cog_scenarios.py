@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cog_originals import PACKAGES, ROOT, installed, write_between
+from cog_originals import PACKAGES, ROOT, installed
+from report import write_into
 
 SCENARIOS = ROOT / "tests" / "cog_server" / "scenarios"
 OURS = "ours"
@@ -42,7 +43,7 @@ def main() -> int:
     text = table(found)
     print(text)
     if options.write:
-        write_between(options.write, BEGIN, END, text)
+        write_into(options.write, f"\n{text}\n", BEGIN, END)
     return 0 if all(each.passed for each in found[OURS]) else 1
 
 

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cog_originals import ROOT, command, installed, write_between
+from cog_originals import ROOT, command, installed
 from http_load import Load, many, one, request
 from processes import COGFLARE, free_port, stop
-from report import machine
+from report import filesystem_of, machine, met, write_into
 
 THEIRS = "0.23.1"
 SERVERS = ("ours", THEIRS)
@@ -93,7 +93,7 @@ class Figure:
         ours, theirs = (self.median(server) for server in SERVERS)
         ratio = ours / theirs if self.more_is_better else theirs / ours
         cells = [self.name, f"{_shown(ours)} {self.unit}", f"{_shown(theirs)} {self.unit}", f"{ratio:.2f}"]
-        return f"| {' | '.join(cells)} | {_met(self.better)} |"
+        return f"| {' | '.join(cells)} | {met(self.better)} |"
 
 
 class Bench:
@@ -195,13 +195,17 @@ class Bench:
                 "|---|--:|--:|--:|---|",
                 *(figure.row() for figure in self.figures.values()),
                 "",
-                f"One client that waits for each answer was refused {refused['ours']} times by cog-server, and"
-                f" {refused[THEIRS]} times by Cog (aim 0: {_met(not self.refused['ours'][0])}). Of 8 clients'"
-                f" answers without a queue {crowd['ours']} were good, and {crowd[THEIRS]} of Cog's. With"
-                f" `--queue-size 64`, {good:,} of {asked:,} answers to 32 clients were good"
-                f" (aim all: {_met(good == asked)}), {per_s:,.0f} a second.",
+                f"One client that waits for each answer was refused {refused['ours']} times by cog-server,"
+                f" and {refused[THEIRS]} times by Cog (aim 0: {met(not self.refused['ours'][0])}). Of 8"
+                f" clients' answers without a queue {crowd['ours']} were good, and {crowd[THEIRS]} of Cog's."
+                f" With `--queue-size 64`, {good:,} of {asked:,} answers to 32 clients were good"
+                f" (aim all: {met(good == asked)}), {per_s:,.0f} a second.",
                 "",
-                *machine("a temporary directory"),
+                *machine(
+                    filesystem_of(self._folder),
+                    "servers, models and clients",
+                    ("cogflare", "uvicorn", "uvloop", "httptools", "msgspec"),
+                ),
                 f"- Cog {THEIRS} and coglet {THEIRS} from the package index, in an environment of their own",
                 "- repeat with `make bench-cog-server`",
             ]
@@ -253,10 +257,6 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _met(yes: bool) -> str:
-    return "met" if yes else "missed"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -283,7 +283,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(bench.markdown())
     if options.write:
-        write_between(options.write, BEGIN, END, bench.markdown())
+        write_into(options.write, bench.markdown(), BEGIN, END)
     return 0
 
 

@@ -18,7 +18,7 @@ class Load(msgspec.Struct, frozen=True):
     statuses: dict[int, int]
     seconds: float
     times_s: tuple[float, ...]
-    """Of each answer, in ascending order; empty when nobody asked for them."""
+    """Of each good answer, in ascending order; empty when nobody asked for them."""
 
     @property
     def per_s(self) -> float:
@@ -40,7 +40,6 @@ def request(path: str, body: bytes, method: str = "POST") -> bytes:
 def one(port: int, sent: bytes, *, rounds: int, good: Good, gap_s: float = 0.0) -> Load:
     """Ask, wait for the answer, ask again, from a blocking socket."""
     statuses: Counter[int] = Counter()
-    count = 0
     times = []
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -51,11 +50,12 @@ def one(port: int, sent: bytes, *, rounds: int, good: Good, gap_s: float = 0.0) 
             asked = time.perf_counter()
             connection.sendall(sent)
             status, body = _answer(connection)
-            times.append(time.perf_counter() - asked)
+            took = time.perf_counter() - asked
             statuses[status] += 1
-            count += good(status, body)
+            if good(status, body):
+                times.append(took)
         seconds = time.perf_counter() - began
-    return Load(count, dict(statuses), seconds, tuple(sorted(times)))
+    return Load(len(times), dict(statuses), seconds, tuple(sorted(times)))
 
 
 def _answer(connection: socket.socket) -> tuple[int, bytes]:

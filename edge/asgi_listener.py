@@ -1,5 +1,6 @@
 """uvicorn for a bare ASGI application, on a socket of ours, under signals of ours."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import uvicorn
 from edge.address import BACKLOG
 
 KEEP_ALIVE_S = 75
+DATE_S = 1.0
+"""How often the Date header is made anew."""
 
 
 class AsgiServer(uvicorn.Server):
@@ -32,6 +35,7 @@ class AsgiServer(uvicorn.Server):
         )
         super().__init__(config)
         self._listener = listener
+        self._leaving = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,6 +44,14 @@ class AsgiServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super().serve(sockets or [self._listener])
 
+    async def main_loop(self) -> None:
+        # uvicorn's own looks ten times a second whether it is to leave.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_S):
+                    await self._leaving.wait()
+
     def leave(self) -> None:
         """Close what is idle, and let answers that are under way end."""
         self.should_exit = True
+        self._leaving.set()

@@ -37,18 +37,22 @@ def run(settings: CogServerSettings) -> int:
 
     from edge.address import bind
     from gpu_agent.model_dir import ModelDirError
-    from gpu_agent.server.cli import BadSetting, check, main, model_of
+    from gpu_agent.server.cli import BadSetting, NoInterpreter, check, interpreter_of, main, model_of
 
     try:
         check(settings)
         model = model_of(settings)
     except (BadSetting, ModelDirError) as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from error
+    try:
+        python = interpreter_of(settings, model)
+    except NoInterpreter as error:
+        raise CommandFailed(str(error)) from error
     with (
         bind(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return runner.run(main(settings, model, listener, door_of=_door_of, listen=_listen))
+        return runner.run(main(settings, model, python, listener, door_of=_door_of, listen=_listen))
 
 
 def _door_of() -> "DoorOf":

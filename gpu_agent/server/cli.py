@@ -9,8 +9,9 @@ import dataclasses
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from coordinator.protocol.addresses import AddressRules
 from gpu_agent.model_dir import ModelDir
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cogflare.cog_server")
 
 EXIT_OK, EXIT_FAILED = 0, 1
+COMMAND = "cogflare cog-server"
 
 
 class HttpServer(Protocol):
@@ -38,6 +40,10 @@ Listen = Callable[["App", socket.socket], HttpServer]
 
 class BadSetting(ValueError):
     """A setting that cannot be right; the text is one line for the operator."""
+
+
+class NoInterpreter(Exception):
+    """The model's environment could not be made; the text is one line."""
 
 
 def check(settings: CogServerSettings) -> None:
@@ -63,9 +69,39 @@ def model_of(settings: CogServerSettings) -> ModelDir:
     return model
 
 
+def interpreter_of(settings: CogServerSettings, model: ModelDir) -> str:
+    """The model's interpreter. Blocks while its environment is made. Raises ``NoInterpreter``."""
+    if settings.python:
+        return settings.python
+    if not settings.install and not model.build.minor_version:
+        return sys.executable
+    from gpu_agent.choice import choose
+    from gpu_agent.environment import EnvironmentFailed
+
+    def say(line: str) -> None:
+        print(f"cogflare cog-server: {line}", file=sys.stderr)
+
+    install, cache = settings.install, settings.cache
+    try:
+        return choose(model, python="", install=install, cache=cache, command=COMMAND, say=say).python
+    except EnvironmentFailed as error:
+        raise NoInterpreter(str(error)) from None
+
+
+def advice(settings: CogServerSettings, model: ModelDir, python: str, module: str) -> str:
+    """What mends a model's interpreter that lacks a module."""
+    from gpu_agent.choice import Choice
+
+    origin: Literal["named", "installed", "own"] = (
+        "named" if settings.python else "installed" if settings.install else "own"
+    )
+    return Choice(model, python, origin, COMMAND).missing(module)
+
+
 async def main(
     settings: CogServerSettings,
     model: ModelDir,
+    python: str,
     listener: socket.socket,
     *,
     door_of: "Callable[[], DoorOf]",
@@ -84,7 +120,7 @@ async def main(
     folder = WorkDir()
     workshop = Workshop(
         model=model,
-        python=settings.interpreter,
+        python=python,
         work_dir=folder.path,
         setup_timeout_s=settings.limits.setup_timeout_s or None,
         cancel_grace_s=settings.limits.cancel_grace_s,
@@ -92,6 +128,7 @@ async def main(
     )
     engine = Model(workshop, wait_file=settings.wait_file, say=say)
     engine.begin()
+    engine.advice = lambda module: advice(settings, model, python, module)
     try:
         # One turn, in which the process is started; from here on it boots beside us.
         await asyncio.sleep(0)

@@ -75,6 +75,8 @@ class Model:
         self.loaded: Loaded | None = None
         self.problem = ""
         """Why the model could not be set up."""
+        self.advice: Callable[[str], str] = str
+        """What to do about a module that the interpreter does not have."""
         self.started_at = time.time_ns() // 1000
         self.completed_at: int | None = None
         self._say = say
@@ -95,6 +97,8 @@ class Model:
             self.problem = str(error)
             self._setup_log.add(f"{error}\n".encode("utf-8", "replace"))
             log.error("the model could not be set up: %s", error)  # noqa: TRY400
+            if isinstance(error, SetupFailed) and error.missing_module:
+                log.error(self.advice(error.missing_module))  # noqa: TRY400
         self.completed_at = time.time_ns() // 1000
         self.set_up.set()
 

@@ -1,7 +1,6 @@
 """What a cog-server can be told, once, at its start. Each field is an option and an environment variable;
 where Cog has a variable of its own for the same thing, that one is read too."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -81,6 +80,12 @@ class CogServerSettings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all, as in a container")
     port: int = _setting(5000, "port to listen on; 0 for a free one", minimum=0, maximum=65535, also="PORT")
     python: str = _setting("", "interpreter that the predictor runs in; this one when not given")
+    install: bool = _setting(
+        False, "run the model in an environment of what its cog.yaml lists, unless --python is given"
+    )
+    cache: Path | None = field(
+        default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
     predictor: str = _setting(
         "", "FILE.py:NAME of the predictor, instead of what cog.yaml says", also="COG_PREDICT_TYPE_STUB"
     )
@@ -122,7 +127,3 @@ class CogServerSettings:
         default=None, metadata={"help": "does nothing: there for Cog's command lines", "hidden": True}
     )
     limits: CogServerLimits = field(default_factory=CogServerLimits, metadata={"help": "Limits"})
-
-    @property
-    def interpreter(self) -> str:
-        return self.python or sys.executable

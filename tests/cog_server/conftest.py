@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cog_server.targets import Target
+from tests.cog_server.targets import ORIGINAL, Target
 from tests.support.receiver import Receiver, receiver
 
 Start = Callable[..., Target]
@@ -17,6 +17,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     running: dict[str, Target] = {}
 
     def get(model: str) -> Target:
+        if ORIGINAL and model in running and not running[model].recovers():
+            running.pop(model).close()
         if model not in running:
             running[model] = Target(model, tmp_path_factory.mktemp(model))
         return running[model].ready()

@@ -21,6 +21,7 @@ import yaml
 from tests.support.commands import Command, run, until
 
 MODELS = Path(__file__).parent / "models"
+READY_S = 15.0
 ORIGINAL = os.environ.get("COG_SERVER_UNDER_TEST", "")
 
 
@@ -51,7 +52,7 @@ class Target:
         found: dict[str, Any] = self.http.get("/health-check").json()
         return found
 
-    def reaches(self, *states: str) -> dict[str, Any]:
+    def reaches(self, *states: str, deadline_s: float = READY_S) -> dict[str, Any]:
         """The health, once it is in one of these states."""
 
         def look() -> dict[str, Any] | None:
@@ -61,11 +62,19 @@ class Target:
                 return None
             return found if found["status"] in states else None
 
-        return until(look, f"the server is {' or '.join(states)}")
+        return until(look, f"the server is {' or '.join(states)}", deadline_s)
 
     def ready(self) -> "Target":
         self.reaches("READY")
         return self
+
+    def recovers(self) -> bool:
+        """Whether it is ready again after a scenario that it may not have survived."""
+        try:
+            self.reaches("READY", deadline_s=3)
+        except AssertionError:
+            return False
+        return True
 
     def predict(self, input: Mapping[str, Any], **more: Any) -> httpx.Response:
         """POST /predictions with this input."""
@@ -94,11 +103,14 @@ class Target:
 
     def close(self) -> None:
         self.http.close()
-        until(self._told_to_leave, "it has left", 20)
-        if not ORIGINAL:
-            self.command.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        try:
+            until(self._told_to_leave, "it has left", 5 if ORIGINAL else 20)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            if not ORIGINAL:
+                self.command.close()
 
     def _told_to_leave(self) -> bool:
         """Told again each time: a second signal has it not wait for what runs."""

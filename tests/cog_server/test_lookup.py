@@ -14,8 +14,8 @@ Start = Callable[..., Target]
 
 
 @pytest.fixture
-def waiter(start: Start) -> Target:
-    return start("waiter").ready()
+def waiter(shared: Callable[[str], Target]) -> Target:
+    return shared("waiter")
 
 
 def test_get_while_it_runs_and_afterwards(waiter: Target, signals: Any) -> None:
@@ -81,6 +81,7 @@ def test_preferences_are_read_one_by_one(waiter: Target, signals: Any, prefer: s
     answer = waiter.predict(signals.input("a"), headers={"Prefer": prefer})
     assert answer.status_code == 202
     assert answer.headers["preference-applied"] == "respond-async"
+    signals.make("a.go")
 
 
 def test_preferences_that_nobody_knows_change_nothing(waiter: Target, signals: Any) -> None:
@@ -111,8 +112,8 @@ def test_the_queue_runs_in_order(start: Start, signals: Any) -> None:
     assert not signals.there("c.begun")
 
 
-def test_a_repeated_put_does_not_run_again(start: Start) -> None:
-    target = start("echo").ready()
+def test_a_repeated_put_does_not_run_again(shared: Callable[[str], Target]) -> None:
+    target = shared("echo")
     body = {"input": {"text": "a"}}
     first = target.http.put("/predictions/p", json=body).json()
     again = target.http.put("/predictions/p", json=body)
@@ -123,8 +124,8 @@ def test_a_repeated_put_does_not_run_again(start: Start) -> None:
     assert target.get("p")["output"] == "b"
 
 
-def test_a_put_that_failed_runs_again(start: Start) -> None:
-    target = start("echo").ready()
+def test_a_put_that_failed_runs_again(shared: Callable[[str], Target]) -> None:
+    target = shared("echo")
     body = {"input": {"fail": True}}
     first = target.http.put("/predictions/p", json=body).json()
     again = target.http.put("/predictions/p", json=body).json()
@@ -141,7 +142,7 @@ def test_a_post_under_an_id_that_runs(start: Start, signals: Any) -> None:
 
 
 @pytest.mark.parametrize("id", ["../../etc", "a/b", "ä ö", "%2e", "a" * 256])
-def test_awkward_ids(start: Start, shared: Callable[[str], Target], id: str) -> None:
+def test_awkward_ids(shared: Callable[[str], Target], id: str) -> None:
     target = shared("echo")
     path = f"/predictions/{quote(id, safe='')}"
     assert target.http.put(path, json={}).json()["id"] == id

@@ -156,6 +156,31 @@ def test_without_the_servers_libraries(tmp_path: Path) -> None:
     ]
 
 
+def test_what_to_do_about_a_module_that_is_not_there(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text("import no_such_module_of_ours\n")
+    (tmp_path / "cog.yaml").write_text(
+        'predict: "predict.py:Predictor"\nbuild: {python_packages: [something]}\n'
+    )
+    target = start(str(tmp_path))
+    target.reaches("SETUP_FAILED")
+    target.command.line("no_such_module_of_ours: `cogflare cog-server ... --install`")
+
+
+def test_install(start: Start, tmp_path: Path) -> None:
+    """In an environment of its own, which has no package of ours."""
+    (tmp_path / "predict.py").write_text(
+        "import sys\n"
+        "from cog import BasePredictor\n"
+        "class Predictor(BasePredictor):\n"
+        "    def predict(self) -> str:\n"
+        "        return sys.prefix\n"
+    )
+    (tmp_path / "cog.yaml").write_text('predict: "predict.py:Predictor"\n')
+    cache = tmp_path / "cache"
+    target = start(str(tmp_path), "--install", "--cache", str(cache)).ready()
+    assert Path(target.succeeded({})["output"]).resolve().is_relative_to(cache)
+
+
 def test_threads_is_taken_and_does_nothing(start: Start) -> None:
     assert start("echo", "--threads", "4").ready().health()["concurrency"]["max"] == 1
     assert "--threads" not in run("cog-server", "--help").stdout

@@ -15,8 +15,8 @@ ASYNC = {"Prefer": "respond-async"}
 
 
 @pytest.fixture
-def waiter(start: Callable[..., Target]) -> Target:
-    return start("waiter").ready()
+def waiter(shared: Callable[[str], Target]) -> Target:
+    return shared("waiter")
 
 
 def terminal(hooks: Receiver) -> dict[str, Any]:

@@ -58,7 +58,6 @@ class Predictor(BasePredictor):
 FILES = """
 from typing import List
 from cog import BasePredictor, Input, Path
-from tests.support.threads import start_deaf
 
 class Predictor(BasePredictor):
     def predict(self, files: List[Path], more: Path = None) -> List[Path]:

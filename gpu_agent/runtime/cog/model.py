@@ -132,7 +132,7 @@ def _prepare(cls: Any, name: str, annotation: Any) -> None:
 
 
 def _of_pydantic(default: Any) -> Any:
-    """What ``pydantic.Field(…)`` says, as ``Input`` says it: the first generation had pydantic models here."""
+    """What ``pydantic.Field(…)`` says, as ``Input`` says it: first-generation models use it here."""
     kind = type(default)
     if kind.__name__ != "FieldInfo" or kind.__module__.partition(".")[0] != "pydantic":
         return default

@@ -192,6 +192,10 @@ class Scalar(Shape):
         raise mismatch(pointer, self.name, value)
 
     def plain(self, default: Any) -> Any:
+        if self is INT and isinstance(default, float) and default.is_integer():
+            return int(default)
+        if self is BOOL and type(default) is int and default in (0, 1):
+            return bool(default)
         accepted = (int, float) if self is FLOAT else self.exact
         if not isinstance(default, accepted) or isinstance(default, bool) is not (self is BOOL):
             raise BadValue(f"is not of type {self.name}")

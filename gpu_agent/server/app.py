@@ -23,7 +23,7 @@ from gpu_agent.server.http import (
     reply,
 )
 from gpu_agent.server.orders import SYNC, Order, Preference, input_problems, preference, read_order
-from gpu_agent.server.prediction import Prediction
+from gpu_agent.server.prediction import Past, Prediction
 from gpu_agent.server.predictions import Predictions
 from gpu_agent.server.service import Service
 from gpu_agent.server.sse import last_event_id, stream, takes_json, wants_stream
@@ -137,23 +137,24 @@ class App:
         known = None if id is None else self._known(predictions, order)
         if streams:
             self._check_room()
-            prediction = known
-            if prediction is None:
-                prediction = await self._service.admitting(noun).create(order)
-                predictions.launch(prediction)
-            await self._stream(prediction, headers, receive, send, made_here=known is None)
+            if known is None:
+                made = await self._service.admitting(noun).create(order)
+                predictions.launch(made)
+                await self._stream(made, headers, receive, send, made_here=True)
+            else:
+                await self._stream(known, headers, receive, send)
         elif known is not None:
             await reply(send, 200 if known.ended else 202, known.document())
         else:
             prediction = await self._service.admitting(noun).create(order)
             await self._hold(prediction, predictions, preference(headers), receive, send)
 
-    def _known(self, predictions: Predictions, order: Order) -> Prediction | None:
+    def _known(self, predictions: Predictions, order: Order) -> Prediction | Past | None:
         """The prediction that this PUT repeats: one that runs, or one that did the same and succeeded."""
         found = predictions.get(order.id)
         if found is None or not found.ended:
             return found
-        return found if found.status == "succeeded" and found.order.digest == order.digest else None
+        return found if found.status == "succeeded" and found.digest == order.digest else None
 
     async def _hold(
         self,
@@ -185,7 +186,7 @@ class App:
             raise Refused(404, f"there is no {noun} with this id, or it ended too long ago")
         if wants_stream(headers) and found.feed is not None:
             self._check_room()
-            await self._stream(found, headers, receive, send, made_here=False)
+            await self._stream(found, headers, receive, send)
         else:
             await reply(send, 200, found.document())
 
@@ -215,7 +216,13 @@ class App:
             raise Refused(429, f"{self._streams} streams are open, the most that may (--streams)")
 
     async def _stream(
-        self, prediction: Prediction, headers: Headers, receive: Receive, send: Send, *, made_here: bool
+        self,
+        prediction: Prediction | Past,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        *,
+        made_here: bool = False,
     ) -> None:
         feed = prediction.feed
         assert feed is not None
@@ -229,7 +236,7 @@ class App:
         finally:
             self._streams -= 1
             feed.streams -= 1
-            if feed.owned and not prediction.ended and not feed.streams:
+            if isinstance(prediction, Prediction) and feed.owned and not feed.streams:
                 linger_s = self._limits.stream_linger_s
                 asyncio.get_running_loop().call_later(linger_s, _cancel_if_alone, prediction, feed)
 
@@ -281,6 +288,7 @@ class _Watcher:
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
 
 def _nothing() -> None:

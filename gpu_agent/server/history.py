@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from gpu_agent.server.prediction import Prediction
+from gpu_agent.server.prediction import Past
 from gpu_agent.server.settings import CogServerLimits
 
 OVERHEAD_BYTES = 1024
@@ -13,7 +13,7 @@ OVERHEAD_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    prediction: Prediction
+    past: Past
     ended_at: float
     size: int
 
@@ -26,20 +26,20 @@ class History:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
 
-    def add(self, prediction: Prediction) -> None:
-        self._drop(prediction.id)
+    def add(self, past: Past) -> None:
+        self._drop(past.id)
         # Its events hold the output once more.
-        size = len(prediction.body) * (1 if prediction.feed is None else 2) + OVERHEAD_BYTES
-        self._kept[prediction.id] = _Kept(prediction, time.monotonic(), size)
+        size = len(past.body) * (1 if past.feed is None else 2) + OVERHEAD_BYTES
+        self._kept[past.id] = _Kept(past, time.monotonic(), size)
         self._size += size
         while self._kept and (len(self._kept) > self._limits.kept or self._size > self._limits.kept_bytes):
             self._drop(next(iter(self._kept)))
         self._expire()
 
-    def get(self, id: str) -> Prediction | None:
+    def get(self, id: str) -> Past | None:
         self._expire()
         kept = self._kept.get(id)
-        return None if kept is None else kept.prediction
+        return None if kept is None else kept.past
 
     def _expire(self) -> None:
         oldest = time.monotonic() - self._limits.kept_s

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -31,6 +32,22 @@ class _Document(msgspec.Struct):
     completed_at: str | None
     version: str | None
     position: int | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is kept of a prediction after its end: nothing of what ran it."""
+
+    id: str
+    status: Status
+    body: bytes
+    feed: Feed | None
+    digest: int
+    ended: Literal[True] = True
+
+    def document(self) -> bytes:
+        """As clients see it."""
+        return self.body
 
 
 class Prediction:
@@ -69,6 +86,11 @@ class Prediction:
         self._metrics: dict[str, Any] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._on_end = on_end
+
+    @property
+    def digest(self) -> int:
+        """Of the request's body."""
+        return self.order.digest
 
     @property
     def ended(self) -> bool:
@@ -139,6 +161,8 @@ class Prediction:
         if self.feed is not None:
             self.feed.end("completed", self.body)
         self.on_change("completed")
+        # They lead back to here: a circle would wait for the garbage collector.
+        self.on_cancel, self.on_change = _nothing, _ignore
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
@@ -152,6 +176,10 @@ class Prediction:
         else:
             self._waiting.append(waiter)
         return waiter
+
+    def past(self) -> Past:
+        """What is to be kept of it, now that it has ended."""
+        return Past(self.id, self.status, self.body, self.feed, self.digest)
 
     def cancel(self) -> None:
         """Have it end as canceled. Idempotent; does nothing to one that has ended."""

@@ -13,7 +13,7 @@ from gpu_agent.server.http import Refused
 from gpu_agent.server.input_files import InputFiles
 from gpu_agent.server.orders import Door, Order
 from gpu_agent.server.output_files import OutputFiles
-from gpu_agent.server.prediction import Prediction
+from gpu_agent.server.prediction import Past, Prediction
 from gpu_agent.server.runs import Run
 from gpu_agent.server.settings import CogServerLimits
 from gpu_agent.server.webhooks import Webhooks
@@ -83,7 +83,7 @@ class Predictions:
         """None is left that has not ended."""
         return not self._open
 
-    def get(self, id: str) -> Prediction | None:
+    def get(self, id: str) -> Prediction | Past | None:
         """One that has not ended, or that has lately."""
         return self._open.get(id) or self._history.get(id)
 
@@ -96,11 +96,16 @@ class Predictions:
         While all slots are taken and the queue is full, it waits for a moment before it refuses: many
         predictions are about to end, and clients that are refused at once ask again and again.
         """
-        if order.id in self._open:
-            raise Refused(409, f"a {self.noun} with this id has not ended yet")
-        if self._full and not await self._slot_soon():
-            raise Refused(409, self._no_room())
+        self._check_id(order.id)
+        if self._full:
+            if not await self._slot_soon():
+                raise Refused(409, self._no_room())
+            self._check_id(order.id)
         return self._take_on(order)
+
+    def _check_id(self, id: str) -> None:
+        if id in self._open:
+            raise Refused(409, f"a {self.noun} with this id has not ended yet")
 
     @property
     def _full(self) -> bool:
@@ -224,7 +229,7 @@ class Predictions:
 
     def _forget(self, prediction: Prediction) -> None:
         del self._open[prediction.id]
-        self._history.add(prediction)
+        self._history.add(prediction.past())
 
 
 def _resolve(hope: "asyncio.Future[bool]", result: bool) -> None:

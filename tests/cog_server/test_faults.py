@@ -164,3 +164,19 @@ def test_output_that_nobody_reads_stops_nothing() -> None:
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             pipe.close()
+
+
+def test_memory_does_not_grow_with_what_has_ended(start: Start) -> None:
+    """What is kept fills up, and then stays: nothing waits for the garbage collector."""
+    target = start("echo", "--kept", "100").ready()
+
+    def memory_kb() -> int:
+        text = Path(f"/proc/{target.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+
+    for _ in range(300):
+        target.succeeded({})
+    before = memory_kb()
+    for _ in range(1200):
+        target.succeeded({})
+    assert memory_kb() - before < 1500

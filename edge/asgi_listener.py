@@ -18,7 +18,8 @@ DATE_S = 1.0
 class AsgiServer(uvicorn.Server):
     """``serve`` returns after ``leave``, when every answer is out. It installs no signal handlers."""
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
+    def __init__(self, app: Any, listener: socket.socket, *, last_answers_s: float) -> None:
+        """``last_answers_s`` is what clients have for reading their answers after ``leave``."""
         config = uvicorn.Config(
             app,
             loop="none",
@@ -33,6 +34,8 @@ class AsgiServer(uvicorn.Server):
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
         )
+        # A fraction of a second is fine where it is used; only the annotation says int.
+        config.timeout_graceful_shutdown = last_answers_s  # type: ignore[assignment]
         super().__init__(config)
         self._listener = listener
         self._leaving = asyncio.Event()

@@ -64,4 +64,4 @@ def _door_of() -> "DoorOf":
 def _listen(app: "App", listener: "socket") -> "HttpServer":
     from edge.asgi_listener import AsgiServer
 
-    return AsgiServer(app, listener)
+    return AsgiServer(app, listener, last_answers_s=app.limits.drain_s)

@@ -44,7 +44,7 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._limits = service.settings.limits
+        self.limits = service.settings.limits
         self._streams = 0
         self._pages: dict[str, tuple[str, Handler]] = {
             "/": ("GET", self._discovery),
@@ -131,7 +131,7 @@ class App:
         self, noun: str, id: str | None, headers: Headers, receive: Receive, send: Send
     ) -> None:
         predictions = self._service.of(noun)
-        body = await read_body(headers, receive, self._limits.body_bytes)
+        body = await read_body(headers, receive, self.limits.body_bytes)
         order = read_order(headers, body, predictions.door, id)
         streams = self._streaming(predictions, headers)
         known = None if id is None else self._known(predictions, order)
@@ -212,7 +212,7 @@ class App:
         )
 
     def _check_room(self) -> None:
-        if self._streams >= self._limits.streams:
+        if self._streams >= self.limits.streams:
             raise Refused(429, f"{self._streams} streams are open, the most that may (--streams)")
 
     async def _stream(
@@ -232,12 +232,12 @@ class App:
         feed.owned = feed.owned or made_here
         try:
             after = feed.start() if last is None else min(last, feed.last)
-            await stream(feed, after, receive, send, self._limits.stream_heartbeat_s)
+            await stream(feed, after, receive, send, self.limits.stream_heartbeat_s)
         finally:
             self._streams -= 1
             feed.streams -= 1
             if isinstance(prediction, Prediction) and feed.owned and not feed.streams:
-                linger_s = self._limits.stream_linger_s
+                linger_s = self.limits.stream_linger_s
                 asyncio.get_running_loop().call_later(linger_s, _cancel_if_alone, prediction, feed)
 
 

@@ -158,8 +158,15 @@ async def _serve(service: "Service", http: HttpServer, listener: socket.socket) 
     finally:
         leaving.cancel()
         http.leave()
-        await serving
+        # Who reads a large answer slowly is waited for, but not by who is in a hurry.
+        hurried = asyncio.create_task(service.hurry.wait())
+        await asyncio.wait((serving, hurried), return_when="FIRST_COMPLETED")
+        for task in (hurried, serving):
+            task.cancel()
+        await asyncio.wait((serving, hurried))
         await service.close()
+        if not serving.cancelled():
+            serving.result()
 
 
 def _catch_signals(service: "Service") -> None:

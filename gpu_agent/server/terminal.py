@@ -1,5 +1,6 @@
 """Where the server writes what a person or a collector reads: the model's own words, and the server's log."""
 
+import asyncio
 import json
 import logging
 import os
@@ -60,6 +61,12 @@ def configure_log(level: LogLevel, log_format: LogFormat) -> None:
     logging.basicConfig(level=level.upper(), handlers=[_Handler(Terminal(2), log_format)], force=True)
     for library in ("uvicorn", "httpcore", "httpx", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # An answer that nobody reads to its end is cut off by cancelling it: the line that counts them is enough.
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 class Words:

@@ -1,6 +1,8 @@
 """How the server ends: after what it has accepted, or at once when there is nothing worth waiting for."""
 
+import json
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -169,3 +171,19 @@ def test_an_idle_connection_does_not_delay_the_end(start: Start) -> None:
     target.process.terminate()
     assert target.process.wait(10) == 0
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("end", ["the drain's", "a second signal"])
+def test_a_client_that_does_not_read_does_not_keep_it(start: Start, end: str) -> None:
+    target = start("echo", *(["--drain-s", "0.5"] if end == "the drain's" else [])).ready()
+    body = json.dumps({"id": "large", "input": {"text": "x" * 2_000_000, "number": 10}}).encode()
+    head = f"POST /predictions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", target.port)) as connection:
+        connection.sendall(head.encode() + body)
+        until(lambda: target.http.get("/predictions/large").json().get("completed_at"), "it has ended")
+        target.process.terminate()
+        target.command.line("leaving: SIGTERM")
+        if end == "a second signal":
+            target.process.terminate()
+        assert target.process.wait(20) == 0
+    assert not [line for line in target.command.lines if "Traceback" in line]

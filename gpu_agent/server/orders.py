@@ -76,7 +76,7 @@ class Order:
     trace: tuple[tuple[str, str], ...]
     """Headers that go along with whatever is sent out for it."""
     digest: int
-    """Of the body: tells the repetition of a request from another one under the same id."""
+    """Of the body of a PUT: tells its repetition from another one under the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def read_order(headers: Headers, body: bytes, door: Door, path_id: str | None = 
         trace=tuple(
             (name.decode(), value.decode("latin-1")) for name, value in headers if name in TRACE_HEADERS
         ),
-        digest=hash(body),
+        digest=0 if path_id is None else hash(body),
     )
 
 
@@ -148,7 +148,7 @@ def input_problems(error: str, names: Iterable[str]) -> list[Problem]:
 
 def _decode(headers: Headers, body: bytes) -> _Body:
     kind = header(headers, b"content-type")
-    if not body.strip():
+    if not body or body.isspace():
         return _Body()
     if kind and not _JSON_TYPE.match(kind.strip()):
         raise Refused(415, "the body must be JSON, with Content-Type: application/json")

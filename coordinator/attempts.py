@@ -16,7 +16,8 @@ from coordinator.calls import SocketAddress
 from coordinator.history import History
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
-from coordinator.scheduling import pick
+from coordinator.scheduling import Waiting, pick
+from coordinator.workers import Workers
 
 OVERRUN_S = 30.0
 """How long an agent may overrun a limit that it keeps itself before the coordinator acts without it."""
@@ -25,8 +26,11 @@ OVERRUN_S = 30.0
 class Attempts:
     """``token`` makes secrets of 128 bits or more; ``link`` makes a signed path to a stored input file."""
 
-    def __init__(self, book: Book, token: Callable[[], str], link: Callable[[str], str]) -> None:
+    def __init__(
+        self, book: Book, workers: Workers, token: Callable[[], str], link: Callable[[str], str]
+    ) -> None:
         self._book = book
+        self._workers = workers
         self._token = token
         self._link = link
 
@@ -36,13 +40,22 @@ class Attempts:
         """Give what waits to whoever offers, as long as there are both."""
         book = self._book
         while book.queue:
-            offers = [session for session in book.sessions.values() if session.free > 0]
-            picked = pick(book.queue, offers) if offers else None
+            picked = self._pick()
             if picked is None:
                 return
             waiting, session = picked
             book.queue.discard(waiting.id)
             self._begin(book.entries[waiting.id], session)
+
+    def _pick(self) -> tuple[Waiting, Session] | None:
+        """What runs next and where; a worker in quarantine is tried only with what no other one takes."""
+        free = [session for session in self._book.sessions.values() if session.free > 0]
+        offers = [session for session in free if self._workers.takes_work(session.agent)]
+        picked = pick(self._book.queue, offers) if offers else None
+        if picked is None and len(offers) < len(free):
+            probes = [session for session in free if self._workers.takes_probe(session.agent)]
+            picked = pick(self._book.queue, probes) if probes else None
+        return picked
 
     def _begin(self, entry: Entry, session: Session) -> None:
         """Number the attempt, have it committed, send it."""

@@ -141,10 +141,56 @@ class Indexed(Call, frozen=True, kw_only=True, tag="indexed"):
     sequences: dict[str, int]
 
 
+class MarkWorker(Call, frozen=True, kw_only=True, tag="mark_worker"):
+    """Change what is thought of a worker, whether it is attached or not. ``release`` ends quarantine and
+    distrust, ``resume`` a drain."""
+
+    agent: str
+    name: str
+    mark: Literal["distrust", "release", "drain", "resume"]
+    reason: str = ""
+
+
+class AskWorkers(Call, frozen=True, kw_only=True, tag="ask_workers"):
+    """Who is attached, and who else there is something to say of."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker of one model, as operators see it."""
+
+    agent: str
+    name: str
+    attached: bool = False
+    state: str = "ok"
+    """``ok``, or the word for what keeps work away: ``quarantined``, ``distrusted``, ``draining``."""
+    reason: str = ""
+    since: int | None = None
+    strikes: int = 0
+    """Predictions that went wrong on it since its last success."""
+    running: int = 0
+    free: int = 0
+    version: str = ""
+    probe_at: int | None = None
+
+
+class WorkersAre(Reply, frozen=True, kw_only=True, tag="workers_are"):
+    workers: tuple[Worker, ...]
+
+
 AnyCall = (
-    Create | Get | Cancel | EventsAfter | AttachSession | FromAgent | DetachSession | FilesChecked | Indexed
+    Create
+    | Get
+    | Cancel
+    | EventsAfter
+    | AttachSession
+    | FromAgent
+    | DetachSession
+    | FilesChecked
+    | Indexed
+    | MarkWorker
+    | AskWorkers
 )
-AnyReply = Refused | Found | Unknown | Events | Done
+AnyReply = Refused | Found | Unknown | Events | Done | WorkersAre
 
 
 class CheckFiles(msgspec.Struct, frozen=True):

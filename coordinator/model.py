@@ -5,6 +5,7 @@ process is a row of ``MODEL_SCHEMA``; leases, credits, progress and listeners ar
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,12 @@ from coordinator import calls
 from coordinator.actor.turn import Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.book import Book, Entry, Session
-from coordinator.model_schema import PREDICTIONS
+from coordinator.model_schema import PREDICTIONS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening, decode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.scheduling import Rank
+from coordinator.workers import Standing, Workers
 
 
 def _token() -> str:
@@ -36,7 +38,8 @@ class Model:
         token: Callable[[], str] = _token,
     ) -> None:
         self._book = Book(number, limits)
-        self._attempts = Attempts(self._book, token, link)
+        self._workers = Workers(limits)
+        self._attempts = Attempts(self._book, self._workers, token, link)
         self._calls: dict[type, Callable[[Any], Any]] = {
             calls.Create: self._create,
             calls.Get: self._get,
@@ -47,6 +50,8 @@ class Model:
             calls.DetachSession: self._detach,
             calls.FilesChecked: self._files_checked,
             calls.Indexed: self._indexed,
+            calls.MarkWorker: self._mark_worker,
+            calls.AskWorkers: self._ask_workers,
         }
         self._messages: dict[type, Callable[[Session, Any], None]] = {
             wire.Credit: self._credit,
@@ -61,7 +66,8 @@ class Model:
     # --- the actor ----------------------------------------------------------------------------------------
 
     def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
-        self._book.turn = turn
+        self._book.turn = self._workers.turn = turn
+        self._workers.load(rows[WORKERS])
         for sequence, urgency, input_json, blob in rows[PREDICTIONS]:
             document = replace(decode(blob), input=input_json)
             entry = self._book.add(document, Rank(urgency, sequence))
@@ -292,10 +298,52 @@ class Model:
                     self._book.remove(entry)
         return calls.Done()
 
+    # --- workers ------------------------------------------------------------------------------------------
+
+    def _mark_worker(self, call: calls.MarkWorker) -> calls.Done:
+        workers = self._workers
+        if call.mark == "distrust":
+            workers.distrust(call.agent, call.name, call.reason)
+        elif call.mark == "release":
+            workers.release(call.agent)
+        else:
+            workers.drain(call.agent, call.name, draining=call.mark == "drain")
+        self._attempts.dispatch()
+        return calls.Done()
+
+    def _ask_workers(self, call: calls.AskWorkers) -> calls.WorkersAre:
+        attached = {session.agent: session for session in self._book.sessions.values()}
+        agents = dict.fromkeys((*attached, *self._workers.standings()))
+        running = Counter(e.session.agent for e in self._book.running.values() if e.session is not None)
+        return calls.WorkersAre(
+            workers=tuple(
+                _described(agent, attached.get(agent), self._workers.standing(agent), running[agent])
+                for agent in agents
+            )
+        )
+
     def _current(self, session: Session, prediction: str, attempt: int) -> Entry | None:
         """The prediction, if this is its open attempt and this its session."""
         entry = self._book.running.get(prediction)
         return entry if entry and entry.attempt == attempt and entry.session is session else None
+
+
+def _described(agent: str, session: Session | None, standing: Standing | None, running: int) -> calls.Worker:
+    """A worker as operators see it, from what is known of its session and of its past."""
+    known = standing or Standing(agent=agent, name="")
+    return calls.Worker(
+        agent=agent,
+        name=session.agent_name if session is not None else known.name,
+        attached=session is not None,
+        state=known.state,
+        reason=known.reason,
+        since=known.since or None,
+        strikes=len(known.strikes),
+        running=running,
+        free=max(session.free, 0) if session is not None else 0,
+        version=session.version if session is not None else "",
+        probe_at=known.probe_at or None,
+    )
 
 
 def _snapshot(entry: Entry) -> Document:

@@ -1,7 +1,8 @@
-"""What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index.
+"""What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index, and one
+for each worker that something is to be said of (``workers.py``).
 
-Rows are keyed by their place in the queue, which is unique and grows: the table is one tree, written at its
-end, and a load reads it in order.
+Predictions are keyed by their place in the queue, which is unique and grows: the table is one tree, written
+at its end, and a load reads it in order.
 """
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    String,
     Table,
     bindparam,
     delete,
@@ -20,6 +22,7 @@ from sqlalchemy import (
 from coordinator.actor.storage import Schema, Statement
 
 INSERT, UPDATE, REMOVE, PREDICTIONS = "insert", "update", "remove", "predictions"
+KEEP_WORKER, FORGET_WORKER, WORKERS = "keep_worker", "forget_worker", "workers"
 
 _metadata = MetaData()
 _predictions = Table(
@@ -29,6 +32,12 @@ _predictions = Table(
     Column("urgency", Integer, nullable=False),
     Column("input", LargeBinary, nullable=False),
     Column("document", LargeBinary, nullable=False),
+)
+_workers = Table(
+    "workers",
+    _metadata,
+    Column("agent", String, primary_key=True),
+    Column("standing", LargeBinary, nullable=False),
 )
 _this = _predictions.c.sequence == bindparam("row")
 
@@ -40,7 +49,14 @@ MODEL_SCHEMA = Schema(
             update(_predictions).where(_this).values(document=bindparam("document")), ("document", "row")
         ),
         REMOVE: Statement(delete(_predictions).where(_this), ("row",)),
+        KEEP_WORKER: Statement(insert(_workers), ("agent", "standing")),
+        FORGET_WORKER: Statement(
+            delete(_workers).where(_workers.c.agent == bindparam("worker")), ("worker",)
+        ),
     },
-    loads={PREDICTIONS: select(_predictions).order_by(_predictions.c.sequence)},
+    loads={
+        PREDICTIONS: select(_predictions).order_by(_predictions.c.sequence),
+        WORKERS: select(_workers).order_by(_workers.c.agent),
+    },
 )
 """The input is written once and never again; the document without it changes with each durable step."""

@@ -63,6 +63,17 @@ class ModelStub:
         if not isinstance(reply, calls.Done):
             raise _unexpected(reply)
 
+    async def workers(self) -> tuple[calls.Worker, ...]:
+        reply = await self._ask(calls.AskWorkers())
+        if isinstance(reply, calls.WorkersAre):
+            return reply.workers
+        raise _unexpected(reply)
+
+    async def mark_worker(self, call: calls.MarkWorker) -> None:
+        reply = await self._ask(call)
+        if not isinstance(reply, calls.Done):
+            raise _unexpected(reply)
+
     def from_agent(self, call: calls.FromAgent) -> bool:
         """Hand over an agent's message, in order. False: no live object; attach the session again."""
         return self._objects.post(self.number, call)

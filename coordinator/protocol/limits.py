@@ -48,7 +48,16 @@ class ServerLimits:
     queue_bytes: int = _limit(512 * MIB, "input bytes that may wait for one model")
     queue_s: float = _limit(3600.0, "longest time a prediction waits before it is canceled")
     run_s: float = _limit(1800.0, "longest time one attempt may run")
-    max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost")
+    max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost", 1)
+    poison_after: int = _limit(
+        2, "processes that one prediction may crash before it fails as poison, within max_attempts", 1
+    )
+    quarantine_after: int = _limit(
+        3, "predictions that may go wrong in a row on a worker before it is quarantined", 1
+    )
+    quarantine_s: float = _limit(
+        60.0, "seconds before a quarantined worker is tried with one prediction; doubled when that fails", 0.1
+    )
     lease_s: float = _limit(120.0, "seconds that a lost worker keeps its prediction before another gets it")
     cancel_grace_s: float = _limit(10.0, "seconds a canceled prediction has before its runner is killed")
     history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")

@@ -16,7 +16,7 @@ from coordinator.calls import SocketAddress
 from coordinator.history import History
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
-from coordinator.scheduling import Waiting, pick
+from coordinator.scheduling.flow import Waiting
 from coordinator.workers import Workers
 
 OVERRUN_S = 30.0
@@ -44,17 +44,17 @@ class Attempts:
             if picked is None:
                 return
             waiting, session = picked
-            book.queue.discard(waiting.id)
             self._begin(book.entries[waiting.id], session)
 
     def _pick(self) -> tuple[Waiting, Session] | None:
         """What runs next and where; a worker in quarantine is tried only with what no other one takes."""
         free = [session for session in self._book.sessions.values() if session.free > 0]
         offers = [session for session in free if self._workers.takes_work(session.agent)]
-        picked = pick(self._book.queue, offers) if offers else None
+        queue, now = self._book.queue, self._book.turn.now
+        picked = queue.pick(offers, now) if offers else None
         if picked is None and len(offers) < len(free):
             probes = [session for session in free if self._workers.takes_probe(session.agent)]
-            picked = pick(self._book.queue, probes) if probes else None
+            picked = queue.pick(probes, now) if probes else None
         return picked
 
     def _begin(self, entry: Entry, session: Session) -> None:
@@ -73,13 +73,9 @@ class Attempts:
         version = document.version if document.pinned else session.version
         attempts = (*document.attempts, attempt)
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts, version=version)
-        self._open(entry, attempt)
+        self._book.run(entry, attempt.number)
         self._give(entry, session)
         self._send(entry, attempt, session)
-
-    def _open(self, entry: Entry, attempt: Attempt) -> None:
-        entry.attempt = attempt.number
-        self._book.running[entry.document.id] = entry
 
     def _give(self, entry: Entry, session: Session) -> None:
         """The open attempt is with this session; its agent keeps the run limit, we watch from further off."""
@@ -109,7 +105,7 @@ class Attempts:
 
     def restore(self, entry: Entry, attempt: Attempt) -> None:
         """After a load: the attempt may well be running, so its agent gets a fresh lease."""
-        self._open(entry, attempt)
+        self._book.run(entry, attempt.number)
         if entry.document.cancel_requested:
             self.fence(entry)
             return
@@ -136,11 +132,10 @@ class Attempts:
 
     def _reopen(self, entry: Entry, attempt: Attempt) -> None:
         """A cut-off agent is back with what had been given up, and nobody else has begun it."""
-        self._book.queue.discard(entry.document.id)
         entry.history = History(self._book.limits.history_bytes)
         attempts = _with(entry, replace(attempt, ended_at=None, outcome=None))
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts)
-        self._open(entry, attempt)
+        self._book.run(entry, attempt.number)
 
     def reconcile(self, session: Session) -> None:
         """The attempts that we believe to be with this agent and that it did not list: never received by this
@@ -203,13 +198,12 @@ class Attempts:
         if attempt is None:
             return
         now = self._book.turn.now
-        self._book.running.pop(entry.document.id, None)
-        entry.attempt, entry.session, entry.deadline = 0, None, None
+        self._book.stop(entry, counts=outcome == "fenced")
         self._book.change(
             entry,
             happening,
             attempts=_with(entry, replace(attempt, ended_at=now, outcome=outcome)),
-            queue_deadline_at=now + int(self._book.limits.queue_s * 1e6),
+            queue_deadline_at=now + int((entry.document.queue_s or self._book.limits.queue_s) * 1e6),
         )
 
     # --- cancel -------------------------------------------------------------------------------------------

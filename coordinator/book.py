@@ -15,10 +15,9 @@ from coordinator.history import History
 from coordinator.model_schema import INSERT, REMOVE, UPDATE
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
-from coordinator.scheduling import Queue, Rank, Waiting
+from coordinator.scheduling.flow import Flow, Gpu, Needs, Terms, Waiting
+from coordinator.scheduling.queue import Queue
 
-NORMAL = 1
-"""The rank's class; the only one so far."""
 _SLACK = 64
 """A heap is rebuilt once more than half of it, and this many, are out of date."""
 
@@ -43,6 +42,8 @@ class Session:
     version: str
     granted: int
     sent: int = 0
+    warm: bool = True
+    gpus: tuple[Gpu, ...] = ()
 
     @property
     def free(self) -> int:
@@ -54,7 +55,8 @@ class Entry:
     """One prediction in memory."""
 
     document: Document
-    rank: Rank
+    place: int
+    """Its place among all that came: the key of its row, and its order in its flow."""
     history: History
     input_bytes: int
     stored: bool = False
@@ -68,6 +70,9 @@ class Entry:
     """Attempts that were given up and run on beside the open one: a success of theirs still counts."""
     deadline: float | None = None
     """Monotonic: end of the lease while the agent is away, of the grace after a cancel, else of the run."""
+    charged: Waiting | None = None
+    """What its owners were charged for the open attempt, at ``charged_at`` (monotonic)."""
+    charged_at: float = 0.0
 
     def find(self, number: int) -> Attempt | None:
         return next((a for a in self.document.attempts if a.number == number), None)
@@ -83,7 +88,7 @@ class Book:
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
         """Those with an open attempt."""
-        self.queue = Queue()
+        self.queue = Queue(ageing_s=limits.ageing_s)
         self.sessions: dict[SocketAddress, Session] = {}
         self._sequence = 0
         self._dirty: dict[str, Entry] = {}
@@ -94,13 +99,13 @@ class Book:
 
     # --- predictions --------------------------------------------------------------------------------------
 
-    def add(self, document: Document, rank: Rank | None = None) -> Entry:
-        """Take up a prediction: a new one (no rank yet), or one that storage held."""
-        stored = rank is not None
-        self._sequence = max(self._sequence, rank.sequence) if rank else self._sequence + 1
+    def add(self, document: Document, place: int | None = None) -> Entry:
+        """Take up a prediction: a new one (no place yet), or one that storage held."""
+        stored = place is not None
+        self._sequence = self._sequence + 1 if place is None else max(self._sequence, place)
         entry = self.entries[document.id] = Entry(
             document=document,
-            rank=rank or Rank(NORMAL, self._sequence),
+            place=place or self._sequence,
             history=History(self.limits.history_bytes),
             input_bytes=len(document.input),
             stored=stored,
@@ -125,8 +130,7 @@ class Book:
         """Make it terminal: the last thing that ever happens to it."""
         document, now = entry.document, self.turn.now
         self.queue.discard(document.id)
-        self.running.pop(document.id, None)
-        entry.attempt, entry.session, entry.deadline = 0, None, None
+        self.stop(entry)
         if not changes.get("logs"):
             changes["logs"] = entry.history.logs()
         attempts = tuple(
@@ -142,34 +146,40 @@ class Book:
     def remove(self, entry: Entry) -> None:
         """The index has it for good. If the row stays after a crash, it is projected again and then goes."""
         del self.entries[entry.document.id]
-        self.turn.write_later(REMOVE, entry.rank.sequence)
+        self.turn.write_later(REMOVE, entry.place)
 
     def enqueue(self, entry: Entry) -> None:
-        """Let it wait at its rank; after a lost attempt another agent is preferred."""
+        """Let it wait at its place; after a lost attempt other agents are preferred."""
         document = entry.document
-        last = document.attempts[-1] if document.attempts else None
-        waiting = Waiting(
-            id=document.id,
-            rank=entry.rank,
-            version=document.version if document.pinned else "",
-            avoid=last.agent if last and last.outcome == "lost" else "",
-            input_bytes=entry.input_bytes,
-        )
-        self.queue.add(waiting)
+        self.queue.add(waiting_of(entry))
         if document.queue_deadline_at is not None:
             heapq.heappush(self._queue_deadlines, (document.queue_deadline_at, document.id))
+
+    def run(self, entry: Entry, attempt: int) -> None:
+        """An attempt of it is open: it waits no longer, and its owners are charged."""
+        entry.attempt = attempt
+        self.running[entry.document.id] = entry
+        entry.charged, entry.charged_at = waiting_of(entry), self.turn.monotonic
+        self.queue.began(entry.charged)
+
+    def stop(self, entry: Entry, *, counts: bool = True) -> None:
+        """No attempt of it is open any more. What does not count is given back to its owners."""
+        self.running.pop(entry.document.id, None)
+        entry.attempt, entry.session, entry.deadline = 0, None, None
+        if (charged := entry.charged) is not None:
+            entry.charged = None
+            took_s = self.turn.monotonic - entry.charged_at if counts else 0.0
+            self.queue.ended(charged.flow, charged.cost_s, took_s)
 
     def flush(self) -> None:
         """At the end of each turn: stage what it changed, and set the alarm and the timer that follow."""
         for entry in self._dirty.values():
             document = encode(replace(entry.document, input=b""))
             if entry.stored:
-                self.turn.write(UPDATE, document, entry.rank.sequence)
+                self.turn.write(UPDATE, document, entry.place)
             else:
                 entry.stored = True
-                self.turn.write(
-                    INSERT, entry.rank.sequence, entry.rank.urgency, entry.document.input, document
-                )
+                self.turn.write(INSERT, entry.place, entry.document.urgency, entry.document.input, document)
         self._dirty.clear()
         self._set_alarm()
         self._set_timer()
@@ -235,3 +245,18 @@ class Book:
         if self._deadlines and (self._timer_at is None or self._deadlines[0][0] < self._timer_at):
             self._timer_at = self._deadlines[0][0]
             self.turn.timer_at(self._timer_at)
+
+
+def waiting_of(entry: Entry) -> Waiting:
+    """A prediction as the queue sees it."""
+    document = entry.document
+    needs = Needs(document.version if document.pinned else "", document.gpu, document.gpu_memory)
+    return Waiting(
+        id=document.id,
+        flow=Flow(document.urgency, document.account, document.token, document.user, needs),
+        sequence=entry.place,
+        since=document.created_at,
+        avoid=frozenset(a.agent for a in document.attempts if a.outcome == "lost"),
+        input_bytes=entry.input_bytes,
+        terms=Terms(document.account_share, document.token_share, document.max_running),
+    )

@@ -33,6 +33,17 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     streams: bool = False
     queue_s: float | None = None
     run_s: float | None = None
+    total_s: float | None = None
+    """Limits of waiting, of each attempt, and of it all; None for the server's, which has none for it all."""
+    lease_s: float | None = None
+    max_attempts: int | None = None
+    urgency: int = 1
+    user: str = ""
+    gpu: str = ""
+    gpu_memory: int = 0
+    account_share: float = 1.0
+    token_share: float = 1.0
+    max_running: int = 0
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):

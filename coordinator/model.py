@@ -7,7 +7,7 @@ process is a row of ``MODEL_SCHEMA``; leases, credits, progress and listeners ar
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,8 +19,9 @@ from coordinator.model_schema import PREDICTIONS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening, decode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
-from coordinator.scheduling import Rank
 from coordinator.workers import Standing, Workers
+
+N = TypeVar("N", int, float)
 
 
 def _token() -> str:
@@ -68,9 +69,9 @@ class Model:
     def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
         self._book.turn = self._workers.turn = turn
         self._workers.load(rows[WORKERS])
-        for sequence, urgency, input_json, blob in rows[PREDICTIONS]:
+        for sequence, _, input_json, blob in rows[PREDICTIONS]:
             document = replace(decode(blob), input=input_json)
-            entry = self._book.add(document, Rank(urgency, sequence))
+            entry = self._book.add(document, sequence)
             attempt = next((a for a in document.attempts if a.ended_at is None), None)
             if document.status.terminal:
                 continue
@@ -116,7 +117,8 @@ class Model:
         if refusal := self._refusal(len(call.input)):
             return refusal
         now = book.turn.now
-        queue_s = book.limits.queue_s if call.queue_s is None else call.queue_s
+        limits = book.limits
+        queue_s = _or(call.queue_s, limits.queue_s)
         document = Document(
             id=call.id,
             account=call.account,
@@ -130,7 +132,18 @@ class Model:
             input_files=call.input_files,
             streams=call.streams,
             queue_deadline_at=now + int(queue_s * 1e6),
-            run_s=book.limits.run_s if call.run_s is None else call.run_s,
+            queue_s=queue_s,
+            run_s=_or(call.run_s, limits.run_s),
+            total_deadline_at=None if call.total_s is None else now + int(call.total_s * 1e6),
+            lease_s=_or(call.lease_s, limits.lease_s),
+            max_attempts=_or(call.max_attempts, limits.max_attempts),
+            urgency=call.urgency,
+            user=call.user,
+            gpu=call.gpu,
+            gpu_memory=call.gpu_memory,
+            account_share=call.account_share,
+            token_share=call.token_share,
+            max_running=call.max_running,
         )
         entry = book.add(document)
         book.enqueue(entry)
@@ -344,6 +357,10 @@ def _described(agent: str, session: Session | None, standing: Standing | None, r
         version=session.version if session is not None else "",
         probe_at=known.probe_at or None,
     )
+
+
+def _or(wanted: N | None, otherwise: N) -> N:
+    return otherwise if wanted is None else wanted
 
 
 def _snapshot(entry: Entry) -> Document:

@@ -117,7 +117,27 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: int | None = None
     completed_at: int | None = None
     queue_deadline_at: int | None = None
+    queue_s: float = 0.0
+    """How long it may wait each time that it does; 0, as in what older releases wrote: the server's limit."""
     run_s: float = 0.0
+    total_deadline_at: int | None = None
+    """When it ends, whatever it is doing then."""
+    lease_s: float = 0.0
+    """How long a lost worker keeps it; 0, as in what older releases wrote: the server's."""
+    max_attempts: int = 0
+    """Workers that may be lost while they run it before it fails; 0 likewise."""
+    urgency: int = 1
+    """0 interactive, 1 normal, 2 batch."""
+    user: str = ""
+    """The client's own key for whom it works; a share of the token's share."""
+    gpu: str = ""
+    gpu_memory: int = 0
+    """What the worker's GPU must be: part of its name, bytes."""
+    account_share: float = 1.0
+    token_share: float = 1.0
+    max_running: int = 0
+    """What its owners may have, by their records of that time: weights, and how many predictions of the token
+    may run at once (0 is no limit)."""
     cancel_requested: bool = False
     attempts: tuple[Attempt, ...] = ()
     streams: bool = False

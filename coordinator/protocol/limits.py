@@ -47,6 +47,7 @@ class ServerLimits:
     queue_length: int = _limit(100_000, "predictions that may wait for one model")
     queue_bytes: int = _limit(512 * MIB, "input bytes that may wait for one model")
     queue_s: float = _limit(3600.0, "longest time a prediction waits before it is canceled")
+    ageing_s: float = _limit(600.0, "seconds of waiting after which a prediction gains a class", 1.0)
     run_s: float = _limit(1800.0, "longest time one attempt may run")
     max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost", 1)
     poison_after: int = _limit(

@@ -1,0 +1,52 @@
+"""What waits of one flow. Pure."""
+
+from collections import deque
+
+from coordinator.scheduling.flow import Flow, Waiting
+from coordinator.scheduling.shares import Share
+
+_SLACK = 16
+
+
+class Line:
+    """By sequence. What is taken out of its middle stays in the row until it comes to an end of it."""
+
+    __slots__ = ("_here", "_row", "ages_at", "flow", "lane", "path")
+
+    def __init__(self, flow: Flow, path: tuple[Share, ...]) -> None:
+        self.flow = flow
+        self.path = path
+        """The account, the token and the end user."""
+        self.lane: int | None = None
+        """The class that it has by now; None while it takes no part."""
+        self.ages_at = 0
+        """When it gains a class."""
+        self._row: deque[Waiting] = deque()
+        self._here: dict[str, Waiting] = {}
+
+    def __len__(self) -> int:
+        return len(self._here)
+
+    @property
+    def head(self) -> Waiting:
+        """The next. There must be one."""
+        row = self._row
+        while self._here.get(row[0].id) is not row[0]:
+            row.popleft()
+        return row[0]
+
+    def add(self, waiting: Waiting) -> None:
+        self._here[waiting.id] = waiting
+        row = self._row
+        if row and waiting.sequence < row[-1].sequence:
+            place = 0
+            while row[place].sequence < waiting.sequence:
+                place += 1
+            row.insert(place, waiting)
+        else:
+            row.append(waiting)
+
+    def discard(self, waiting: Waiting) -> None:
+        del self._here[waiting.id]
+        if len(self._row) > 2 * len(self._here) + _SLACK:
+            self._row = deque(w for w in self._row if self._here.get(w.id) is w)

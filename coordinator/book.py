@@ -88,7 +88,7 @@ class Book:
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
         """Those with an open attempt."""
-        self.queue = Queue(ageing_s=limits.ageing_s)
+        self.queue = Queue(ageing_s=limits.ageing_s, window=limits.queue_length)
         self.sessions: dict[SocketAddress, Session] = {}
         self._sequence = 0
         self._dirty: dict[str, Entry] = {}

@@ -49,7 +49,7 @@ class Seat:
         """What it holds has changed, or its share: see who takes part, from here up."""
         seat, above = self, self.above
         while above is not None:
-            takes_part = bool(seat.order or seat.lines) and not seat.share.held
+            takes_part = bool(seat.order.ranks or seat.lines.ranks) and not seat.share.held
             if takes_part != seat._taken:
                 seat._taken = takes_part
                 if takes_part:
@@ -59,7 +59,7 @@ class Seat:
                     above.order.remove(seat)
             if takes_part:
                 above.order.set(seat, seat.share.rank)
-            if not seat._below and not seat.lines:
+            if not seat._below and not seat.lines.ranks:
                 del above._below[seat.share.key]
                 seat.share.seats.remove(seat)
             seat, above = above, above.above

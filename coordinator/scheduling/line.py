@@ -1,9 +1,10 @@
-"""What waits of one flow. Pure."""
+"""What waits of one flow: its head in memory, the rest perhaps on disk. Pure."""
 
 from collections import deque
 
 from coordinator.scheduling.flow import Flow, Waiting
 from coordinator.scheduling.shares import Share
+from coordinator.scheduling.shelf import Shelf
 
 _SLACK = 16
 
@@ -11,9 +12,9 @@ _SLACK = 16
 class Line:
     """By sequence. What is taken out of its middle stays in the row until it comes to an end of it."""
 
-    __slots__ = ("_here", "_row", "ages_at", "flow", "lane", "path")
+    __slots__ = ("_here", "_row", "ages_at", "behind", "flow", "lane", "path", "shelf")
 
-    def __init__(self, flow: Flow, path: tuple[Share, ...]) -> None:
+    def __init__(self, flow: Flow, path: tuple[Share, Share, Share]) -> None:
         self.flow = flow
         self.path = path
         """The account, the token and the end user."""
@@ -21,6 +22,9 @@ class Line:
         """The class that it has by now; None while it takes no part."""
         self.ages_at = 0
         """When it gains a class."""
+        self.shelf = Shelf()
+        self.behind = False
+        """Some of it may lie on the shelf of its token, behind what is on its own."""
         self._row: deque[Waiting] = deque()
         self._here: dict[str, Waiting] = {}
 
@@ -50,3 +54,23 @@ class Line:
         del self._here[waiting.id]
         if len(self._row) > 2 * len(self._here) + _SLACK:
             self._row = deque(w for w in self._row if self._here.get(w.id) is w)
+
+    def cut(self, count: int) -> list[Waiting]:
+        """Take out the last ones."""
+        taken: list[Waiting] = []
+        while len(taken) < count:
+            last = self._row.pop()
+            if self._here.get(last.id) is last:
+                del self._here[last.id]
+                taken.append(last)
+        return taken
+
+    def before(self, prediction: str) -> int:
+        """How many stand before it in memory."""
+        count = 0
+        for waiting in self._row:
+            if self._here.get(waiting.id) is waiting:
+                if waiting.id == prediction:
+                    break
+                count += 1
+        return count

@@ -13,37 +13,34 @@ class Ranking(Generic[M]):
     """The member with the lowest rank first. Ranks are tuples, no two members have the same. A change costs
     O(log n), to ask for the first costs nothing that a change has not paid for."""
 
-    __slots__ = ("_heap", "_ranks")
+    __slots__ = ("_heap", "ranks")
 
     def __init__(self) -> None:
-        self._ranks: dict[M, tuple[Any, ...]] = {}
+        self.ranks: dict[M, tuple[Any, ...]] = {}
         self._heap: list[tuple[tuple[Any, ...], M]] = []
 
     def __len__(self) -> int:
-        return len(self._ranks)
-
-    def __contains__(self, member: M) -> bool:
-        return member in self._ranks
+        return len(self.ranks)
 
     def set(self, member: M, rank: tuple[Any, ...]) -> None:
         """Give a member its rank, whether it had one or not."""
-        if self._ranks.get(member) == rank:
+        if self.ranks.get(member) == rank:
             return
-        self._ranks[member] = rank
+        self.ranks[member] = rank
         heapq.heappush(self._heap, (rank, member))
-        if len(self._heap) > 2 * len(self._ranks) + _SLACK:
-            self._heap = [(rank, member) for member, rank in self._ranks.items()]
+        if len(self._heap) > 2 * len(self.ranks) + _SLACK:
+            self._heap = [(rank, member) for member, rank in self.ranks.items()]
             heapq.heapify(self._heap)
 
     def remove(self, member: M) -> None:
         """Take out; nothing happens when it is not there."""
-        self._ranks.pop(member, None)
+        self.ranks.pop(member, None)
 
     def first(self) -> M | None:
         heap = self._heap
         while heap:
             rank, member = heap[0]
-            if self._ranks.get(member) == rank:
+            if self.ranks.get(member) == rank:
                 return member
             heapq.heappop(heap)
         return None

@@ -5,8 +5,10 @@ first. A share that was idle begins where the others are, so that nobody saves u
 who are being served.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from coordinator.scheduling.flow import Flow, Terms
 from coordinator.scheduling.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Share:
         "contenders",
         "key",
         "limit",
+        "lines",
         "parent",
         "running",
         "seats",
@@ -52,7 +55,10 @@ class Share:
         """Sequence of the prediction that the terms came with."""
         self.time = 0.0
         self.waiting = 0
+        """On disk, too."""
         self.running = 0
+        self.lines = 0
+        """Lines in memory that go by it."""
         self.seats: list[Seat] = []
         """Its places in lanes: one for each in which anything of it waits."""
         self.children: dict[str, Share] = {}
@@ -76,6 +82,10 @@ class Share:
         if found is None:
             found = self.children[key] = Share(key, self)
         return found
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.running or self.lines)
 
     @property
     def held(self) -> bool:
@@ -118,14 +128,13 @@ class Share:
             self.moved()
 
     def charge(self, seconds: float) -> None:
-        """One of its predictions begins."""
+        """One of its predictions begins. Say that it ``moved`` once it waits no longer."""
         if self.parent is not None:
             self.parent.clock = self.time
             self.parent._picks += 1
         self.running += 1
         self._busy()
         self.time += seconds / self.weight
-        self.moved()
 
     def settle(self, seconds: float) -> None:
         """One of its predictions has ended and took that many more, or less, than it was charged for."""
@@ -135,6 +144,8 @@ class Share:
 
     def moved(self) -> None:
         """Its rank has changed, or whether it is held."""
+        if not self.seats:
+            return
         if self._seated and self.parent is not None:
             self.parent.contenders.set(self, self.rank)
         for seat in tuple(self.seats):
@@ -147,13 +158,13 @@ class Share:
     def forget(self) -> None:
         """If nothing of it waits or runs, it is as good as new, unless it has had more than its share."""
         parent = self.parent
-        if self.waiting or self.running:
+        if self.busy:
             return
         self.children.clear()
         self._debtors, self.clock = Ranking(), 0.0
         if parent is None:
             return
-        if parent.waiting or parent.running:
+        if parent.busy:
             parent._debtors.set(self, (self.time, self._number))
             parent._forgive()
         else:
@@ -166,3 +177,48 @@ class Share:
                 return
             self._debtors.remove(least)
             del self.children[least.key]
+
+
+class Owners:
+    """All shares, and what predictions that wait and run do to them."""
+
+    def __init__(self) -> None:
+        self.root = Share()
+
+    def upper(self, account: str, token: str) -> tuple[Share, Share]:
+        above = self.root.child(account)
+        return above, above.child(token)
+
+    def path(self, flow: Flow) -> tuple[Share, Share, Share]:
+        """The account, the token and the end user."""
+        account, token = self.upper(flow.account, flow.token)
+        return account, token, token.child(flow.user)
+
+    def wait(self, path: Sequence[Share], change: int) -> None:
+        """More, or fewer, of them wait."""
+        self.root.wait(change)
+        for share in path:
+            share.wait(change)
+
+    def charge(self, path: Sequence[Share], seconds: float) -> None:
+        """One begins. Say that they ``moved`` once it waits no longer."""
+        self.root.charge(seconds)
+        for share in path:
+            share.charge(seconds)
+
+    def settle(self, path: Sequence[Share], seconds: float) -> None:
+        """One has ended and took that many more, or less, than was charged."""
+        self.root.settle(seconds)
+        for share in path:
+            share.settle(seconds)
+
+    @staticmethod
+    def agree(account: Share, token: Share, terms: Terms, sequence: int) -> None:
+        """The newest prediction's terms hold."""
+        if sequence >= account.terms_of:
+            account.terms_of, account.weight = sequence, terms.account_share
+        if sequence >= token.terms_of:
+            token.terms_of, token.weight = sequence, terms.token_share
+            if token.limit != terms.max_running:
+                token.limit = terms.max_running
+                token.moved()

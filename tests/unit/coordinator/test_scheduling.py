@@ -35,7 +35,7 @@ def waiting(id: str, sequence: int, account: str = "acme", **given: object) -> W
 
 
 def queue_of(*entries: Waiting) -> Queue:
-    queue = Queue(ageing_s=AGEING_S)
+    queue = Queue(ageing_s=AGEING_S, window=10_000)
     for entry in entries:
         queue.add(entry)
     return queue

@@ -1,0 +1,310 @@
+"""How much of a queue is in memory: what leaves it, and what is read back. Pure.
+
+Everything that waits is on disk; memory holds the heads of lines. Over the limit the longest line gives up
+its tail. When there are more lines than that, whole ones leave, of the token that has most of them: of
+those only their number is known, and they come back by sequence.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from math import inf
+
+from coordinator.scheduling.flow import Flow, Waiting
+from coordinator.scheduling.line import Line
+from coordinator.scheduling.order import Order
+from coordinator.scheduling.shares import Owners
+from coordinator.scheduling.shelf import Shelf, Want
+
+_RESTORED = 16
+"""Of the window, the part of lines that a load opens: each is read by itself."""
+
+Owner = tuple[str, str]
+"""Account and token."""
+
+
+class Window:
+    """The lines that are in memory, and the shelves of what is on disk only.
+
+    What lies on a line's own shelf stands behind what it has in memory; what lies on its token's shelf (then
+    the line is ``behind``) stands behind both.
+    """
+
+    def __init__(self, size: int, owners: Owners, order: Order) -> None:
+        self.waiting: dict[str, Waiting] = {}
+        """What is in memory."""
+        self.lines: dict[Flow, Line] = {}
+        self.evicted: list[str] = []
+        self.on_disk = 0
+        self.input_bytes = 0
+        """Of all, on disk, too."""
+        self._size = size
+        self._owners = owners
+        self._order = order
+        self._tokens: defaultdict[Owner, dict[Line, None]] = defaultdict(dict)
+        self._shared: dict[Owner, Shelf] = {}
+        """Of tokens that have lines for which there was no memory."""
+        self._low: dict[Line, None] = {}
+        """Lines of which more should be read."""
+
+    # --- what comes and goes ------------------------------------------------------------------------------
+
+    def add(self, waiting: Waiting) -> None:
+        """Into memory, or to those of its flow that are on disk."""
+        shelf = self._shelf_at(waiting.flow, waiting.sequence)
+        if shelf is None:
+            self._hold(waiting)
+            self._shrink()
+            return
+        if waiting.id in shelf.gone:
+            shelf.wanted = None  # what is being read of it may be from before it went and came back
+        self._shelve(waiting.flow, shelf, waiting.sequence, 1, waiting.input_bytes)
+        self._owners.agree(*self._owners.upper(*_owner(waiting.flow)), waiting.terms, waiting.sequence)
+        self.evicted.append(waiting.id)
+
+    def discard(self, waiting: Waiting) -> None:
+        """Out of memory, for good."""
+        line = self.lines[waiting.flow]
+        line.discard(waiting)
+        if not line:
+            self._order.place(line)
+        self._release(waiting)
+        shared = self._shared.get(_owner(waiting.flow))
+        if shared is not None and shared.wanted is not None:
+            shared.gone.add(waiting.id)  # what is being read may be from before
+        self._settle(line)
+
+    def left_disk(self, waiting: Waiting) -> None:
+        """One that was not in memory waits no longer."""
+        shelf = self._shelf_at(waiting.flow, waiting.sequence)
+        if shelf is not None:
+            self._unshelve(waiting.flow, shelf, waiting.input_bytes)
+            shelf.gone.add(waiting.id)
+            self._owners.path(waiting.flow)[-1].forget()
+
+    def restore(self, flow: Flow, count: int, input_bytes: int, first: int) -> None:
+        """Those of a flow that a load left on disk."""
+        owner = _owner(flow)
+        if owner in self._shared or len(self.lines) > self._size // _RESTORED:
+            shelf = self._shared.setdefault(owner, Shelf())
+        else:
+            line = self._line(flow)
+            shelf = line.shelf
+            self._low[line] = None
+        self._shelve(flow, shelf, first, count, input_bytes)
+
+    # --- lines --------------------------------------------------------------------------------------------
+
+    def _line(self, flow: Flow, *, behind: bool = False) -> Line:
+        line = self.lines.get(flow)
+        if line is None:
+            line = self.lines[flow] = Line(flow, self._owners.path(flow))
+            line.behind = behind
+            self._tokens[_owner(flow)][line] = None
+            for share in line.path:
+                share.lines += 1
+            self._order.open(line)
+        return line
+
+    def _close(self, line: Line) -> None:
+        """Nothing of it waits, unless on its token's shelf."""
+        owner = _owner(line.flow)
+        del self.lines[line.flow]
+        self._low.pop(line, None)
+        del self._tokens[owner][line]
+        if not self._tokens[owner]:
+            del self._tokens[owner]
+        self._order.close(line)
+        for share in line.path:
+            share.lines -= 1
+        line.path[-1].forget()
+
+    def _settle(self, line: Line) -> None:
+        """After something left it or came to it."""
+        if not line and not line.shelf:
+            self._close(line)
+            return
+        self._order.place(line)
+        if line.shelf and len(line) <= self._part // 2:
+            self._low[line] = None
+
+    @property
+    def _part(self) -> int:
+        """What each line may have in memory when all want as much as they can get."""
+        return max(1, self._size // (2 * max(1, len(self.lines))))
+
+    def _hold(self, waiting: Waiting, *, behind: bool = False) -> None:
+        self.waiting[waiting.id] = waiting
+        self.input_bytes += waiting.input_bytes
+        line = self._line(waiting.flow, behind=behind)
+        self._owners.wait(line.path, 1)
+        self._owners.agree(*line.path[:2], waiting.terms, waiting.sequence)
+        line.add(waiting)
+        self._settle(line)
+
+    def _release(self, waiting: Waiting) -> None:
+        del self.waiting[waiting.id]
+        self.input_bytes -= waiting.input_bytes
+        self._owners.wait(self.lines[waiting.flow].path, -1)
+
+    # --- shelves ------------------------------------------------------------------------------------------
+
+    def _shelf_at(self, flow: Flow, sequence: int) -> Shelf | None:
+        """Where one of this place lies when it is not in memory; None when memory is its place."""
+        shared, line = self._shared.get(_owner(flow)), self.lines.get(flow)
+        if line is None:
+            return shared
+        if shared is not None and line.behind and sequence >= shared.first:
+            return shared
+        return line.shelf if sequence >= line.shelf.first else None
+
+    def _shelve(self, flow: Flow, shelf: Shelf, first: float, count: int, input_bytes: int) -> None:
+        shelf.put(first, count, input_bytes)
+        self._count(flow, shelf, count, input_bytes)
+
+    def _unshelve(self, flow: Flow, shelf: Shelf, input_bytes: int) -> None:
+        count, counted_bytes = shelf.take(input_bytes)
+        self._count(flow, shelf, -count, -counted_bytes)
+
+    def _clear(self, flow: Flow, shelf: Shelf) -> None:
+        """Nothing is there any more, whatever was counted."""
+        self._count(flow, shelf, -shelf.count, -shelf.input_bytes)
+        shelf.clear()
+
+    def _count(self, flow: Flow, shelf: Shelf, count: int, input_bytes: int) -> None:
+        """Nobody knows of which users those on a token's shelf are."""
+        self.on_disk += count
+        self.input_bytes += input_bytes
+        of_token = shelf is self._shared.get(owner := _owner(flow))
+        self._owners.wait(self._owners.upper(*owner) if of_token else self._owners.path(flow), count)
+
+    # --- out of memory ------------------------------------------------------------------------------------
+
+    def _shrink(self) -> None:
+        """Give up more than needs be, so that the next ones have room."""
+        while (excess := len(self.waiting) - self._size) > 0:
+            excess += self._size // 16
+            line = max(self.lines.values(), key=len)
+            spare = len(line) - self._part
+            if spare > 0:
+                self._cut(line, min(spare, excess))
+            else:
+                self._let_go(excess)
+
+    def _cut(self, line: Line, count: int) -> None:
+        """Its tail leaves memory."""
+        shared = self._shared.get(_owner(line.flow)) if line.behind else None
+        for waiting in line.cut(count):
+            self._evict(waiting)
+            beyond = shared is not None and waiting.sequence >= shared.first
+            shelf = shared if shared is not None and beyond else line.shelf
+            self._shelve(line.flow, shelf, waiting.sequence, 1, waiting.input_bytes)
+        self._settle(line)
+
+    def _let_go(self, count: int) -> None:
+        """Whole lines leave memory: the youngest of the token that has most of them."""
+        owner = max(self._tokens, key=lambda owner: sum(map(bool, self._tokens[owner])))
+        shared = self._shared.setdefault(owner, Shelf())
+        lines = sorted(filter(None, self._tokens[owner]), key=lambda line: -line.head.sequence)
+        for line in lines[: min(count, max(1, len(lines) // 2))]:
+            line.behind = True
+            for waiting in line.cut(len(line)):
+                self._evict(waiting)
+                self._shelve(line.flow, shared, waiting.sequence, 1, waiting.input_bytes)
+        # What is on a line's own shelf stands before what is on its token's, which begins earlier now.
+        for line in [line for line in self._tokens[owner] if line.behind]:
+            first, behind, input_bytes = line.shelf.first, line.shelf.count, line.shelf.input_bytes
+            self._clear(line.flow, line.shelf)
+            self._shelve(line.flow, shared, first, behind, input_bytes)
+            self._settle(line)
+
+    def _evict(self, waiting: Waiting) -> None:
+        self._release(waiting)
+        self.evicted.append(waiting.id)
+
+    # --- back into memory ---------------------------------------------------------------------------------
+
+    def wants(self) -> Iterator[Want]:
+        """What to read now. Each is to be answered once."""
+        part = self._part
+        for line in [line for line in self._low if line.shelf.wanted is None]:
+            del self._low[line]
+            if line.shelf:
+                yield line.shelf.ask(*_owner(line.flow), line.flow, max(1, part - len(line)))
+        free = self._size - len(self.waiting)
+        for owner, shelf in self._shared.items():
+            if shelf.wanted is None and (limit := self._limit(owner, free)):
+                yield shelf.ask(*owner, None, limit)
+
+    def _limit(self, owner: Owner, free: int) -> int:
+        """How many to read of a token's shelf: part of what is free, and one if it has nothing in memory."""
+        if free > self._size // 4:
+            return max(1, free // (2 * len(self._shared)))
+        if any(self._tokens.get(owner, ())):
+            return 0
+        return int(free > 0 or any(len(lines) > 1 for lines in self._tokens.values()))
+
+    def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool) -> None:
+        """What was read; ``exhausted`` when there are no more after these."""
+        if want.flow is None:
+            self._refill_token((want.account, want.token), want, waitings, exhausted)
+        else:
+            self._refill_line(self.lines.get(want.flow), want, waitings, exhausted)
+        self._shrink()
+
+    def _refill_line(
+        self, line: Line | None, want: Want, waitings: Sequence[Waiting], exhausted: bool
+    ) -> None:
+        if line is None:
+            return
+        shelf, shared = line.shelf, self._shared.get(_owner(line.flow)) if line.behind else None
+        if shelf.wanted is want:
+            shelf.wanted = None
+            end = inf if shared is None else shared.first
+            known = want.after == shelf.first - 1
+            for waiting in waitings if known else ():
+                if waiting.sequence >= end:
+                    exhausted = True
+                    break
+                shelf.first = waiting.sequence + 1
+                if waiting.id not in shelf.gone and waiting.id not in self.waiting:
+                    self._unshelve(line.flow, shelf, waiting.input_bytes)
+                    self._hold(waiting)
+            if known and exhausted and not shelf.grown:
+                self._clear(line.flow, shelf)
+        self._settle(line)
+
+    def _refill_token(self, owner: Owner, want: Want, waitings: Sequence[Waiting], exhausted: bool) -> None:
+        shelf = self._shared.get(owner)
+        if shelf is None or shelf.wanted is not want:
+            return
+        shelf.wanted = None
+        if want.after != shelf.first - 1:
+            return
+        part = self._part
+        for waiting in waitings:
+            shelf.first = waiting.sequence + 1
+            line = self.lines.get(waiting.flow)
+            if waiting.id in shelf.gone or waiting.id in self.waiting:
+                continue
+            if line is not None and not line.behind:
+                continue  # all of its own is known
+            self._unshelve(waiting.flow, shelf, waiting.input_bytes)
+            if line is not None and (line.shelf or len(line) >= part):
+                self._shelve(waiting.flow, line.shelf, waiting.sequence, 1, waiting.input_bytes)
+            else:
+                self._hold(waiting, behind=True)
+        if exhausted and not shelf.grown:
+            self._forget_shelf(owner, shelf)
+
+    def _forget_shelf(self, owner: Owner, shelf: Shelf) -> None:
+        """Nothing is on a token's shelf any more: all of its lines are known again."""
+        some = Flow(0, *owner)
+        self._clear(some, shelf)
+        del self._shared[owner]
+        for line in self._tokens.get(owner, ()):
+            line.behind = False
+        self._owners.path(some)[-1].forget()
+
+
+def _owner(flow: Flow) -> Owner:
+    return flow.account, flow.token

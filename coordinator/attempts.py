@@ -173,7 +173,12 @@ class Attempts:
 
     def overdue(self, entry: Entry) -> None:
         """The deadline of an open attempt is over; which one it was follows from the state."""
-        if entry.document.cancel_requested:
+        total = entry.document.total_deadline_at
+        if total is not None and total <= self._book.turn.now and not entry.document.cancel_requested:
+            seconds = (total - entry.document.created_at) / 1_000_000
+            error = f"did not end within its limit of {seconds:g} s for waiting and running together"
+            self.request_cancel(entry, error, ErrorCode.TOTAL_TIMEOUT)
+        elif entry.document.cancel_requested:
             self.fence(entry)
         elif entry.session is None:
             self._lost(entry)

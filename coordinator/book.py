@@ -4,6 +4,7 @@ Everything changes a prediction through ``change`` and ``end``, so that each tur
 """
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,20 @@ from msgspec.structs import replace
 from coordinator.actor.turn import Turn
 from coordinator.calls import SocketAddress
 from coordinator.history import History
-from coordinator.model_schema import INSERT, REMOVE, UPDATE
+from coordinator.model_schema import FORGET_FACT, INSERT, KEEP_FACT, REMOVE, UPDATE
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
-from coordinator.scheduling.flow import Flow, Gpu, Needs, Terms, Waiting
+from coordinator.scheduling.flow import Gpu, Waiting
+from coordinator.scheduling.forecast import Forecast
 from coordinator.scheduling.queue import Queue
+from coordinator.waiting import deadline_of, waiting_of
 
+UNKNOWN_S = 60.0
+"""What a prediction is taken to cost, in seconds, as long as none of its model has run."""
+_RUNS = "runs"
+"""The fact that holds the forecast."""
+_RUNS_KEPT_EVERY = 32
+"""Runs after which the forecast is written: a crash may cost it that many."""
 _SLACK = 64
 """A heap is rebuilt once more than half of it, and this many, are out of date."""
 
@@ -90,6 +99,8 @@ class Book:
         """Those with an open attempt."""
         self.queue = Queue(ageing_s=limits.ageing_s, window=limits.queue_length)
         self.sessions: dict[SocketAddress, Session] = {}
+        self.forecast = Forecast()
+        self._runs_unkept = 0
         self._sequence = 0
         self._dirty: dict[str, Entry] = {}
         self._deadlines: list[tuple[float, str]] = []
@@ -139,9 +150,28 @@ class Book:
         )
         sequence = document.sequence + 1
         self.change(entry, happening, attempts=attempts, completed_at=now, sequence=sequence, **changes)
+        if happening is Happening.SUCCEEDED:
+            self._learn(entry.document)
         self.turn.send(self._project, entry.document)
         self.turn.notify(document.id)
         self.turn.notify(f"end:{document.id}")
+
+    def _learn(self, document: Document) -> None:
+        """How long it ran says how long others will."""
+        if document.started_at is None or document.completed_at is None:
+            return
+        seconds = (document.completed_at - document.started_at) / 1_000_000
+        self.forecast.record(document.version, document.token, document.user, seconds)
+        self._runs_unkept += 1
+        if self._runs_unkept >= _RUNS_KEPT_EVERY:
+            self._runs_unkept = 0
+            self.turn.write_later(FORGET_FACT, _RUNS)
+            self.turn.write_later(KEEP_FACT, _RUNS, self.forecast.dump())
+
+    def load_facts(self, facts: Iterable[tuple[Any, ...]]) -> None:
+        for name, value in facts:
+            if name == _RUNS:
+                self.forecast.load(value)
 
     def remove(self, entry: Entry) -> None:
         """The index has it for good. If the row stays after a crash, it is projected again and then goes."""
@@ -150,16 +180,22 @@ class Book:
 
     def enqueue(self, entry: Entry) -> None:
         """Let it wait at its place; after a lost attempt other agents are preferred."""
+        self.queue.add(self.waiting(entry))
+        deadline = deadline_of(entry.document)
+        if deadline is not None:
+            heapq.heappush(self._queue_deadlines, (deadline, entry.document.id))
+
+    def waiting(self, entry: Entry) -> Waiting:
+        """A prediction as the queue sees it, and what it will probably cost."""
         document = entry.document
-        self.queue.add(waiting_of(entry))
-        if document.queue_deadline_at is not None:
-            heapq.heappush(self._queue_deadlines, (document.queue_deadline_at, document.id))
+        cost_s = self.forecast.predicted(document.version, document.token, document.user)
+        return waiting_of(document, entry.place, min(UNKNOWN_S, document.run_s) if cost_s is None else cost_s)
 
     def run(self, entry: Entry, attempt: int) -> None:
         """An attempt of it is open: it waits no longer, and its owners are charged."""
         entry.attempt = attempt
         self.running[entry.document.id] = entry
-        entry.charged, entry.charged_at = waiting_of(entry), self.turn.monotonic
+        entry.charged, entry.charged_at = self.waiting(entry), self.turn.monotonic
         self.queue.began(entry.charged)
 
     def stop(self, entry: Entry, *, counts: bool = True) -> None:
@@ -192,7 +228,7 @@ class Book:
         while due and (due[0][0] <= now or due[0][1] not in self.queue):
             _, prediction = heapq.heappop(due)
             entry = self.entries.get(prediction)
-            if entry and prediction in self.queue and (entry.document.queue_deadline_at or 0) <= now:
+            if entry and prediction in self.queue and (deadline_of(entry.document) or 0) <= now:
                 over.append(entry)
         self._alarm_at = None
         self.turn.alarm_at(None)
@@ -211,6 +247,10 @@ class Book:
     # --- the timer in memory: leases, graces, limits of running --------------------------------------------
 
     def set_deadline(self, entry: Entry, after_s: float) -> None:
+        """It is looked at then, or when the limit of it all is over: a cancel only has its grace."""
+        total = entry.document.total_deadline_at
+        if total is not None and not entry.document.cancel_requested:
+            after_s = min(after_s, max(0.0, (total - self.turn.now) / 1_000_000))
         entry.deadline = self.turn.monotonic + after_s
         heapq.heappush(self._deadlines, (entry.deadline, entry.document.id))
 
@@ -245,18 +285,3 @@ class Book:
         if self._deadlines and (self._timer_at is None or self._deadlines[0][0] < self._timer_at):
             self._timer_at = self._deadlines[0][0]
             self.turn.timer_at(self._timer_at)
-
-
-def waiting_of(entry: Entry) -> Waiting:
-    """A prediction as the queue sees it."""
-    document = entry.document
-    needs = Needs(document.version if document.pinned else "", document.gpu, document.gpu_memory)
-    return Waiting(
-        id=document.id,
-        flow=Flow(document.urgency, document.account, document.token, document.user, needs),
-        sequence=entry.place,
-        since=document.created_at,
-        avoid=frozenset(a.agent for a in document.attempts if a.outcome == "lost"),
-        input_bytes=entry.input_bytes,
-        terms=Terms(document.account_share, document.token_share, document.max_running),
-    )

@@ -67,6 +67,43 @@ class Get(Call, frozen=True, kw_only=True, tag="get"):
     account: str
 
 
+class Why(Call, frozen=True, kw_only=True, tag="why"):
+    """Where a prediction stands, and why it is not running."""
+
+    id: str
+    account: str
+
+
+Reason = Literal[
+    "no_workers",
+    "no_such_version",
+    "no_such_hardware",
+    "workers_unhealthy",
+    "model_loading",
+    "draining",
+    "token_cap",
+    "behind_fair_share",
+    "all_busy",
+]
+"""Why a prediction waits: no worker is connected; none has its version, or such a GPU; those that have get no
+work because of what they did; they load the model; they are being drained; its token runs as many as it may;
+others have had less of their share; all slots are taken."""
+
+
+class Explained(Reply, frozen=True, kw_only=True, tag="explained"):
+    """One that does not wait has no reason. ``position`` counts from 1; the times are seconds from now until
+    it begins, as likely as not and in nine of ten cases, None when there is nothing to go by."""
+
+    document: Document
+    reason: Reason | None = None
+    position: int = 0
+    of: int = 0
+    workers: int = 0
+    running: int = 0
+    eta_p50_s: float | None = None
+    eta_p90_s: float | None = None
+
+
 class Cancel(Call, frozen=True, kw_only=True, tag="cancel"):
     id: str
     account: str
@@ -191,6 +228,7 @@ class WorkersAre(Reply, frozen=True, kw_only=True, tag="workers_are"):
 AnyCall = (
     Create
     | Get
+    | Why
     | Cancel
     | EventsAfter
     | AttachSession
@@ -201,7 +239,7 @@ AnyCall = (
     | MarkWorker
     | AskWorkers
 )
-AnyReply = Refused | Found | Unknown | Events | Done | WorkersAre
+AnyReply = Refused | Found | Explained | Unknown | Events | Done | WorkersAre
 
 
 class CheckFiles(msgspec.Struct, frozen=True):

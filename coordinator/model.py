@@ -15,10 +15,12 @@ from coordinator import calls
 from coordinator.actor.turn import Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.book import Book, Entry, Session
-from coordinator.model_schema import PREDICTIONS, WORKERS
+from coordinator.model_schema import FACTS, PREDICTIONS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening, decode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from coordinator.waiting import too_long
+from coordinator.why import explain
 from coordinator.workers import Standing, Workers
 
 N = TypeVar("N", int, float)
@@ -44,6 +46,7 @@ class Model:
         self._calls: dict[type, Callable[[Any], Any]] = {
             calls.Create: self._create,
             calls.Get: self._get,
+            calls.Why: self._why,
             calls.Cancel: self._cancel,
             calls.EventsAfter: self._events_after,
             calls.AttachSession: self._attach,
@@ -69,6 +72,7 @@ class Model:
     def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
         self._book.turn = self._workers.turn = turn
         self._workers.load(rows[WORKERS])
+        self._book.load_facts(rows[FACTS])
         for sequence, _, input_json, blob in rows[PREDICTIONS]:
             document = replace(decode(blob), input=input_json)
             entry = self._book.add(document, sequence)
@@ -88,7 +92,7 @@ class Model:
 
     def alarm(self, turn: Turn) -> None:
         for entry in self._book.waited_too_long():
-            error = f"waited too long; connected workers: {len(self._book.sessions)}"
+            error = too_long(entry.document, len(self._book.sessions))
             code = ErrorCode.DEADLINE_BEFORE_START
             self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
         self._book.flush()
@@ -168,6 +172,12 @@ class Model:
     def _get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)
         return calls.Unknown() if entry is None else calls.Found(document=_snapshot(entry))
+
+    def _why(self, call: calls.Why) -> calls.Explained | calls.Unknown:
+        entry = self._find(call.id, call.account)
+        if entry is None:
+            return calls.Unknown()
+        return replace(explain(self._book, self._workers, entry), document=_snapshot(entry))
 
     def _cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)

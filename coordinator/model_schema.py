@@ -23,6 +23,7 @@ from coordinator.actor.storage import Schema, Statement
 
 INSERT, UPDATE, REMOVE, PREDICTIONS = "insert", "update", "remove", "predictions"
 KEEP_WORKER, FORGET_WORKER, WORKERS = "keep_worker", "forget_worker", "workers"
+KEEP_FACT, FORGET_FACT, FACTS = "keep_fact", "forget_fact", "facts"
 
 _metadata = MetaData()
 _predictions = Table(
@@ -39,6 +40,12 @@ _workers = Table(
     Column("agent", String, primary_key=True),
     Column("standing", LargeBinary, nullable=False),
 )
+_facts = Table(
+    "facts",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
 _this = _predictions.c.sequence == bindparam("row")
 
 MODEL_SCHEMA = Schema(
@@ -50,6 +57,8 @@ MODEL_SCHEMA = Schema(
         ),
         REMOVE: Statement(delete(_predictions).where(_this), ("row",)),
         KEEP_WORKER: Statement(insert(_workers), ("agent", "standing")),
+        KEEP_FACT: Statement(insert(_facts), ("name", "value")),
+        FORGET_FACT: Statement(delete(_facts).where(_facts.c.name == bindparam("fact")), ("fact",)),
         FORGET_WORKER: Statement(
             delete(_workers).where(_workers.c.agent == bindparam("worker")), ("worker",)
         ),
@@ -57,6 +66,7 @@ MODEL_SCHEMA = Schema(
     loads={
         PREDICTIONS: select(_predictions).order_by(_predictions.c.sequence),
         WORKERS: select(_workers).order_by(_workers.c.agent),
+        FACTS: select(_facts),
     },
 )
 """The input is written once and never again; the document without it changes with each durable step."""

@@ -65,6 +65,7 @@ class ErrorCode(StrEnum):
 
     DEADLINE_BEFORE_START = "deadline_before_start"
     RUN_TIMEOUT = "run_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
     WORKER_LOST = "worker_lost"
     CANCELED = "canceled"
     MODEL_ERROR = "model_error"

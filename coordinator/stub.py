@@ -43,6 +43,12 @@ class ModelStub:
     async def get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         return await self._find(call)
 
+    async def why(self, call: calls.Why) -> calls.Explained | calls.Unknown:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Explained | calls.Unknown):
+            return reply
+        raise _unexpected(reply)
+
     async def cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
         return await self._find(call)
 

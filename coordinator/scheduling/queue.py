@@ -12,6 +12,7 @@ Memory holds a window of what waits. Whoever keeps the queue on disk asks after 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from coordinator.scheduling.census import Census, Place
 from coordinator.scheduling.flow import Flow, Offer, Waiting
 from coordinator.scheduling.order import Order
 from coordinator.scheduling.shares import Owners
@@ -19,6 +20,9 @@ from coordinator.scheduling.shelf import Want
 from coordinator.scheduling.window import Window
 
 OfferT = TypeVar("OfferT", bound=Offer)
+
+_CENSUS = 1_000_000
+"""Microseconds after which those who wait are counted anew, when someone asks for places."""
 
 
 class Queue:
@@ -28,6 +32,8 @@ class Queue:
         self._owners = Owners()
         self._order = Order(self._owners.root, ageing_s)
         self._window = Window(window, self._owners, self._order)
+        self._census: Census | None = None
+        self._census_at = 0
 
     def __len__(self) -> int:
         return len(self._window.waiting) + self._window.on_disk
@@ -80,6 +86,15 @@ class Queue:
         offers = list(offers)
         line = self._order.first(offers)
         return None if line is None else (line.head, _best(line.head, offers))
+
+    def place(self, waiting: Waiting, now: int) -> Place:
+        """Where one that waits stands, wherever it is kept. The count of the others may be a second old."""
+        if self._census is None or not 0 <= now - self._census_at < _CENSUS:
+            self._census, self._census_at = Census(self._window.lines.values()), now
+        line, before = self._window.before(waiting)
+        place = self._census.place(line, before, waiting.cost_s)
+        line.path[-1].forget()
+        return place
 
     # --- what is on disk only -----------------------------------------------------------------------------
 

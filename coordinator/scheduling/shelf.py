@@ -32,6 +32,8 @@ class Shelf:
 
     first: float = inf
     """No sequence below is there."""
+    last: float = 0
+    """The highest that was put there, as far as that is known."""
     count: int = 0
     input_bytes: int = 0
     wanted: Want | None = None
@@ -45,6 +47,8 @@ class Shelf:
         return self.first < inf
 
     def put(self, first: float, count: int, input_bytes: int) -> None:
+        if count:
+            self.last = max(self.last, first)
         self.first = min(self.first, first)
         self.count += count
         self.input_bytes += input_bytes
@@ -58,6 +62,13 @@ class Shelf:
         self.count -= 1
         self.input_bytes -= input_bytes
         return 1, input_bytes
+
+    def before(self, sequence: int) -> int:
+        """About how many are there before this place."""
+        if not self.count or sequence <= self.first:
+            return 0
+        last = max(self.last, sequence)
+        return round(self.count * (sequence - self.first) / (last - self.first + 1))
 
     def clear(self) -> None:
         """Nothing is there any more. What is being read of it comes too late."""

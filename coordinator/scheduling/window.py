@@ -177,6 +177,17 @@ class Window:
         of_token = shelf is self._shared.get(owner := _owner(flow))
         self._owners.wait(self._owners.upper(*owner) if of_token else self._owners.path(flow), count)
 
+    def before(self, waiting: Waiting) -> tuple[Line, int]:
+        """The line of one that waits, and how many stand before it there; of one on disk about how many."""
+        line = self.lines.get(waiting.flow)
+        if line is not None and waiting.id in self.waiting:
+            return line, line.before(waiting.id)
+        shelf = self._shelf_at(waiting.flow, waiting.sequence)
+        on_shelf = 0 if shelf is None else shelf.before(waiting.sequence)
+        if line is not None:
+            return line, len(line) + on_shelf
+        return Line(waiting.flow, self._owners.path(waiting.flow)), on_shelf
+
     # --- out of memory ------------------------------------------------------------------------------------
 
     def _shrink(self) -> None:

@@ -1,0 +1,46 @@
+"""A prediction as the queue sees it: whether it waits, in which flow, and until when. Pure."""
+
+from coordinator.prediction import Document
+from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
+
+
+def waits(document: Document) -> bool:
+    """Whether it stands in the queue: it has not ended, and no attempt of it is open."""
+    return not document.status.terminal and all(a.ended_at is not None for a in document.attempts)
+
+
+def flow_of(document: Document) -> Flow:
+    needs = Needs(document.version if document.pinned else "", document.gpu, document.gpu_memory)
+    return Flow(document.urgency, document.account, document.token, document.user, needs)
+
+
+def waiting_of(document: Document, place: int, cost_s: float = 1.0) -> Waiting:
+    """``cost_s`` is how long it will probably run."""
+    return Waiting(
+        id=document.id,
+        flow=flow_of(document),
+        sequence=place,
+        since=document.created_at,
+        cost_s=cost_s,
+        avoid=frozenset(a.agent for a in document.attempts if a.outcome == "lost"),
+        input_bytes=len(document.input),
+        terms=Terms(document.account_share, document.token_share, document.max_running),
+    )
+
+
+def deadline_of(document: Document) -> int | None:
+    """When it has waited too long, microseconds since the epoch."""
+    limits = (document.queue_deadline_at, document.total_deadline_at)
+    return min((at for at in limits if at is not None), default=None)
+
+
+def too_long(document: Document, workers: int) -> str:
+    """What to say of one whose deadline is over before it ran."""
+    total = document.total_deadline_at
+    if total is not None and total == deadline_of(document):
+        seconds = (total - document.created_at) / 1_000_000
+        limit = f"did not begin within its limit of {seconds:g} s for waiting and running together"
+    else:
+        waited = f" of {document.queue_s:g} s" if document.queue_s else ""
+        limit = f"waited longer than its limit{waited} for waiting"
+    return f"{limit}; connected workers: {workers}"

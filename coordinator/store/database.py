@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
+from coordinator.store.accounts import Accounts
 from coordinator.store.connections import Connections, check_url, translated
 from coordinator.store.errors import NotMigrated, StoreUnavailable
 from coordinator.store.files import Files
@@ -37,6 +38,7 @@ class Store:
     def __init__(self, connections: Connections, server_id: str, clock: Clock) -> None:
         self._connections = connections
         self.server_id = server_id
+        self.accounts = Accounts(connections)
         self.tokens = Tokens(connections, clock)
         self.models = Models(connections)
         self.objects = Objects(connections)

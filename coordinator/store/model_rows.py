@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Row, literal_column, or_, select
 
+from coordinator.store.config import ModelConfig, decode
 from coordinator.store.errors import Invalid
 from coordinator.store.schema import models, registrations, versions
 
@@ -24,6 +25,8 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
     openapi_schema: bytes
     pools: tuple[str, ...]
     """Where workers registered it, first registered first."""
+    config: ModelConfig = ModelConfig()
+    """Its model's."""
 
 
 class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     run_count: int
     pools: tuple[str, ...]
     latest_version: VersionRow | None
+    config: ModelConfig = ModelConfig()
 
 
 def visible(account: Any) -> ColumnElement[bool]:
@@ -58,7 +62,7 @@ PLACES = (
 """Which version is registered in which pool: without the schemas, which are large."""
 
 VERSIONS = (
-    select(*versions.c, registrations.c.pool)
+    select(*versions.c, models.c.config, registrations.c.pool)
     .join(models, models.c.name == versions.c.model)
     .join(
         registrations,
@@ -86,7 +90,7 @@ def newest_of(places: Sequence[Any]) -> str:
 def to_model(
     row: Any, places: Sequence[Any], pools: Sequence[str] | None, latest: VersionRow | None
 ) -> ModelRow:
-    name, account, visibility, created_at, _, run_count = row
+    name, account, visibility, created_at, _, run_count, config = row
     names = dict.fromkeys(place[1] for place in places)
     return ModelRow(
         model=name,
@@ -96,13 +100,14 @@ def to_model(
         run_count=run_count,
         pools=tuple(names if pools is None else (pool for pool in pools if pool in names)),
         latest_version=latest,
+        config=decode(config),
     )
 
 
 def to_versions(rows: Sequence[Any]) -> list[VersionRow]:
     found: dict[tuple[str, str], VersionRow] = {}
     for *columns, pool in rows:
-        id, model, account, created_at, cog_version, openapi_schema = columns
+        id, model, account, created_at, cog_version, openapi_schema, config = columns
         known = found.get((id, model))
         found[id, model] = VersionRow(
             id=id,
@@ -112,6 +117,7 @@ def to_versions(rows: Sequence[Any]) -> list[VersionRow]:
             cog_version=cog_version,
             openapi_schema=openapi_schema,
             pools=(*(() if known is None else known.pools), pool),
+            config=decode(config),
         )
     return list(found.values())
 

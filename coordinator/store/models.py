@@ -5,7 +5,7 @@ pool can serve it. Reads see the own account's models and public ones.
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.protocol.names import valid_model_name, valid_name, valid_version
+from coordinator.store.config import ModelConfig, decode, encode
 from coordinator.store.connections import Connections
 from coordinator.store.errors import Invalid, NotAllowed, NotFound
 from coordinator.store.model_rows import (
@@ -29,7 +30,7 @@ from coordinator.store.model_rows import (
     to_versions,
     visible,
 )
-from coordinator.store.schema import accounts, models, registrations, versions
+from coordinator.store.schema import accounts, capabilities, models, registrations, versions
 
 __all__ = ["ModelRow", "Models", "VersionRow", "Visibility"]
 
@@ -185,6 +186,75 @@ class Models:
                 raise NotFound(f"there is no model {model} of account {account}")
 
         await self._connections.write(work)
+
+    async def configure(self, model: str, changes: Mapping[str, Any]) -> ModelRow:
+        """Set some fields of a model's ``ModelConfig``, or its ``visibility``. Raises Invalid, NotFound."""
+        changes = dict(changes)
+        visibility = changes.pop("visibility", None)
+        c = models.c
+
+        async def work(connection: AsyncConnection) -> None:
+            stored = await connection.scalar(select(c.config).where(c.name == model))
+            if stored is None:
+                raise NotFound(f"there is no model {model}", "a model is made when a worker registers it")
+            merged = msgspec.to_builtins(decode(stored)) | changes
+            try:
+                config = msgspec.convert(merged, ModelConfig)
+            except msgspec.ValidationError as error:
+                raise Invalid(str(error)) from None
+            values = {"config": encode(config).decode()} | ({"visibility": visibility} if visibility else {})
+            await connection.execute(update(models).where(c.name == model).values(**values))
+
+        await self._connections.write(work)
+        return await self.any(model)
+
+    async def any(self, model: str) -> ModelRow:
+        """A model of whatever account. Raises NotFound."""
+        found = await self.all(model)
+        if not found:
+            raise NotFound(f"there is no model {model}", "a model is made when a worker registers it")
+        return found[0]
+
+    async def all(self, model: str | None = None) -> list[ModelRow]:
+        """The models of all accounts by name, or one of them."""
+        statement = select(*models.c).order_by(models.c.name)
+        if model is not None:
+            statement = statement.where(models.c.name == model)
+
+        async def read(connection: AsyncConnection) -> list[ModelRow]:
+            return await _with_latest(connection, (await connection.execute(statement)).all())
+
+        return await self._connections.read(read)
+
+    async def seen(self, pool: str, model: str, gpus: Iterable[tuple[str, int]], now: int) -> None:
+        """A worker of the pool that serves the model has these GPUs: name and bytes of each."""
+        rows = [
+            {"pool": pool, "model": model, "gpu": name, "memory": memory, "seen_at": now}
+            for name, memory in set(gpus)
+        ]
+        if not rows:
+            return
+        c = capabilities.c
+        known = {
+            (row.gpu, row.memory)
+            for row in await self._connections.rows(
+                select(c.gpu, c.memory).where(c.pool == pool, c.model == model)
+            )
+        }
+        fresh = [row for row in rows if (row["gpu"], row["memory"]) not in known]
+        if fresh:
+            insert = self._connections.insert(capabilities).on_conflict_do_nothing()
+
+            async def put(connection: AsyncConnection) -> None:
+                await connection.execute(insert, fresh)
+
+            await self._connections.write(put)
+
+    async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
+        """The GPUs of all workers that ever served the model in the pool: name and bytes of each."""
+        c = capabilities.c
+        statement = select(c.gpu, c.memory).where(c.pool == pool, c.model == model).order_by(c.gpu, c.memory)
+        return [(row.gpu, row.memory) for row in await self._connections.rows(statement)]
 
     async def count_runs(self, runs: Mapping[str, int]) -> None:
         """Add finished runs to the models' counts; unknown models are passed over."""

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -41,6 +42,7 @@ accounts = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
+    Column("share", Float, nullable=False, server_default="1"),
 )
 
 tokens = Table(
@@ -61,6 +63,8 @@ tokens = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("share", Float, nullable=False, server_default="1"),
+    Column("max_running", Integer, nullable=False, server_default="0"),
     UniqueConstraint("hash"),
     # A revoked token gives its name back.
     Index(
@@ -97,6 +101,7 @@ models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("latest_at", BigInteger, nullable=False),
     Column("run_count", BigInteger, nullable=False),
+    Column("config", Text, nullable=False, server_default="{}"),
     Index("ix_models_latest_at_name", "latest_at", "name"),
 )
 
@@ -121,6 +126,16 @@ registrations = Table(
     Column("account", Text, nullable=False),
     Column("registered_at", BigInteger, nullable=False),
     ForeignKeyConstraint(["version", "model"], ["versions.id", "versions.model"]),
+)
+
+capabilities = Table(
+    "capabilities",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("gpu", Text, primary_key=True),
+    Column("memory", BigInteger, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
 )
 
 predictions = Table(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.protocol.names import valid_name
+from coordinator.store.accounts import check_share
 from coordinator.store.connections import Connections
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotFound
 from coordinator.store.schema import accounts, tokens
@@ -23,7 +24,8 @@ PREFIX_LENGTH = 8
 MAX_SECRET_LENGTH = 1024
 
 _COLUMNS = tuple(column for column in tokens.c if column.name != "hash")
-_NAMES = tuple(str(column.name) for column in _COLUMNS)
+_NAMES = (*(str(column.name) for column in _COLUMNS), "account_share")
+_RECORDS = select(*_COLUMNS, accounts.c.share).join(accounts, accounts.c.name == tokens.c.account)
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """In order of preference."""
     models: tuple[str, ...] = ()
     """fnmatch patterns of what a worker may register; empty: any name that no other account owns."""
+    share: float = 1.0
+    """Weight beside the other tokens of its account."""
+    max_running: int = 0
+    """Predictions of it that may run at once on each model; 0 is no limit."""
+    account_share: float = 1.0
     worker: str | None = None
     replicate: bytes | None = None
     """Encrypted provider key; nothing writes it yet."""
@@ -64,8 +71,8 @@ class Tokens:
     def __init__(self, connections: Connections, clock: Callable[[], int]) -> None:
         self._connections = connections
         self._clock = clock
-        self._by_hash = connections.prepare(select(*_COLUMNS).where(tokens.c.hash == bindparam("hash")))
-        self._by_id = connections.prepare(select(*_COLUMNS).where(tokens.c.id == bindparam("id")))
+        self._by_hash = connections.prepare(_RECORDS.where(tokens.c.hash == bindparam("hash")))
+        self._by_id = connections.prepare(_RECORDS.where(tokens.c.id == bindparam("id")))
 
     async def create(
         self,
@@ -78,6 +85,8 @@ class Tokens:
         expires_at: int | None = None,
         api: str = "replicate",
         worker: str | None = None,
+        share: float = 1.0,
+        max_running: int = 0,
     ) -> tuple[Token, str]:
         """Make a token, and its account when that is new. The second value is the secret, for the only time.
 
@@ -85,6 +94,9 @@ class Tokens:
         """
         wanted = frozenset(scopes)
         _check(name, account, wanted, pools)
+        check_share(share)
+        if not 0 <= max_running < 1 << 31:
+            raise Invalid(f"{max_running} is no number of predictions", "0 is no limit")
         now = self._clock()
         secret = SECRET_PREFIX + secrets.token_urlsafe(32)
         token = Token(
@@ -95,6 +107,8 @@ class Tokens:
             pools=tuple(pools),
             models=tuple(models),
             worker=worker,
+            share=share,
+            max_running=max_running,
             api=api,
             prefix=secret[:PREFIX_LENGTH],
             created_at=now,
@@ -128,7 +142,7 @@ class Tokens:
 
     async def list(self, account: str | None = None) -> list[Token]:
         """All tokens, or those of one account, revoked ones too, oldest first."""
-        statement = select(*_COLUMNS).order_by(tokens.c.created_at, tokens.c.id)
+        statement = _RECORDS.order_by(tokens.c.created_at, tokens.c.id)
         if account is not None:
             statement = statement.where(tokens.c.account == account)
         return [_from_row(row) for row in await self._connections.rows(statement)]
@@ -140,7 +154,7 @@ class Tokens:
         when the name is used by several accounts and none was given.
         """
         named = or_(tokens.c.id == id_or_name, tokens.c.name == id_or_name)
-        statement = select(*_COLUMNS).where(named)
+        statement = _RECORDS.where(named)
         if account is not None:
             statement = statement.where(tokens.c.account == account)
 
@@ -191,7 +205,7 @@ def _check(name: str, account: str, scopes: frozenset[str], pools: tuple[str, ..
 
 
 def _to_row(token: Token) -> dict[str, Any]:
-    row = {name: getattr(token, name) for name in _NAMES}
+    row = {str(column.name): getattr(token, str(column.name)) for column in _COLUMNS}
     for name in ("scopes", "pools", "models"):
         values = row[name]
         row[name] = msgspec.json.encode(sorted(values) if name == "scopes" else values).decode()

@@ -1,0 +1,32 @@
+"""What a model sets for its predictions, where its requests say nothing: stored on the model's row."""
+
+from typing import Literal
+
+import msgspec
+
+Priority = Literal["interactive", "normal", "batch"]
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """None, or empty, leaves it to the server. Times are seconds."""
+
+    queue_s: float | None = None
+    """Longest time of waiting,"""
+    run_s: float | None = None
+    """of each attempt,"""
+    total_s: float | None = None
+    """and of it all."""
+    lease_s: float | None = None
+    """How long a lost worker keeps a prediction."""
+    retries: int | None = None
+    """How many more workers get a prediction that was lost with one."""
+    gpu: str = ""
+    """Part of the name of the GPU that it needs."""
+    gpu_memory: int = 0
+    """Bytes that one GPU must have."""
+    priority: Priority | None = None
+    cancel_on_disconnect: bool | None = None
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(ModelConfig).decode

@@ -104,6 +104,21 @@ class Explained(Reply, frozen=True, kw_only=True, tag="explained"):
     eta_p90_s: float | None = None
 
 
+class AskRoom(Call, frozen=True, kw_only=True, tag="ask_room"):
+    """Whether something with these needs would find a worker."""
+
+    version: str = ""
+    gpu: str = ""
+    gpu_memory: int = 0
+
+
+class RoomIs(Reply, frozen=True, kw_only=True, tag="room_is"):
+    """Workers that would do, and their free slots."""
+
+    workers: int = 0
+    free: int = 0
+
+
 class Cancel(Call, frozen=True, kw_only=True, tag="cancel"):
     id: str
     account: str
@@ -229,6 +244,7 @@ AnyCall = (
     Create
     | Get
     | Why
+    | AskRoom
     | Cancel
     | EventsAfter
     | AttachSession
@@ -239,7 +255,7 @@ AnyCall = (
     | MarkWorker
     | AskWorkers
 )
-AnyReply = Refused | Found | Explained | Unknown | Events | Done | WorkersAre
+AnyReply = Refused | Found | Explained | RoomIs | Unknown | Events | Done | WorkersAre
 
 
 class CheckFiles(msgspec.Struct, frozen=True):

@@ -19,8 +19,9 @@ from coordinator.model_schema import FACTS, PREDICTIONS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening, decode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from coordinator.scheduling.flow import Needs
 from coordinator.waiting import too_long
-from coordinator.why import explain
+from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
 
 N = TypeVar("N", int, float)
@@ -47,6 +48,7 @@ class Model:
             calls.Create: self._create,
             calls.Get: self._get,
             calls.Why: self._why,
+            calls.AskRoom: self._ask_room,
             calls.Cancel: self._cancel,
             calls.EventsAfter: self._events_after,
             calls.AttachSession: self._attach,
@@ -178,6 +180,11 @@ class Model:
         if entry is None:
             return calls.Unknown()
         return replace(explain(self._book, self._workers, entry), document=_snapshot(entry))
+
+    def _ask_room(self, call: calls.AskRoom) -> calls.RoomIs:
+        needs = Needs(call.version, call.gpu, call.gpu_memory)
+        able = [s for s in fitting(self._book, needs) if self._workers.takes_work(s.agent)]
+        return calls.RoomIs(workers=len(able), free=sum(max(0, session.free) for session in able))
 
     def _cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)

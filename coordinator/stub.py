@@ -49,6 +49,12 @@ class ModelStub:
             return reply
         raise _unexpected(reply)
 
+    async def room(self, call: calls.AskRoom) -> calls.RoomIs:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.RoomIs):
+            return reply
+        raise _unexpected(reply)
+
     async def cancel(self, call: calls.Cancel) -> calls.Found | calls.Unknown:
         return await self._find(call)
 

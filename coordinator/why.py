@@ -20,7 +20,7 @@ def explain(book: Book, workers: Workers, entry: Entry) -> Explained:
         return Explained(document=document)
     waiting = book.waiting(entry)
     needs = waiting.flow.needs
-    fit = [s for s in book.sessions.values() if needs.met_by(s.version, s.gpus)]
+    fit = fitting(book, needs)
     working = [session for session in fit if workers.takes_work(session.agent)]
     place = book.queue.place(waiting, book.turn.now)
     soon = _begins(book, working, place, document.max_running)
@@ -34,6 +34,11 @@ def explain(book: Book, workers: Workers, entry: Entry) -> Explained:
         eta_p50_s=None if soon is None else soon.p50,
         eta_p90_s=None if soon is None else soon.p90,
     )
+
+
+def fitting(book: Book, needs: Needs) -> list[Session]:
+    """The sessions whose workers would do."""
+    return [s for s in book.sessions.values() if needs.met_by(s.version, s.gpus)]
 
 
 def _reason(

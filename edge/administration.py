@@ -52,6 +52,7 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     from coordinator.store.database import Store, migrate, wall_clock
     from edge.failures import explained
     from edge.orders import Orders
+    from edge.records import Records
 
     if isinstance(order, AskStatus):
         _stopped()
@@ -59,7 +60,9 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
         migrate(data.database_url)
         store = await Store.open(data.database_url)
     try:
-        orders = Orders(store.tokens, now=wall_clock, on_revoked=_nobody, status=_stopped)
+        orders = Orders(
+            store.tokens, now=wall_clock, on_revoked=_nobody, status=_stopped, records=Records(store)
+        )
         return await orders.carry_out(order)
     finally:
         await store.close()

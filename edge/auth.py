@@ -33,6 +33,11 @@ class Principal:
     models: tuple[str, ...]
     """Patterns of the model names that it may register."""
     name: str
+    share: float = 1.0
+    account_share: float = 1.0
+    """Weights beside other tokens of the account, and of the account beside others."""
+    max_running: int = 0
+    """How many predictions of it may run at once on each model; 0 is no limit."""
 
     def require(self, scope: str) -> None:
         """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""
@@ -138,6 +143,9 @@ class Authenticator:
             pools=tuple(record.pools),
             models=tuple(record.models),
             name=record.name,
+            share=record.share,
+            account_share=record.account_share,
+            max_running=record.max_running,
         )
         return record, principal
 

@@ -6,6 +6,7 @@ from functools import partial
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
 from coordinator.protocol.names import valid_model_name, valid_version
+from coordinator.store.config import ModelConfig
 from coordinator.store.database import Store
 from coordinator.store.models import ModelRow, VersionRow
 from edge.auth import Principal
@@ -25,14 +26,17 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a prediction goes. ``pinned`` is empty when the client left the version open."""
+    """Where a prediction may go, and how its model has it treated. ``pinned`` is empty when the client left
+    the version open."""
 
-    pool: str
+    pools: tuple[str, ...]
+    """Those of the token's pools where it is registered, the preferred first."""
     model: str
     pinned: str
     version: str
     """The version whose schema the input is held to, and that is shown until dispatch fixes one."""
     schema: VersionSchema
+    config: ModelConfig
 
 
 def reference(text: str) -> Reference | None:
@@ -56,12 +60,16 @@ class Catalog:
         self._versions: Fresh[tuple[str, str | None, str], VersionRow | None] = Fresh(
             ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
         )
+        self._gpus: Fresh[tuple[str, str], list[tuple[str, int]]] = Fresh(
+            ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
+        )
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], VersionSchema] = {}
 
     async def stop(self) -> None:
         await self._models.stop()
         await self._versions.stop()
+        await self._gpus.stop()
 
     async def model(self, account: str, name: str, pools: tuple[str, ...] | None = None) -> ModelRow | None:
         """A model that the account may see; with ``pools`` only as far as it is registered there."""
@@ -76,25 +84,34 @@ class Catalog:
         )
 
     async def target(self, principal: Principal, wanted: Reference) -> Target | None:
-        """The first of the token's pools that can serve what is wanted, or None when none ever could."""
+        """What the token's pools can serve of what is wanted, or None when none ever could."""
         if wanted.version is not None:
             row = await self.version(principal.account, wanted.model, wanted.version)
             if row is None:
                 return None
-            pool = next((pool for pool in principal.pools if pool in row.pools), None)
-            return None if pool is None else self._target(pool, row, pinned=row.id)
+            pools = tuple(pool for pool in principal.pools if pool in row.pools)
+            return self._target(pools, row, pinned=row.id) if pools else None
         if wanted.model is None:
             return None
         model = await self.model(principal.account, wanted.model, principal.pools)
         if model is None:
             return None
-        pool = model.pools[0]
-        if model.latest_version is None or pool not in model.latest_version.pools:
+        pools = model.pools
+        if model.latest_version is None or pools[0] not in model.latest_version.pools:
             # The newest version is in a later pool of the token: take the newest of the first pool.
-            model = await self.model(principal.account, wanted.model, (pool,))
+            model = await self.model(principal.account, wanted.model, pools[:1])
         if model is None or model.latest_version is None:
             return None
-        return self._target(pool, model.latest_version, pinned="")
+        return self._target(pools, model.latest_version, pinned="")
+
+    async def within(self, account: str, target: Target, pool: str) -> Target:
+        """The same, of one of its pools: what is not pinned is of the newest version there."""
+        if target.pinned or target.pools[0] == pool:
+            return target
+        model = await self.model(account, target.model, (pool,))
+        if model is None or model.latest_version is None:
+            return target
+        return self._target((pool,), model.latest_version, pinned="")
 
     async def number(self, pool: str, model: str) -> int:
         """The number of the coordinator of this pool and model; made when there is none."""
@@ -119,8 +136,19 @@ class Catalog:
             return "", None
         return model.latest_version.id, self._know(model.latest_version)
 
-    def _target(self, pool: str, row: VersionRow, pinned: str) -> Target:
-        return Target(pool=pool, model=row.model, pinned=pinned, version=row.id, schema=self._know(row))
+    async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
+        """The GPUs that workers of the pool had, which served the model."""
+        return await self._gpus.get((pool, model), partial(self._store.models.gpus, pool, model))
+
+    def _target(self, pools: tuple[str, ...], row: VersionRow, pinned: str) -> Target:
+        return Target(
+            pools=pools,
+            model=row.model,
+            pinned=pinned,
+            version=row.id,
+            schema=self._know(row),
+            config=row.config,
+        )
 
     def _know(self, row: VersionRow) -> VersionSchema:
         schema = version_schema(row.openapi_schema)

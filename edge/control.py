@@ -33,6 +33,8 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     models: tuple[str, ...] = ()
     expire_s: float | None = None
     worker: str | None = None
+    share: float = 1.0
+    max_running: int = 0
 
 
 class ListTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.list"):
@@ -44,11 +46,34 @@ class RevokeToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     account: str | None = None
 
 
+class SetAccount(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.set"):
+    account: str
+    share: float
+
+
+class ListAccounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.list"):
+    pass
+
+
+class SetModel(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.set"):
+    model: str
+    changes: dict[str, Any]
+    """Fields of ``ModelConfig``, and ``visibility``."""
+
+
+class ListModels(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.list"):
+    model: str | None = None
+    """Only this one, which must exist."""
+
+
+RecordOrder = SetAccount | ListAccounts | SetModel | ListModels
+
+
 class AskStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="status"):
     pass
 
 
-Order = CreateToken | ListTokens | RevokeToken | AskStatus
+Order = CreateToken | ListTokens | RevokeToken | AskStatus | RecordOrder
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

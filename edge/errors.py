@@ -38,6 +38,9 @@ CODES: dict[str, Kind] = {
     ),
     "invalid_input": Kind(422, "Input validation failed", "fields are missing or wrong; each one is named"),
     "invalid_version": Kind(422, "Invalid version or not permitted", "no such model version in your pools"),
+    "no_such_hardware": Kind(
+        422, "No such hardware", "the model needs a GPU that no worker of your pools ever had"
+    ),
     "throttled": Kind(429, "Too many requests", "you have asked for too much; see Retry-After"),
     "queue_full": Kind(503, "Queue full", "too many predictions wait for this model; see Retry-After"),
     "queue_bytes_full": Kind(503, "Queue full", "the waiting inputs of this model are too large together"),

@@ -37,6 +37,20 @@ async def find(edge: Edge, id: str, account: str) -> Document:
     return await _left(edge, id, account)
 
 
+async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
+    """The account's prediction as it is now, and where it stands if it waits. Raises as ``find`` does."""
+    number = _number(edge, id)
+    if _recent(edge, id, account) is None and edge.services.models.live(number):
+        reply = await edge.services.models.stub(number).why(calls.Why(id=id, account=account))
+        if isinstance(reply, calls.Explained):
+            return reply
+    document = await find(edge, id, account)
+    if document.status.terminal:
+        return calls.Explained(document=document)
+    reply = await edge.services.models.stub(number).why(calls.Why(id=id, account=account))
+    return reply if isinstance(reply, calls.Explained) else calls.Explained(document=document)
+
+
 async def cancel(edge: Edge, id: str, account: str) -> Document:
     """Ask for a prediction's end; an ended one stays as it is. Raises Problem ``not_found``, Unavailable."""
     services = edge.services

@@ -19,6 +19,7 @@ _COMPONENTS = {
     "Version": schemas.VersionOut,
     "File": schemas.FileOut,
     "Account": schemas.AccountOut,
+    "Why": schemas.WhyOut,
 }
 _JSON = "application/json"
 

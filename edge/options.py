@@ -6,6 +6,7 @@ options. Metadata of a field:
 
 ``help``        one line, required
 ``option``      the option's name where it is not the field's (``models`` is ``--model``)
+``variable``    the environment variable without its prefix, where another command's option has the same name
 ``positional``  an argument instead of an option; the environment cannot give it
 ``short``       one letter that stands for the option, too
 ``minimum``, ``maximum``   bounds of a number (default: counts from 1, the rest from 0)
@@ -59,6 +60,7 @@ class Option:
     maximum: float | None = None
     separator: str = ","
     also: str = ""
+    variable: str = ""
 
     @property
     def flag(self) -> str:
@@ -72,7 +74,7 @@ class Option:
     @property
     def environment(self) -> str:
         """The variable's name; empty for an argument."""
-        return "" if self.positional else PREFIX + self.name.upper().replace("-", "_")
+        return "" if self.positional else PREFIX + (self.variable or self.name.upper().replace("-", "_"))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -248,6 +250,7 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, path: tuple[str, ...], g
         maximum=metadata.get("maximum"),
         separator=metadata.get("separator", ","),
         also=metadata.get("also", ""),
+        variable=metadata.get("variable", ""),
     )
 
 

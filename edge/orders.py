@@ -11,8 +11,9 @@ import msgspec
 
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotAllowed, NotFound, StoreError
 from coordinator.store.tokens import Token
-from edge.control import CreateToken, Done, ListTokens, Order, Refusal, RevokeToken, Status
+from edge.control import CreateToken, Done, ListTokens, Order, RecordOrder, Refusal, RevokeToken, Status
 from edge.exits import ExitCode
+from edge.records import Records
 from edge.times import rfc3339
 
 _CODES: dict[type[StoreError], ExitCode] = {
@@ -35,6 +36,8 @@ class _Tokens(Protocol):
         models: tuple[str, ...],
         expires_at: int | None,
         worker: str | None,
+        share: float,
+        max_running: int,
     ) -> tuple[Token, str]: ...
 
     async def list(self, account: str | None) -> list[Token]: ...
@@ -52,7 +55,9 @@ class Orders:
         now: Callable[[], int],
         on_revoked: Callable[[str], object],
         status: Callable[[], Status],
+        records: Records,
     ) -> None:
+        self._records = records
         self._tokens = tokens
         self._now = now
         self._on_revoked = on_revoked
@@ -79,6 +84,8 @@ class Orders:
                 models=order.models,
                 expires_at=expires_at,
                 worker=order.worker,
+                share=order.share,
+                max_running=order.max_running,
             )
             return {"token": secret, **described(token)}
         if isinstance(order, ListTokens):
@@ -87,6 +94,8 @@ class Orders:
             token = await self._tokens.revoke(order.token, order.account)
             self._on_revoked(token.id)
             return described(token)
+        if isinstance(order, RecordOrder):
+            return await self._records.carry_out(order)
         return msgspec.to_builtins(self._status())
 
 
@@ -99,6 +108,8 @@ def described(token: Token) -> dict[str, Any]:
         "scopes": sorted(token.scopes),
         "pools": list(token.pools),
         "models": list(token.models),
+        "share": token.share,
+        "max_running": token.max_running,
         "prefix": token.prefix,
         "created_at": rfc3339(token.created_at),
         "expires_at": None if token.expires_at is None else rfc3339(token.expires_at),

@@ -25,7 +25,7 @@ def wait_of(headers: Iterable[tuple[bytes, bytes]], longest_s: float) -> Wait | 
     read_timeout_s: float | None = None
     for name, value in headers:
         if name == b"prefer" and wanted is None:
-            wanted = _preference(value.decode("latin-1"))
+            wanted = _preference(value.decode("latin-1"), "wait")
         elif name == b"x-stainless-read-timeout":
             read_timeout_s = _number(value.decode("latin-1"))
     if wanted is None:
@@ -39,11 +39,17 @@ def wait_of(headers: Iterable[tuple[bytes, bytes]], longest_s: float) -> Wait | 
     return Wait(timeout_s=timeout_s, applied=applied)
 
 
-def _preference(value: str) -> str | None:
-    """The value of the preference ``wait`` (empty without one), or None when it is not among them."""
+def preference(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
+    """The value of a preference of a request (empty without one), or None when it is not asked for."""
+    found = (_preference(value.decode("latin-1"), wanted) for name, value in headers if name == b"prefer")
+    return next((value for value in found if value is not None), None)
+
+
+def _preference(value: str, wanted: str) -> str | None:
+    """The value of one preference (empty without one), or None when it is not among them."""
     for item in value.split(","):
         name, _, argument = item.partition(";")[0].partition("=")
-        if name.strip().lower() == "wait":
+        if name.strip().lower() == wanted:
             return argument.strip().strip('"')
     return None
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from coordinator.calls import Explained
 from coordinator.prediction import Document, Status
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
 from coordinator.store.files import FileRow
@@ -15,6 +16,7 @@ from coordinator.store.models import ModelRow, VersionRow
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.inputs import VersionSchema
 from edge.links import Links
+from edge.reasons import sentence
 from edge.stream_tokens import StreamTokens
 from edge.times import rfc3339
 
@@ -36,6 +38,47 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     webhook_events_filter: Any = None
     webhook_completed: Any = None
     stream: Any = None
+    priority: Any = None
+    """``interactive``, ``normal`` or ``batch``."""
+    end_user: Any = None
+    """The client's own key for whom it works: its users share what the token has."""
+
+
+class EtaOut(msgspec.Struct):
+    """Seconds until it begins: as likely as not, and in nine of ten cases."""
+
+    p50: float
+    p90: float
+
+
+class QueueOut(msgspec.Struct):
+    """Where a prediction stands that waits."""
+
+    reason: str
+    position: int
+    of: int
+    eta: EtaOut | None
+    detail: str
+
+
+class WhyAttemptOut(msgspec.Struct):
+    number: int
+    worker: str
+    dispatched_at: str
+    ended_at: str | None
+    outcome: str | None
+
+
+class WhyOut(msgspec.Struct):
+    """Why a prediction is in the state that it is in: a sentence, and what it is made of."""
+
+    id: str
+    status: str
+    why: str
+    reason: str | None
+    error_code: str | None
+    attempts: list[WhyAttemptOut]
+    queue: QueueOut | None
 
 
 class PredictionUrls(msgspec.Struct):
@@ -62,6 +105,8 @@ class PredictionOut(msgspec.Struct):
     error_code: str | UnsetType = UNSET
     source: str = "api"
     data_removed: bool = False
+    queue: QueueOut | UnsetType = UNSET
+    """Only of one that waits, and only when it is asked for by its id."""
 
 
 class VersionOut(msgspec.Struct):
@@ -144,6 +189,40 @@ class Renderer:
             urls=urls,
             logs=UNSET if in_list else document.logs,
             source=document.source,
+        )
+
+    def queue(self, explained: Explained) -> QueueOut | None:
+        """None for one that does not wait."""
+        if explained.reason is None:
+            return None
+        p50, p90 = explained.eta_p50_s, explained.eta_p90_s
+        return QueueOut(
+            reason=explained.reason,
+            position=explained.position,
+            of=explained.of,
+            eta=None if p50 is None or p90 is None else EtaOut(round(p50, 1), round(p90, 1)),
+            detail=sentence(explained),
+        )
+
+    def why(self, explained: Explained) -> WhyOut:
+        document = explained.document
+        return WhyOut(
+            id=document.id,
+            status=document.status.value,
+            why=sentence(explained),
+            reason=explained.reason,
+            error_code=document.error_code,
+            attempts=[
+                WhyAttemptOut(
+                    number=attempt.number,
+                    worker=attempt.agent_name,
+                    dispatched_at=rfc3339(attempt.dispatched_at),
+                    ended_at=None if attempt.ended_at is None else rfc3339(attempt.ended_at),
+                    outcome=attempt.outcome,
+                )
+                for attempt in document.attempts
+            ],
+            queue=self.queue(explained),
         )
 
     def value(self, output: bytes | None, files: Sequence[StoredFile]) -> Raw:

@@ -31,6 +31,7 @@ from edge.failures import explained
 from edge.gateway import Gateway
 from edge.listener import HttpServer, tls, urls
 from edge.orders import Orders
+from edge.records import Records
 from edge.services import Services
 from edge.settings import ServeSettings
 from edge.subscriptions import Subscriptions
@@ -214,6 +215,7 @@ async def _start_control(
         now=services.clock.now,
         on_revoked=services.authenticator.forget,
         status=status,
+        records=Records(services.store),
     )
     control = ControlServer(data.control_socket, orders.carry_out)
     parts.push_async_callback(control.stop)

@@ -74,6 +74,14 @@ class TokenCreateSettings:
     expire_s: float | None = field(
         default=None, metadata={"help": "time after which the token ends; never when not given", "minimum": 1}
     )
+    share: float = field(
+        default=1.0,
+        metadata={"help": "its weight beside other tokens of the account, where both wait for one model"},
+    )
+    max_running: int = field(
+        default=0,
+        metadata={"help": "predictions of it that run at once on each model; 0 is no limit", "minimum": 0},
+    )
     output: Path | None = field(
         default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}
     )
@@ -96,6 +104,139 @@ class TokenRevokeSettings:
     token: str = field(metadata={"help": "the token's name, or its id (tok_...)", "positional": True})
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     account: str | None = field(default=None, metadata={"help": "account of the name, if several have it"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class AccountSetSettings:
+    """``cogflare account set``."""
+
+    account: str = field(metadata={"help": "the account's name", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    share: float = field(
+        default=1.0, metadata={"help": "its weight beside other accounts, where both wait for one model"}
+    )
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class AccountListSettings:
+    """``cogflare account list``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class ModelSetSettings:
+    """``cogflare model set``. Its variables have names of their own: a server's limits are not a model's."""
+
+    model: str = field(metadata={"help": "owner/name of a model", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    queue_s: float | None = field(
+        default=None,
+        metadata={"help": "longest time of waiting", "minimum": 1, "variable": "MODEL_QUEUE_S"},
+    )
+    run_s: float | None = field(
+        default=None,
+        metadata={"help": "longest time of one attempt", "minimum": 1, "variable": "MODEL_RUN_S"},
+    )
+    total_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "longest time of waiting and running together, where a request has no Cancel-After",
+            "minimum": 1,
+            "variable": "MODEL_TOTAL_S",
+        },
+    )
+    retries: int | None = field(
+        default=None,
+        metadata={
+            "help": "how many more workers get a prediction whose worker was lost",
+            "minimum": 0,
+            "maximum": 100,
+            "variable": "MODEL_RETRIES",
+        },
+    )
+    lease_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "how long a lost worker keeps its prediction",
+            "minimum": 1,
+            "variable": "MODEL_LEASE_S",
+        },
+    )
+    gpu: str | None = field(
+        default=None,
+        metadata={"help": "part of the name of the GPU that it needs, such as a100", "variable": "MODEL_GPU"},
+    )
+    gpu_memory_bytes: int | None = field(
+        default=None,
+        metadata={
+            "help": "memory that one GPU must have",
+            "option": "gpu_memory",
+            "minimum": 0,
+            "variable": "MODEL_GPU_MEMORY",
+        },
+    )
+    priority: str | None = field(
+        default=None,
+        metadata={
+            "help": "class of its predictions, where a request has none",
+            "choices": ("interactive", "normal", "batch"),
+            "variable": "MODEL_PRIORITY",
+        },
+    )
+    cancel_on_disconnect: bool | None = field(
+        default=None,
+        metadata={
+            "help": "cancel a prediction when the client that waits for it in its own request hangs up",
+            "variable": "MODEL_CANCEL_ON_DISCONNECT",
+        },
+    )
+    visibility: str | None = field(
+        default=None,
+        metadata={
+            "help": "who may use it: its account, or all",
+            "choices": ("public", "private"),
+            "variable": "MODEL_VISIBILITY",
+        },
+    )
+    reset: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "settings that are the server's again",
+            "choices": (
+                "queue-s",
+                "run-s",
+                "total-s",
+                "retries",
+                "lease-s",
+                "gpu",
+                "gpu-memory",
+                "priority",
+                "cancel-on-disconnect",
+            ),
+            "variable": "MODEL_RESET",
+        },
+    )
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class ModelListSettings:
+    """``cogflare model list``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class ModelShowSettings:
+    """``cogflare model show``."""
+
+    model: str = field(metadata={"help": "owner/name of a model", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 

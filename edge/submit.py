@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -9,15 +11,19 @@ from msgspec import UNSET
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
+from coordinator.scheduling.flow import Needs
 from edge.auth import BAD_TOKEN, Principal
 from edge.catalog import Reference, Target, reference
 from edge.context import Edge
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
+from edge.hangups import HungUp, unless_hung_up
 from edge.input_files import input_files
-from edge.lookup import repeated
+from edge.lookup import cancel, repeated
+from edge.pools import choose_pool
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
 from edge.schemas import CreateBody, as_unfinished, encode
+from edge.wishes import wishes_of
 
 log = logging.getLogger(__name__)
 
@@ -51,29 +57,49 @@ async def submit(
     """
     _refuse_unbuilt(body)
     raw, value = _input(body)
+    headers = request.scope["headers"]
+    wishes = wishes_of(headers, body.priority, body.end_user, target.config)
+    needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
+    pool = await choose_pool(edge, target.pools, target.model, needs)
+    target = await edge.catalog.within(principal.account, target, pool)
     if refused := target.schema.refused(value):
         raise invalid_input(*refused)
     files = await input_files(edge, principal.account, raw, value, target.schema)
-    number = await edge.catalog.number(target.pool, target.model)
+    number = await edge.catalog.number(pool, target.model)
     call = calls.Create(
         id=edge.services.ids.make(number),
         account=principal.account,
         token=principal.token,
-        pool=target.pool,
+        pool=pool,
         model=target.model,
         input=raw,
         version=target.pinned,
         input_files=files,
         streams=target.schema.streams,
+        queue_s=wishes.queue_s,
+        run_s=wishes.run_s,
+        total_s=wishes.total_s,
+        lease_s=wishes.lease_s,
+        max_attempts=wishes.max_attempts,
+        urgency=wishes.urgency,
+        user=wishes.user,
+        gpu=wishes.gpu,
+        gpu_memory=wishes.gpu_memory,
+        account_share=principal.account_share,
+        token_share=principal.share,
+        max_running=principal.max_running,
     )
     stub = edge.services.models.stub(number)
     reply = await repeated(edge, lambda: stub.create(call))
     if isinstance(reply, calls.Refused):
         raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
-    wait = wait_of(request.scope["headers"], edge.services.limits.wait_s)
+    wait = wait_of(headers, edge.services.limits.wait_s)
     document = reply.document
     if wait is not None:
-        document = await _waited(edge, principal, number, document, wait)
+        waiting = _waited(edge, principal, number, document, wait)
+        if wishes.cancel_on_disconnect:
+            waiting = _or_canceled(edge, request, document, waiting)
+        document = await waiting
     return await _created(edge, target, document, wait)
 
 
@@ -116,6 +142,20 @@ async def _waited(edge: Edge, principal: Principal, number: int, document: Docum
         # It is accepted: a 503 would make the client create it again. It can be polled.
         log.warning("wait for %s ended early: %s", document.id, error)
     return document if document.status.terminal else as_unfinished(document)
+
+
+async def _or_canceled(
+    edge: Edge, request: HTTPRequest, document: Document, waiting: Coroutine[Any, Any, Document]
+) -> Document:
+    """What the wait gives; when the client hangs up before that, the prediction is canceled: nobody else
+    may know of it."""
+    try:
+        return await unless_hung_up(request, waiting)
+    except HungUp:
+        if edge.services.draining.is_set():
+            return document  # it may be us who closed the connection
+        log.info("the client of %s hung up: canceling it", document.id)
+        return await cancel(edge, document.id, document.account)
 
 
 async def _ended(edge: Edge, number: int, document: Document, timeout_s: float) -> Document:

@@ -30,6 +30,8 @@ def run(settings: TokenCreateSettings) -> int:
         models=settings.allow_model,
         expire_s=settings.expire_s,
         worker=settings.worker,
+        share=settings.share,
+        max_running=settings.max_running,
     )
     made: dict[str, Any] = carry_out(data, order, "token create")
     if settings.output is not None:

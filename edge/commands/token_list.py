@@ -5,6 +5,7 @@ from typing import Any
 
 from edge.exits import ExitCode
 from edge.settings import TokenListSettings
+from edge.tables import table
 
 SETTINGS = TokenListSettings
 ABOUT = "List the tokens, revoked ones too. Secrets are stored hashed and cannot be shown."
@@ -22,7 +23,7 @@ def run(settings: TokenListSettings) -> int:
     if settings.json:
         print(json.dumps(found))
     else:
-        print(_table([COLUMNS, *map(_row, found)]))
+        print(table([COLUMNS, *map(_row, found)]))
     return ExitCode.DONE
 
 
@@ -42,9 +43,3 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         state,
         token["id"],
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

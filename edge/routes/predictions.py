@@ -4,6 +4,7 @@ import asyncio
 
 from litestar import get, post
 from litestar.types import ASGIApp
+from msgspec import UNSET
 
 from coordinator import calls
 from coordinator.errors import Unavailable
@@ -54,7 +55,18 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
 async def get_prediction(request: HTTPRequest) -> ASGIApp:
     """Read one prediction."""
     edge, principal = await authorized(request, "read")
-    return await _reply(edge, await lookup.find(edge, request.path_params["id"], principal.account))
+    explained = await lookup.explain(edge, request.path_params["id"], principal.account)
+    shown = await _shown(edge, explained.document)
+    shown.queue = edge.render.queue(explained) or UNSET
+    return json_reply(shown)
+
+
+@get("/v1/predictions/{id:str}/why")
+async def explain_prediction(request: HTTPRequest) -> ASGIApp:
+    """Say in a sentence why a prediction waits, or what became of it."""
+    edge, principal = await authorized(request, "read")
+    explained = await lookup.explain(edge, request.path_params["id"], principal.account)
+    return json_reply(edge.render.why(explained))
 
 
 @post("/v1/predictions/{id:str}/cancel")
@@ -137,6 +149,7 @@ HANDLERS = [
     create_prediction,
     create_model_prediction,
     get_prediction,
+    explain_prediction,
     cancel_prediction,
     list_predictions,
 ]

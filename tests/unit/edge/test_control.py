@@ -24,6 +24,7 @@ from edge.control import (
 from edge.data_dir import DataDir
 from edge.exits import CommandFailed, ExitCode
 from edge.orders import Orders
+from edge.records import Records
 
 STATUS = Status(version="1", process=2, url="u", data="d", started_at="t", state="ready")
 
@@ -36,7 +37,13 @@ class Running:
         self.revoked: list[str] = []
 
     async def start(self, store: Store) -> None:
-        orders = Orders(store.tokens, now=wall_clock, on_revoked=self.revoked.append, status=lambda: STATUS)
+        orders = Orders(
+            store.tokens,
+            now=wall_clock,
+            on_revoked=self.revoked.append,
+            status=lambda: STATUS,
+            records=Records(store),
+        )
         self.server = ControlServer(self.path, orders.carry_out)
         await self.server.start()
 

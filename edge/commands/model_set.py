@@ -1,0 +1,42 @@
+"""``cogflare model set``: changes how a model's predictions are treated."""
+
+import json
+from typing import Any
+
+from edge.exits import CommandFailed, ExitCode
+from edge.settings import ModelSetSettings
+
+SETTINGS = ModelSetSettings
+ABOUT = (
+    "Change how a model's predictions are treated where their requests say nothing. It holds for what is "
+    "submitted from then on; what waits or runs keeps what it was submitted with."
+)
+FIELDS = ("queue_s", "run_s", "total_s", "retries", "lease_s", "gpu", "priority", "cancel_on_disconnect")
+
+
+def run(settings: ModelSetSettings) -> int:
+    from edge.administration import carry_out
+    from edge.commands.model_show import described
+    from edge.control import SetModel
+    from edge.data_dir import DataDir
+
+    order = SetModel(model=settings.model, changes=_changes(settings))
+    model = carry_out(DataDir(settings.data), order, "model set")
+    print(json.dumps(model) if settings.json else described(model))
+    return ExitCode.DONE
+
+
+def _changes(settings: ModelSetSettings) -> dict[str, Any]:
+    changes = {name: value for name in FIELDS if (value := getattr(settings, name)) is not None}
+    if settings.gpu_memory_bytes is not None:
+        changes["gpu_memory"] = settings.gpu_memory_bytes
+    for option in settings.reset:
+        name = option.replace("-", "_")
+        if name in changes:
+            raise CommandFailed(f"--{option} is both set and reset", ExitCode.USAGE)
+        changes[name] = {"gpu": "", "gpu_memory": 0}.get(name)
+    if settings.visibility is not None:
+        changes["visibility"] = settings.visibility
+    if not changes:
+        raise CommandFailed("nothing to change was given", ExitCode.USAGE, "see cogflare model set --help")
+    return changes

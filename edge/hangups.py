@@ -1,0 +1,38 @@
+"""Notices that the client of a request has gone, while its answer is being waited for."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from edge.replies import HTTPRequest
+
+T = TypeVar("T")
+
+
+class HungUp(Exception):
+    """The client closed its connection."""
+
+
+async def unless_hung_up(request: HTTPRequest, work: Awaitable[T]) -> T:
+    """The result of ``work``. Raises HungUp, and cancels ``work``, when the client goes before that.
+
+    The request's body must have been read: what comes after it can only be the end of the connection.
+    """
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        gone.result()
+        raise HungUp
+    finally:
+        both: tuple[asyncio.Future[Any], ...] = (working, gone)
+        for future in both:
+            future.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+
+async def _gone(request: HTTPRequest) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

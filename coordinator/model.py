@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from coordinator import calls
+from coordinator.actor.storage import Rows
 from coordinator.actor.turn import Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.book import Book, Entry, Session
@@ -71,7 +72,7 @@ class Model:
 
     # --- the actor ----------------------------------------------------------------------------------------
 
-    def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+    def loaded(self, turn: Turn, rows: Mapping[str, Rows]) -> None:
         self._book.turn = self._workers.turn = turn
         self._workers.load(rows[WORKERS])
         self._book.load_facts(rows[FACTS])
@@ -87,10 +88,13 @@ class Model:
                 self._attempts.restore(entry, attempt)
         self._book.flush()
 
-    def handle(self, turn: Turn, call: Any) -> Any:
+    def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
         reply = self._calls[type(call)](call)
         self._book.flush()
         return reply
+
+    def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
+        """This object reads nothing between its loads yet."""
 
     def alarm(self, turn: Turn) -> None:
         for entry in self._book.waited_too_long():

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from coordinator.actor.clock import Clock, Timer
 from coordinator.actor.errors import ActorError, StorageBroken
 from coordinator.actor.gate import Gate
-from coordinator.actor.storage import Batch, Storage, Write
-from coordinator.actor.turn import Actor, Outside, Wait
+from coordinator.actor.storage import Batch, Read, Rows, Storage, Write
+from coordinator.actor.turn import Actor, Fetch, Outside, Wait
 from coordinator.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,10 @@ class Instance:
         self._turn_wrote = False
         self._outputs: list[_Output] = []
         self._waiting: dict[str, list[_Future]] = {}
-        self._replies: set[_Future] = set()
-        self._effects: set[asyncio.Task[None]] = set()
+        self._replies: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: set[int] = set()
+        self.reads_begun = 0
         self._committer: asyncio.Task[None] | None = None
         self._calls = 0
 
@@ -85,7 +87,7 @@ class Instance:
             await asyncio.shield(self._committer)
         whole = self.broken is None
         self._end(Unavailable("the coordinator has left memory"))
-        await asyncio.gather(*self._effects, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         return whole
 
     async def writer_ended(self) -> None:
@@ -94,7 +96,7 @@ class Instance:
             await asyncio.wait([self._committer])
 
     def idle(self) -> bool:
-        busy = self._calls or self._staged or self._committer or self._effects or not self._gate.empty
+        busy = self._calls or self._staged or self._committer or self._tasks or not self._gate.empty
         return not busy and self._actor.idle()
 
     @property
@@ -111,10 +113,13 @@ class Instance:
         self._calls += 1
         try:
             reply = self._run(lambda: self._actor.handle(self, call))
-            if not isinstance(reply, Wait) and self._gate.passes(self._written):
+            if not isinstance(reply, Wait | Fetch) and self._gate.passes(self._written):
                 return reply
             until: float | None = None
-            while isinstance(reply, Wait):
+            while isinstance(reply, Wait | Fetch):
+                if isinstance(reply, Fetch):
+                    reply = await self._fetched(call, reply, deadline_s)
+                    continue
                 until = self.monotonic + reply.timeout_s if until is None else until
                 call = call if await self._notified(reply.topic, until) else reply.otherwise
                 reply = self._run(partial(self._actor.handle, self, call))
@@ -127,21 +132,63 @@ class Instance:
     def post(self, call: Any) -> None:
         """Run the call's turn now; nobody waits for its answer. Raises Unavailable when it broke."""
         self.last_used = self._clock.monotonic()
-        self._run(lambda: self._actor.handle(self, call))
+        reply = self._run(lambda: self._actor.handle(self, call))
+        if isinstance(reply, Fetch):
+            self._spawn(self._after_fetch(call, reply))
 
-    async def _durable(self, deadline_s: float) -> None:
+    async def _after_fetch(self, call: Any, reply: Any) -> None:
+        with suppress(Unavailable):
+            while isinstance(reply, Fetch):
+                reply = await self._fetched(call, reply, None)
+
+    async def _fetched(self, call: Any, fetch: Fetch, deadline_s: float | None) -> Any:
+        """Ask the handler again, with the rows that it wants to see."""
+        number = self._begin_read()
+        try:
+            rows = await self._rows(fetch.reads, deadline_s)
+            return self._run(lambda: self._actor.handle(self, call, rows))
+        finally:
+            self._reading.discard(number)
+
+    async def _rows(self, reads: Sequence[Read], deadline_s: float | None) -> Sequence[Rows]:
+        """What storage has, with everything so far. Raises Unavailable; a failed read breaks the instance."""
+        await self._durable(deadline_s)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._spawn(self._read(reads, reply))
+        rows: Sequence[Rows] = await self._within(reply, deadline_s)
+        return rows
+
+    async def _read(self, reads: Sequence[Read], reply: "asyncio.Future[Any]") -> None:
+        try:
+            rows = await self._storage.read(reads)
+        except ActorError as error:
+            log.error("object %d could not read and starts again: %s", self.number, error)  # noqa: TRY400
+            self._fail(error)
+        except Exception as error:
+            log.exception("a read of object %d failed; its instance is discarded", self.number)
+            self._break(error)
+        else:
+            _resolve(reply, rows)
+
+    async def _durable(self, deadline_s: float | None) -> None:
         """Return once every write so far is durable. Raises Unavailable when that takes too long."""
         if self._gate.passes(self._written):
             return
-        reply: _Future = asyncio.get_running_loop().create_future()
-        self._replies.add(reply)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._gate.hold(self._written, None, partial(_resolve, reply, True))
-        timer = self._clock.call_at(self._clock.monotonic() + deadline_s, partial(_resolve, reply, False))
+        await self._within(reply, deadline_s)
+
+    async def _within(self, reply: "asyncio.Future[Any]", deadline_s: float | None) -> Any:
+        """What the future is told. Raises Unavailable when that takes too long, or the instance goes."""
+        self._replies.add(reply)
+        timer = None
+        if deadline_s is not None:
+            timer = self._clock.call_at(self._clock.monotonic() + deadline_s, partial(_expire, reply))
         try:
-            if not await reply:
-                raise Unavailable("the coordinator did not answer in time")
+            return await reply
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self._replies.discard(reply)
 
     async def _notified(self, topic: str, until: float) -> bool:
@@ -205,14 +252,18 @@ class Instance:
                     self._gate.durable(turn)
         except ActorError as error:
             log.error("object %d could not commit and starts again: %s", self.number, error)  # noqa: TRY400
-            self._break(error)
-            if isinstance(error, StorageBroken):
-                self._outside.fatal(error)
+            self._fail(error)
         except Exception as error:
             log.exception("a commit of object %d failed; its instance is discarded", self.number)
             self._break(error)
         finally:
             self._committer = None
+
+    def _fail(self, error: ActorError) -> None:
+        """Storage did not do what it was asked for."""
+        self._break(error)
+        if isinstance(error, StorageBroken):
+            self._outside.fatal(error)
 
     def _break(self, error: Exception) -> None:
         self._end(error)
@@ -224,13 +275,13 @@ class Instance:
         self.broken = error
         self._gate.discard()
         self._outputs.clear()
-        for effect in self._effects:
-            if effect is not asyncio.current_task():
-                effect.cancel()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
         for timer in (self._timer, self._alarm_timer, self._later):
             if timer is not None:
                 timer.cancel()
-        waiting = [future for futures in self._waiting.values() for future in futures]
+        waiting: list[asyncio.Future[Any]] = [one for all in self._waiting.values() for one in all]
         for future in (*waiting, *self._replies):
             if not future.done():
                 future.set_exception(Unavailable("the coordinator was restarted"))
@@ -267,7 +318,20 @@ class Instance:
         self._outputs.append((False, topic, lambda: self._wake(topic)))
 
     def effect(self, effect: Any) -> None:
-        self._outputs.append((True, None, lambda: self._start_effect(effect)))
+        self._outputs.append((True, None, lambda: self._spawn(self._effect(effect))))
+
+    def read(self, tag: Any, *reads: Read) -> None:
+        number = self._begin_read()
+        self._outputs.append((True, None, lambda: self._spawn(self._hand_over_rows(number, tag, reads))))
+
+    @property
+    def reads_ended(self) -> int:
+        return min(self._reading) - 1 if self._reading else self.reads_begun
+
+    def _begin_read(self) -> int:
+        self.reads_begun += 1
+        self._reading.add(self.reads_begun)
+        return self.reads_begun
 
     def _mark_written(self) -> None:
         if not self._turn_wrote:
@@ -280,10 +344,18 @@ class Instance:
         for future in self._waiting.pop(topic, ()):
             _resolve(future, True)
 
-    def _start_effect(self, effect: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._effect(effect))
-        self._effects.add(task)
-        task.add_done_callback(self._effects.discard)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hand_over_rows(self, number: int, tag: Any, reads: Sequence[Read]) -> None:
+        try:
+            with suppress(Unavailable):  # told by _break already
+                rows = await self._rows(reads, None)
+                self._run(lambda: self._actor.rows(self, tag, rows))
+        finally:
+            self._reading.discard(number)
 
     async def _effect(self, effect: Any) -> None:
         try:
@@ -323,6 +395,11 @@ class Instance:
             self._run(turn)
 
 
-def _resolve(future: _Future, value: bool) -> None:
+def _resolve(future: "asyncio.Future[Any]", value: Any) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_exception(Unavailable("the coordinator did not answer in time"))

@@ -18,11 +18,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.dialects import sqlite as dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
-from coordinator.actor.errors import CommitFailed, Fenced, StorageBroken
-from coordinator.actor.storage import Batch, Loaded, Schema, Write
+from coordinator.actor.errors import ActorError, CommitFailed, Fenced, ReadFailed, StorageBroken
+from coordinator.actor.storage import Batch, Loaded, Read, Rows, Schema, Write
 from coordinator.actor.writers import Writers
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ T = TypeVar("T")
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 """WAL growth after which the next idle moment of a writer thread checkpoints."""
 _PAGE_BYTES = 4096
+_MOVED_ROWS = 1000
+"""Rows of an earlier release's table that are in memory at once while they move."""
 _DIALECT = dialect.dialect(paramstyle="qmark")
 _REORDER = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -37,6 +40,7 @@ _CREATE_OBJECT = """CREATE TABLE IF NOT EXISTS _object (
     id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, alarm_at INTEGER
 )"""
 _GUARD = "SELECT alarm_at FROM _object WHERE id = 1 AND generation = ?"
+_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 _SET_ALARM = "UPDATE _object SET alarm_at = ? WHERE id = 1"
 _TAKE_OVER = (
     "INSERT INTO _object VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET generation = excluded.generation"
@@ -77,16 +81,20 @@ class SqliteStorages:
 
     def load(self, number: int, generation: int | None) -> Loaded:
         with self._using(number) as file:
-            return _told(partial(file.load, generation))
+            return _told(partial(file.load, generation), CommitFailed)
 
     def commit(self, number: int, batch: Batch, generation: int) -> None:
         with self._using(number) as file:
-            _told(partial(file.commit, batch, generation))
+            _told(partial(file.commit, batch, generation), CommitFailed)
             due = file.written_bytes >= CHECKPOINT_BYTES
         if self._commit_delay_s:
             time.sleep(self._commit_delay_s)
         if due:
             self._writers.post(partial(self._checkpoint, number))
+
+    def read(self, number: int, reads: Sequence[Read]) -> Sequence[Rows]:
+        with self._using(number) as file:
+            return _told(partial(file.read, reads), ReadFailed)
 
     def close_file(self, number: int) -> None:
         with self._lock:
@@ -142,6 +150,9 @@ class SqliteStorage:
     async def commit(self, batch: Batch, generation: int) -> None:
         await self._storages.run(partial(self._storages.commit, self._number, batch, generation))
 
+    async def read(self, reads: Sequence[Read]) -> Sequence[Rows]:
+        return await self._storages.run(partial(self._storages.read, self._number, reads))
+
     async def close(self) -> None:
         await self._storages.run(partial(self._storages.close_file, self._number))
 
@@ -159,6 +170,16 @@ class _Plan:
             ]
         self.writes = {name: _positional(s.sql, s.parameters) for name, s in schema.writes.items()}
         self.loads = {name: str(s.compile(dialect=_DIALECT)) for name, s in schema.loads.items()}
+        self.reads = {name: _positional(s.sql, s.parameters) for name, s in schema.reads.items()}
+        self.moves = [
+            (
+                move.table.name,
+                str(select(move.table).compile(dialect=_DIALECT)),
+                str(DropTable(move.table).compile(dialect=_DIALECT)),
+                move,
+            )
+            for move in schema.moves
+        ]
 
     def grouped(self, writes: Sequence[Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
         """Runs of the same statement, in order, each one ``executemany``."""
@@ -167,16 +188,39 @@ class _Plan:
             rows = [write.parameters for write in run]
             yield sql, rows if reorder is None else [reorder(row) for row in rows]
 
+    def move(self, db: sqlite3.Connection) -> None:
+        """Bring over what an earlier release wrote."""
+        for name, rows, drop, move in self.moves:
+            if db.execute(_HAS_TABLE, (name,)).fetchone() is None:
+                continue
+            sql, reorder = self.writes[move.into]
+            cursor = db.execute(rows)
+            while old := cursor.fetchmany(_MOVED_ROWS):
+                new = map(move.convert, old)
+                db.executemany(sql, new if reorder is None else map(reorder, new))
+            db.execute(drop)
+
+    def ask(self, db: sqlite3.Connection, read: Read) -> Rows:
+        sql, reorder = self.reads[read.statement]
+        parameters = read.parameters if reorder is None else reorder(read.parameters)
+        return db.execute(sql, parameters).fetchall()
+
 
 def _positional(sql: Any, parameters: tuple[str, ...]) -> tuple[str, _REORDER | None]:
     compiled = sql.compile(dialect=_DIALECT)
     order = tuple(compiled.positiontup or ())
-    if sorted(order) != sorted(parameters):
+    constants = {name: compiled.params[name] for name in order if not compiled.binds[name].required}
+    if {*order} - {*constants} != {*parameters}:
         raise ValueError(f"statement takes {order}, the schema declares {parameters}")
     if order == parameters:
         return str(compiled), None
-    positions = [parameters.index(name) for name in order]
-    return str(compiled), lambda row: tuple(row[position] for position in positions)
+    # Where each value comes from: a parameter's position, or what the statement itself says.
+    sources = [
+        (parameters.index(name), None) if name in parameters else (-1, constants[name]) for name in order
+    ]
+    return str(compiled), lambda row: tuple(
+        constant if position < 0 else row[position] for position, constant in sources
+    )
 
 
 class _File:
@@ -196,6 +240,7 @@ class _File:
         try:
             for statement in self._plan.create:
                 db.execute(statement)
+            self._plan.move(db)
             row = db.execute("SELECT generation, alarm_at FROM _object WHERE id = 1").fetchone()
             stored, alarm_at = row or (0, None)
             taken = stored + 1 if generation is None else generation
@@ -229,6 +274,11 @@ class _File:
             _rollback(db)
             raise
         self.written_bytes += 3 * _PAGE_BYTES
+
+    def read(self, reads: Sequence[Read]) -> Sequence[Rows]:
+        db = self._open()  # for this thread alone: nothing is committed between two statements
+        _rollback(db)  # what a failed commit may have left
+        return [self._plan.ask(db, read) for read in reads]
 
     def checkpoint(self) -> None:
         """Move the WAL into the database. A failure loses nothing: the WAL stays until the next one."""
@@ -274,14 +324,14 @@ def _rollback(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def _told(work: Callable[[], T]) -> T:
-    """Run, turning SQLite's errors into ours."""
+def _told(work: Callable[[], T], otherwise: type[ActorError]) -> T:
+    """Run, turning SQLite's errors into ours: ``otherwise``, unless the device is broken."""
     try:
         return work()
     except OSError as error:
-        raise CommitFailed(f"object storage: {error}") from error
+        raise otherwise(f"object storage: {error}") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)
         if code & 0xFF in _BROKEN and code not in _NOT_LOCKED:
             raise StorageBroken(f"object storage: {error}") from error
-        raise CommitFailed(f"object storage: {error}") from error
+        raise otherwise(f"object storage: {error}") from error

@@ -4,11 +4,13 @@ An object declares its tables, statements and loads once, as SQLAlchemy Core (``
 them once. All that an object wants written between two commits is one ``Batch`` and one transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Executable, MetaData, Select
+from sqlalchemy import Executable, MetaData, Select, Table
+
+Rows = Sequence[tuple[Any, ...]]
 
 
 class Write(NamedTuple):
@@ -18,21 +20,41 @@ class Write(NamedTuple):
     parameters: tuple[Any, ...]
 
 
+class Read(NamedTuple):
+    """Rows to look up: the name of a read of the schema, and its parameters in the declared order."""
+
+    statement: str
+    parameters: tuple[Any, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A write that the schema knows, with its bind parameters in the order in which batches give them."""
+    """A write or a read that the schema knows, with its bind parameters in the order that callers use."""
 
     sql: Executable
     parameters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A table of an earlier release: at a load each of its rows becomes one of today's, and it is gone."""
+
+    table: Table
+    into: str
+    """The write that takes what ``convert`` gives."""
+    convert: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    """From the old table's columns, in order, to the parameters of the write."""
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
-    """An object's storage: its tables, what it may write, and what it reads when it comes to life."""
+    """An object's storage: its tables, what it may write, what it reads when it comes to life and later."""
 
     metadata: MetaData
     writes: Mapping[str, Statement]
     loads: Mapping[str, Select[Any]]
+    reads: Mapping[str, Statement] = field(default_factory=dict)
+    moves: Sequence[Move] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +72,7 @@ class Loaded:
 
     generation: int
     alarm_at: int | None
-    rows: Mapping[str, Sequence[tuple[Any, ...]]] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
     """By the name of the load."""
 
 
@@ -64,6 +86,10 @@ class Storage(Protocol):
     async def commit(self, batch: Batch, generation: int) -> None:
         """Make the batch durable. Raises CommitFailed (nothing was written), Fenced, or StorageBroken.
         Cancelling the caller does not stop the commit."""
+
+    async def read(self, reads: Sequence[Read]) -> Sequence[Rows]:
+        """The rows of each read, all of one state: with every commit that ended before, each whole or not at
+        all. Raises ReadFailed or StorageBroken. Cancelling is safe."""
 
     async def close(self) -> None:
         """Let go of what is open. Safe twice; a later ``load`` opens again."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from coordinator.actor.storage import Read, Rows
+
 
 class Turn(Protocol):
     """The only door of an object to the outside. Everything said here is gated unless it says otherwise."""
@@ -43,6 +45,26 @@ class Turn(Protocol):
     def effect(self, effect: Any) -> None:
         """Have I/O done once this turn is durable. What it returns comes back as a call."""
 
+    def read(self, tag: Any, *reads: Read) -> None:
+        """Have rows read once this turn is durable; they come back as a turn of their own: ``Actor.rows``."""
+
+    @property
+    def reads_begun(self) -> int:
+        """How many reads were ever asked for, fetches of calls included."""
+
+    @property
+    def reads_ended(self) -> int:
+        """That many of them, counted from the first, have brought their rows or never will: what left memory
+        when ``reads_begun`` was no higher than this can no longer be contradicted by older rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A handler's "not before I have seen these rows": it is asked again, with the rows of each read, once
+    everything so far is durable. It must not have changed anything."""
+
+    reads: tuple[Read, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -57,11 +79,14 @@ class Actor(Protocol):
     """An object. Each method is one turn. It refuses by its answer, before the first change: a turn that
     raises breaks the instance."""
 
-    def loaded(self, turn: Turn, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+    def loaded(self, turn: Turn, rows: Mapping[str, Rows]) -> None:
         """Take up what storage held."""
 
-    def handle(self, turn: Turn, call: Any) -> Any:
-        """Answer a call: a reply, or Wait."""
+    def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
+        """Answer a call: a reply, Wait or Fetch; ``rows`` are what it had fetched."""
+
+    def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
+        """What a turn had read, in the order of its reads. Other turns ran meanwhile."""
 
     def alarm(self, turn: Turn) -> None:
         """The persisted alarm is due. At least once: set the next one, or None."""

@@ -1,20 +1,27 @@
-"""Real object storage whose commits a test can hold back and let fail."""
+"""Real object storage whose loads, commits and reads a test can hold back and let fail."""
 
 import asyncio
+from collections.abc import Sequence
 
-from coordinator.actor.storage import Batch, Loaded, Storage, Storages
+from coordinator.actor.storage import Batch, Loaded, Read, Rows, Storage, Storages
 
 
 class FaultyStorages:
-    """Wraps real storages. ``batches`` has every batch that was to be committed, by object number."""
+    """Wraps real storages. ``batches`` has every batch that was to be committed, by object number; ``reads``
+    every read that was asked for."""
 
     def __init__(self, real: Storages) -> None:
         self._real = real
         self.batches: list[tuple[int, Batch]] = []
         self.running = 0
         self.loads: list[int] = []
+        self.reads: list[Read] = []
+        self.reading = 0
         self._failures: list[tuple[int, Exception]] = []
         self._load_failures: list[Exception] = []
+        self._read_failures: list[Exception] = []
+        self._answering = asyncio.Event()
+        self._answering.set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._loading = asyncio.Event()
@@ -34,7 +41,12 @@ class FaultyStorages:
         """Loads begin, and end only after ``let_go``."""
         self._loading.clear()
 
+    def hold_reads(self) -> None:
+        """Reads are done, and their rows come only after ``let_go``: by then they may be out of date."""
+        self._answering.clear()
+
     def let_go(self) -> None:
+        self._answering.set()
         self._flowing.set()
         self._loading.set()
 
@@ -45,6 +57,10 @@ class FaultyStorages:
     def fail_load(self, error: Exception) -> None:
         """The next load fails."""
         self._load_failures.append(error)
+
+    def fail_read(self, error: Exception) -> None:
+        """The next read fails."""
+        self._read_failures.append(error)
 
     async def load(self, storage: Storage, number: int, generation: int | None) -> Loaded:
         self.loads.append(number)
@@ -66,6 +82,18 @@ class FaultyStorages:
         finally:
             self.running -= 1
 
+    async def read(self, storage: Storage, reads: Sequence[Read]) -> Sequence[Rows]:
+        self.reads.extend(reads)
+        self.reading += 1
+        try:
+            rows = await storage.read(reads)
+            await self._answering.wait()
+            if self._read_failures:
+                raise self._read_failures.pop(0)
+            return rows
+        finally:
+            self.reading -= 1
+
 
 class FaultyStorage:
     def __init__(self, storages: FaultyStorages, real: Storage, number: int) -> None:
@@ -78,6 +106,9 @@ class FaultyStorage:
 
     async def commit(self, batch: Batch, generation: int) -> None:
         await self._storages.commit(self._real, self._number, batch, generation)
+
+    async def read(self, reads: Sequence[Read]) -> Sequence[Rows]:
+        return await self._storages.read(self._real, reads)
 
     async def close(self) -> None:
         await self._real.close()

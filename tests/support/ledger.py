@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from coordinator.actor.storage import Schema, Statement
+from coordinator.actor.storage import Rows, Schema, Statement
 from coordinator.actor.turn import Turn
 
 _metadata = MetaData()
@@ -41,6 +41,17 @@ LEDGER_SCHEMA = Schema(
         "remove": Statement(delete(_notes).where(_this), ("which",)),
     },
     loads={"notes": select(_notes).order_by(_notes.c.name)},
+    reads={
+        "by_name": Statement(select(_notes.c.value).where(_notes.c.name == bindparam("which")), ("which",)),
+        # Declared in another order than SQL has the parameters.
+        "between": Statement(
+            select(_notes.c.name)
+            .where(_notes.c.value >= bindparam("least"), _notes.c.value < bindparam("below"))
+            .order_by(_notes.c.value)
+            .limit(bindparam("at_most", type_=Integer)),
+            ("at_most", "below", "least"),
+        ),
+    },
 )
 
 Effect = Callable[[], Awaitable[Any]]
@@ -55,6 +66,7 @@ class Ledger:
         self.alarms: list[int] = []
         self.timers: list[float] = []
         self.stalls: list[float] = []
+        self.read: list[tuple[Any, Sequence[Rows]]] = []
         self.may_leave = True
         self.on_load: Callable[[Turn], None] = lambda turn: None
         self.on_alarm: Callable[[Turn], None] = lambda turn: turn.alarm_at(None)
@@ -63,8 +75,11 @@ class Ledger:
         self.values = {name: value for name, value, _ in rows["notes"]}
         self.on_load(turn)
 
-    def handle(self, turn: Turn, call: Any) -> Any:
-        return call(self, turn)
+    def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
+        return call(self, turn) if rows is None else call(self, turn, rows)
+
+    def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
+        self.read.append((tag, rows))
 
     def alarm(self, turn: Turn) -> None:
         self.alarms.append(turn.now)

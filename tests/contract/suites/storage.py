@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.actor.errors import CommitFailed, Fenced
-from coordinator.actor.storage import Batch, Loaded, Storage, Storages, Write
+from coordinator.actor.errors import CommitFailed, Fenced, ReadFailed
+from coordinator.actor.storage import Batch, Loaded, Read, Storage, Storages, Write
 
 OpenStorages = Callable[[], Awaitable[Storages]]
 
@@ -28,6 +28,11 @@ def notes(loaded: Loaded) -> dict[str, int]:
 async def taken(storages: Storages, number: int = 1) -> tuple[Storage, Loaded]:
     storage = storages.storage(number)
     return storage, await storage.load()
+
+
+async def read(storage: Storage, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    (rows,) = await storage.read([Read(statement, parameters)])
+    return [tuple(row) for row in rows]
 
 
 class StorageContract:
@@ -150,6 +155,63 @@ class StorageContract:
         storage = (await open_storages()).storage(1)
         with pytest.raises(CommitFailed):
             await storage.commit(batch(note("a", 1)), 1)
+
+    # --- reads --------------------------------------------------------------------------------------------
+
+    async def test_a_read_sees_what_was_committed(self, open_storages: OpenStorages) -> None:
+        storage, loaded = await taken(await open_storages())
+        await storage.commit(batch(note("a", 1), note("b", 2), note("c", 3)), loaded.generation)
+        assert await read(storage, "by_name", "b") == [(2,)]
+        assert await read(storage, "by_name", "never there") == []
+        await storage.commit(batch(Write("update", ("b", 7)), Write("remove", ("a",))), loaded.generation)
+        assert await read(storage, "by_name", "b") == [(7,)]
+        assert await read(storage, "by_name", "a") == []
+        _, again = await taken(await open_storages())
+        assert notes(again) == {"b": 7, "c": 3}, "reading changes nothing"
+
+    async def test_parameters_go_where_they_are_declared(self, open_storages: OpenStorages) -> None:
+        storage, loaded = await taken(await open_storages())
+        await storage.commit(batch(*(note(f"n{n}", n) for n in range(10))), loaded.generation)
+        assert await read(storage, "between", 3, 9, 4) == [("n4",), ("n5",), ("n6",)]
+        assert await read(storage, "between", 100, 9, 8) == [("n8",)]
+        assert await read(storage, "between", 0, 9, 4) == []
+
+    async def test_several_reads_at_once_see_one_state(self, open_storages: OpenStorages) -> None:
+        storage, loaded = await taken(await open_storages())
+        await storage.commit(batch(note("a", 0), note("b", 0)), loaded.generation)
+
+        async def write() -> None:
+            for n in range(1, 40):
+                writes = batch(Write("update", ("a", n)), Write("update", ("b", n)))
+                await storage.commit(writes, loaded.generation)
+
+        writing = asyncio.ensure_future(write())
+        seen = set()
+        while not writing.done():
+            (first,), (second,) = await storage.read([Read("by_name", ("a",)), Read("by_name", ("b",))])
+            assert first == second
+            seen.add(first)
+            await asyncio.sleep(0)
+        await writing
+        assert len(seen) > 1
+
+    async def test_nothing_of_a_failed_batch_is_read(self, open_storages: OpenStorages) -> None:
+        storage, loaded = await taken(await open_storages())
+        await storage.commit(batch(note("a", 1)), loaded.generation)
+        with pytest.raises(CommitFailed):
+            await storage.commit(batch(note("b", 2), note("a", 3)), loaded.generation)
+        assert await read(storage, "by_name", "b") == []
+        assert await read(storage, "by_name", "a") == [(1,)]
+
+    async def test_a_closed_object_is_opened_to_be_read(self, open_storages: OpenStorages) -> None:
+        storage, loaded = await taken(await open_storages())
+        await storage.commit(batch(note("a", 1)), loaded.generation)
+        await storage.close()
+        assert await read(storage, "by_name", "a") == [(1,)]
+
+    async def test_an_object_that_nobody_loaded_cannot_be_read(self, open_storages: OpenStorages) -> None:
+        with pytest.raises(ReadFailed):
+            await read((await open_storages()).storage(1), "by_name", "a")
 
     # --- the caller ---------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Command] = {
     "model show": Command("edge.commands.model_show", "show one model and its settings"),
     "status": Command("edge.commands.status", "say what the server of a data directory is doing"),
     "schema": Command("edge.commands.schema", "print a model's OpenAPI document"),
+    "install": Command("edge.commands.install", "make a model's environment ahead of its use"),
     "migrate": Command("edge.commands.migrate", "create a data directory, or bring it up to date"),
     "version": Command("edge.commands.version", "print the version"),
 }

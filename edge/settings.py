@@ -285,6 +285,26 @@ class SchemaSettings:
 
 
 @dataclass(frozen=True)
+class InstallSettings:
+    """``cogflare install``."""
+
+    dir: Path = field(metadata={"help": "folder with cog.yaml or predict.py", "positional": True})
+    cache: Path | None = field(
+        default=None, metadata={"help": "directory for the environment; default ~/.cache/cogflare"}
+    )
+    system_packages: bool = field(
+        default=False,
+        metadata={
+            "help": "only print the system_packages of cog.yaml, one a line, which no --install installs"
+        },
+    )
+
+    @property
+    def interpreter(self) -> InterpreterSettings:
+        return InterpreterSettings(install=True, cache=self.cache)
+
+
+@dataclass(frozen=True)
 class PredictSettings:
     """``cogflare predict``."""
 

@@ -12,19 +12,26 @@ from gpu_agent.environment import EnvironmentFailed
 from gpu_agent.model_dir import ModelDir, ModelDirError
 
 
+def model_in(folder: Path) -> ModelDir:
+    """What the folder's cog.yaml says. Raises CommandFailed."""
+    try:
+        return ModelDir.read(folder)
+    except ModelDirError as error:
+        raise CommandFailed(str(error), ExitCode.USAGE) from None
+
+
 def chosen(folder: Path, settings: InterpreterSettings, command: str) -> Choice:
     """The model in this folder and its interpreter, which is made when it must be. Raises CommandFailed."""
+    model = model_in(folder)
     try:
         return choose(
-            ModelDir.read(folder),
+            model,
             python=str(settings.python or ""),
             install=settings.install,
             cache=settings.cache,
             command=command,
             say=_say,
         )
-    except ModelDirError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from None
     except EnvironmentFailed as error:
         raise CommandFailed(str(error)) from None
 

@@ -28,6 +28,7 @@ def test_help_lists_every_command() -> None:
         "token list",
         "token revoke",
         "schema",
+        "install",
         "migrate",
         "version",
     ):

@@ -21,6 +21,8 @@ demo: $(STAMP) ## a server, an agent with three models, and the official Replica
 	@$(VENV)/bin/python examples/demo.py
 
 test: $(STAMP) ## all tests
+	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
+	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
 	@$(VENV)/bin/pytest tests
 
 check: $(STAMP) ## lint, formatting, types

@@ -37,13 +37,15 @@ def until(condition: Callable[[], T | None], what: str, deadline_s: float = DEAD
 
 
 class Command:
-    """A running ``cogflare`` command; its stdout and stderr are read into ``lines`` as they come."""
+    """A running ``cogflare`` command, or another program; its output is read into ``lines`` as it comes."""
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, program: str = COGFLARE
+    ) -> None:
         self.lines: list[str] = []
         env = {k: v for k, v in os.environ.items() if not k.startswith("COGFLARE_")}
         self.process = subprocess.Popen(
-            [COGFLARE, *arguments],
+            [program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -14,11 +14,14 @@ from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
 from coordinator.history import History
+from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
-from coordinator.workers import Workers
+from coordinator.workers import Fault, Strike, Workers
 
+REFUSALS_KEPT = 10
+"""Refused attempts that are remembered of a prediction: what goes to and fro must not grow without end."""
 OVERRUN_S = 30.0
 """How long an agent may overrun a limit that it keeps itself before the coordinator acts without it."""
 
@@ -38,13 +41,37 @@ class Attempts:
 
     def dispatch(self) -> None:
         """Give what waits to whoever offers, as long as there are both."""
-        book = self._book
+        book, aside = self._book, []
         while book.queue:
             picked = self._pick()
             if picked is None:
-                return
+                break
             waiting, session = picked
-            self._begin(book.entries[waiting.id], session)
+            if session.agent in waiting.avoid and self._another(waiting):
+                book.queue.discard(waiting.id)
+                aside.append(waiting)
+            else:
+                self._begin(book.entries[waiting.id], session)
+        for waiting in aside:
+            book.queue.add(waiting)
+        if book.queue:
+            self._wake_for_probes()
+
+    def _another(self, waiting: Waiting) -> bool:
+        """Whether there is an agent that it has not failed on, busy or not: then it waits for that one."""
+        return any(
+            session.agent not in waiting.avoid
+            and waiting.flow.needs.met_by(session.version, session.gpus)
+            and self._workers.takes_work(session.agent)
+            for session in self._book.sessions.values()
+        )
+
+    def _wake_for_probes(self) -> None:
+        """Something waits: look again when a worker in quarantine may be tried."""
+        free = [session.agent for session in self._book.sessions.values() if session.free > 0]
+        seconds = self._workers.next_probe_in_s(free)
+        if seconds:
+            self._book.wake_in(seconds)
 
     def _pick(self) -> tuple[Waiting, Session] | None:
         """What runs next and where; a worker in quarantine is tried only with what no other one takes."""
@@ -71,15 +98,22 @@ class Attempts:
         )
         entry.history = History(self._book.limits.history_bytes)
         version = document.version if document.pinned else session.version
-        attempts = (*document.attempts, attempt)
-        self._book.change(entry, Happening.DISPATCHED, attempts=attempts, version=version)
-        self._book.run(entry, attempt.number)
+        attempts = (*_remembered(document.attempts), attempt)
+        retries = session.retries if document.retries is None else document.retries
+        self._book.change(entry, Happening.DISPATCHED, attempts=attempts, version=version, retries=retries)
+        self._open(entry, attempt)
         self._give(entry, session)
         self._send(entry, attempt, session)
+
+    def _open(self, entry: Entry, attempt: Attempt) -> None:
+        entry.begun = entry.ours = False
+        self._book.run(entry, attempt.number)
+        self._workers.began(attempt.agent, entry.document.id)
 
     def _give(self, entry: Entry, session: Session) -> None:
         """The open attempt is with this session; its agent keeps the run limit, we watch from further off."""
         entry.session = session
+        entry.ours = False
         limits = self._book.limits
         self._book.set_deadline(entry, entry.document.run_s + limits.cancel_grace_s + OVERRUN_S)
 
@@ -100,17 +134,25 @@ class Attempts:
     def started(self, entry: Entry, started_at: int) -> None:
         """Running is progress, not a row: after a restart of the server the agent says it again."""
         started_at = entry.document.started_at or started_at
+        entry.begun = True
         self._book.change(entry, Happening.ACCEPTED, durable=False, started_at=started_at)
         self._book.turn.notify_at_once(entry.document.id)
 
     def restore(self, entry: Entry, attempt: Attempt) -> None:
         """After a load: the attempt may well be running, so its agent gets a fresh lease."""
-        self._book.run(entry, attempt.number)
+        self._open(entry, attempt)
+        entry.begun = entry.ours = True
         if entry.document.cancel_requested:
             self.fence(entry)
             return
         self._book.change(entry, Happening.ACCEPTED, durable=False)
-        self._book.set_deadline(entry, self._book.limits.lease_s)
+        self._lease(entry)
+
+    def _lease(self, entry: Entry) -> None:
+        """How long its agent may stay away. What must not be repeated waits as long as it may run."""
+        document = entry.document
+        lease_s = document.run_s if document.retries == 0 else self._book.limits.lease_s
+        self._book.set_deadline(entry, lease_s)
 
     # --- an agent attaches, or goes -----------------------------------------------------------------------
 
@@ -133,9 +175,9 @@ class Attempts:
     def _reopen(self, entry: Entry, attempt: Attempt) -> None:
         """A cut-off agent is back with what had been given up, and nobody else has begun it."""
         entry.history = History(self._book.limits.history_bytes)
-        attempts = _with(entry, replace(attempt, ended_at=None, outcome=None))
+        attempts = _with(entry, replace(attempt, ended_at=None, outcome=None, reason=""))
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts)
-        self._book.run(entry, attempt.number)
+        self._open(entry, attempt)
 
     def reconcile(self, session: Session) -> None:
         """The attempts that we believe to be with this agent and that it did not list: never received by this
@@ -149,25 +191,30 @@ class Attempts:
                 self._give(entry, session)
                 self._send(entry, attempt, session)
             else:
-                self._lost(entry)
+                self._lost(entry, f"{attempt.agent_name} came back without it")
 
     def session_gone(self, session: Session) -> None:
         """Canceled predictions end now, the others keep their lease."""
         self._book.sessions.pop(session.address, None)
+        self._workers.gone(session.agent)
         for entry in [e for e in self._book.running.values() if e.session is session]:
             entry.session = None
             if entry.document.cancel_requested:
                 self.fence(entry)
             else:
-                self._book.set_deadline(entry, self._book.limits.lease_s)
+                self._lease(entry)
 
     # --- it does not finish -------------------------------------------------------------------------------
 
-    def returned(self, entry: Entry) -> None:
+    def returned(self, entry: Entry, reason: str) -> None:
         """The agent would not run it, or gave it back: to the head, and it does not count."""
-        self._close(entry, "refused", Happening.RETURNED)
+        begun = entry.begun
+        self._close(entry, Outcome.REFUSED, Happening.RETURNED, reason)
         if entry.document.cancel_requested:
             self._end_canceled(entry)
+        elif begun and entry.document.retries == 0:
+            error = "its worker gave it back unfinished, and it is one that must not be repeated"
+            self._end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
         else:
             self._book.enqueue(entry)
 
@@ -181,33 +228,55 @@ class Attempts:
         elif entry.document.cancel_requested:
             self.fence(entry)
         elif entry.session is None:
-            self._lost(entry)
+            self._lost(entry, "not heard of until its lease was over")
         else:
             error = f"ran longer than its limit of {entry.document.run_s:g} s"
             self.request_cancel(entry, error, ErrorCode.RUN_TIMEOUT)
 
-    def _lost(self, entry: Entry) -> None:
-        """The agent did not come back in time: another one gets it, ``max_attempts`` in all."""
-        self._close(entry, "lost", Happening.LOST)
-        lost = [a.agent_name for a in entry.document.attempts if a.outcome == "lost"]
+    def _lost(self, entry: Entry, reason: str) -> None:
+        """The agent did not come back in time, or came back without it."""
+        attempt = entry.find(entry.attempt)
+        if attempt is not None and not entry.ours and not entry.document.cancel_requested:
+            self._strike(entry, attempt, Fault.WORKER, reason)
+        self._close(entry, Outcome.LOST, Happening.LOST, reason)
         if entry.document.cancel_requested:
             self._end_canceled(entry)
-        elif len(lost) >= self._book.limits.max_attempts:
-            error = f"{len(lost)} workers were lost while they ran it ({', '.join(lost)})"
-            self._end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
         else:
-            self._book.enqueue(entry)
+            self._again(entry)
 
-    def _close(self, entry: Entry, outcome: str, happening: Happening) -> None:
+    def _again(self, entry: Entry, **result: Any) -> None:
+        """An attempt ended early: to the head, for another worker first; or that was the last one, and
+        ``result`` is what there is of it."""
+        document, limits = entry.document, self._book.limits
+        failure = final(
+            document.attempts,
+            retries=document.retries,
+            max_attempts=limits.max_attempts,
+            poison_after=limits.poison_after,
+        )
+        if failure is None:
+            self._book.enqueue(entry)
+        else:
+            result |= {"error": failure.error, "error_code": failure.code}
+            self._end(entry, Happening.FAILED, **result)
+
+    def _strike(self, entry: Entry, attempt: Attempt, fault: Fault, what: str) -> None:
+        document = entry.document
+        strike = Strike(prediction=document.id, token=document.token, fault=fault, what=what)
+        self._workers.failed(attempt.agent, attempt.agent_name, strike)
+
+    def _close(self, entry: Entry, outcome: Outcome, happening: Happening, reason: str) -> None:
         attempt = entry.find(entry.attempt)
         if attempt is None:
             return
         now = self._book.turn.now
-        self._book.stop(entry, counts=outcome == "fenced")
+        self._workers.over(attempt.agent, entry.document.id)
+        self._book.stop(entry, counts=outcome in (Outcome.FENCED, Outcome.CRASHED))
+        closed = replace(attempt, ended_at=now, outcome=outcome.value, reason=reason)
         self._book.change(
             entry,
             happening,
-            attempts=_with(entry, replace(attempt, ended_at=now, outcome=outcome)),
+            attempts=_with(entry, closed),
             queue_deadline_at=now + int((entry.document.queue_s or self._book.limits.queue_s) * 1e6),
         )
 
@@ -227,7 +296,7 @@ class Attempts:
 
     def fence(self, entry: Entry) -> None:
         """End a canceled prediction without its worker: what that one still reports is dropped."""
-        self._close(entry, "fenced", Happening.LOST)
+        self._close(entry, Outcome.FENCED, Happening.LOST, "canceled while it could not be told")
         self._end_canceled(entry)
 
     def _end_canceled(self, entry: Entry) -> None:
@@ -244,12 +313,15 @@ class Attempts:
 
     def _end(self, entry: Entry, happening: Happening, **changes: Any) -> None:
         """Make it terminal, and free whoever runs it all the same."""
+        attempt = entry.find(entry.attempt)
+        if attempt is not None:
+            self._workers.over(attempt.agent, entry.document.id)
         working = dict(entry.strays)
         if entry.attempt and entry.session is not None:
             working[entry.attempt] = entry.session
         self._book.end(entry, happening, **changes)
-        for attempt, session in working.items():
-            self._send_cancel(entry, attempt, session)
+        for number, session in working.items():
+            self._send_cancel(entry, number, session)
 
     # --- results ------------------------------------------------------------------------------------------
 
@@ -267,6 +339,7 @@ class Attempts:
     def conclude(self, entry: Entry, message: wire.Finished, missing: str | None) -> None:
         """Make the prediction terminal by this report; ``missing`` says what is wrong with its files."""
         document = entry.document
+        self._judge_worker(entry, message, missing)
         entry.strays.pop(message.attempt, None)
         if entry.attempt == message.attempt:
             entry.session = None  # this one is done; whoever else runs it is not
@@ -282,6 +355,12 @@ class Attempts:
             if message.files:  # nobody has looked whether they are there, or whose they are
                 result |= {"output": None, "files": ()}
             self._end(entry, Happening.CANCELED, **result)
+        elif message.status == "failed" and message.error_code in REPEATED:
+            if missing is not None:
+                result |= {"output": None, "files": ()}
+            outcome = REPEATED[message.error_code]
+            self._close(entry, outcome, Happening.LOST, message.error or "")
+            self._again(entry, **result)
         elif missing is not None:
             result |= {"output": None, "files": (), "error": missing, "error_code": ErrorCode.OUTPUT_LOST}
             self._end(entry, Happening.FAILED, **result)
@@ -289,6 +368,20 @@ class Attempts:
             failed = ErrorCode.MODEL_ERROR if message.status == "failed" else None
             result |= {"error": message.error, "error_code": message.error_code or failed}
             self._end(entry, Happening(message.status), **result)
+
+    def _judge_worker(self, entry: Entry, message: wire.Finished, missing: str | None) -> None:
+        """What the result says of the worker; nothing, when it was canceled or its files are in question."""
+        attempt = entry.find(message.attempt)
+        if attempt is None or missing is not None or entry.document.cancel_requested:
+            return
+        if message.status == "succeeded":
+            self._workers.succeeded(attempt.agent)
+        elif message.status == "failed" and (fault := fault_of(message)) is not None:
+            self._strike(entry, attempt, fault, message.error or message.error_code or "an error")
+            crashed = {a.agent for a in entry.document.attempts if a.outcome == Outcome.CRASHED}
+            if message.error_code == "runner_crashed" and crashed - {attempt.agent}:
+                for agent in crashed | {attempt.agent}:
+                    self._workers.excuse(agent, entry.document.id)
 
     def acknowledge(self, address: SocketAddress, message: wire.Finished) -> None:
         """Once durable: the agent may forget the result."""
@@ -309,6 +402,13 @@ def proven(entry: Entry | None, number: int, secret: str) -> Attempt | None:
         return None
     # As bytes: strings that are not ASCII cannot be compared, and an agent may send anything.
     return attempt if compare_digest(attempt.secret.encode(), secret.encode()) else None
+
+
+def _remembered(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The attempts without the oldest refused ones, when there are many."""
+    refused = [a.number for a in attempts if a.outcome == Outcome.REFUSED]
+    forgotten = set(refused[:-REFUSALS_KEPT])
+    return tuple(a for a in attempts if a.number not in forgotten) if forgotten else attempts
 
 
 def _verdict(held: wire.Held, verdict: Literal["keep", "cancel", "drop"], from_seq: int = 1) -> wire.Verdict:

@@ -53,6 +53,8 @@ class Session:
     sent: int = 0
     warm: bool = True
     gpus: tuple[Gpu, ...] = ()
+    retries: int | None = None
+    """What the model says of repetitions; None when it says nothing."""
 
     @property
     def free(self) -> int:
@@ -77,6 +79,11 @@ class Entry:
     """The session that runs the open attempt; None while its agent is away."""
     strays: dict[int, Session] = field(default_factory=dict)
     """Attempts that were given up and run on beside the open one: a success of theirs still counts."""
+    begun: bool = False
+    """The agent has said, or may have said, that it runs the open attempt."""
+    ours: bool = False
+    """The open attempt was found at a load and its agent has not been heard of since: our outage may have
+    cost it."""
     deadline: float | None = None
     """Monotonic: end of the lease while the agent is away, of the grace after a cancel, else of the run."""
     charged: Waiting | None = None
@@ -105,6 +112,7 @@ class Book:
         self._dirty: dict[str, Entry] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._timer_at: float | None = None
+        self._wake_at: float | None = None
         self._queue_deadlines: list[tuple[int, str]] = []
         self._alarm_at: int | None = None
 
@@ -179,7 +187,7 @@ class Book:
         self.turn.write_later(REMOVE, entry.place)
 
     def enqueue(self, entry: Entry) -> None:
-        """Let it wait at its place; after a lost attempt other agents are preferred."""
+        """Let it wait at its place; for another agent than those that it failed on."""
         self.queue.add(self.waiting(entry))
         deadline = deadline_of(entry.document)
         if deadline is not None:
@@ -254,6 +262,12 @@ class Book:
         entry.deadline = self.turn.monotonic + after_s
         heapq.heappush(self._deadlines, (entry.deadline, entry.document.id))
 
+    def wake_in(self, seconds: float) -> None:
+        """Have the timer's turn run then, whatever else is due."""
+        at = self.turn.monotonic + seconds
+        if self._wake_at is None or at < self._wake_at:
+            self._wake_at = at
+
     def overdue(self) -> list[Entry]:
         """When the timer is due: the running predictions whose deadline is over, each reported once."""
         over, now = [], self.turn.monotonic
@@ -268,6 +282,8 @@ class Book:
                 entry.deadline = None
                 over.append(entry)
         self._timer_at = None
+        if self._wake_at is not None and self._wake_at <= now:
+            self._wake_at = None
         return over
 
     def stalled(self, late_s: float) -> None:
@@ -282,6 +298,9 @@ class Book:
             current = ((e.deadline, p) for p, e in self.running.items() if e.deadline is not None)
             self._deadlines = list(current)
             heapq.heapify(self._deadlines)
-        if self._deadlines and (self._timer_at is None or self._deadlines[0][0] < self._timer_at):
-            self._timer_at = self._deadlines[0][0]
-            self.turn.timer_at(self._timer_at)
+        first = self._deadlines[0][0] if self._deadlines else None
+        if self._wake_at is not None and (first is None or self._wake_at < first):
+            first = self._wake_at
+        if first is not None and (self._timer_at is None or first < self._timer_at):
+            self._timer_at = first
+            self.turn.timer_at(first)

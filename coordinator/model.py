@@ -240,6 +240,7 @@ class Model:
             incarnation=hello.incarnation,
             version=attach.version,
             granted=attach.granted,
+            retries=attach.retries,
         )
         verdicts = tuple(self._attempts.judge(session, held) for held in attach.held)
         book.turn.send(session.address, wire.Attached(channel=session.channel, verdicts=verdicts))
@@ -274,7 +275,7 @@ class Model:
 
     def _refused(self, session: Session, message: wire.Refused) -> None:
         if entry := self._current(session, message.prediction, message.attempt):
-            self._attempts.returned(entry)
+            self._attempts.returned(entry, message.reason)
             self._attempts.dispatch()
 
     def _progress(self, session: Session, message: wire.Progress) -> None:

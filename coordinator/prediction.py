@@ -68,6 +68,8 @@ class ErrorCode(StrEnum):
     TOTAL_TIMEOUT = "total_timeout"
     WORKER_LOST = "worker_lost"
     CANCELED = "canceled"
+    POISON = "poison"
+    """It ended the process of each worker that ran it."""
     MODEL_ERROR = "model_error"
     OUTPUT_LOST = "output_lost"
 
@@ -86,7 +88,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unguessable prefix of the attempt's output files."""
     ended_at: int | None = None
     outcome: str | None = None
-    """finished, refused, lost or fenced; None while open."""
+    """A word of ``outcomes.Outcome``; None while open."""
+    reason: str = ""
+    """Why it ended early, in words for the client; empty when it came to a result."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +147,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: tuple[Attempt, ...] = ()
     streams: bool = False
     """The version's output is an iterator: the client gets ``urls.stream``."""
+    retries: int | None = None
+    """How often it may be repeated after a worker was lost with it or crashed over it; None for the server's
+    limit. 0: never, whatever that costs."""
+    redriven_from: str = ""
+    """The failed prediction that this one repeats, by an administrator's order."""
     source: str = "api"
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""

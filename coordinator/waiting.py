@@ -4,6 +4,9 @@ from coordinator.prediction import Document
 from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
 
 
+_FAILED = frozenset({"lost", "crashed", "unfit"})
+
+
 def waits(document: Document) -> bool:
     """Whether it stands in the queue: it has not ended, and no attempt of it is open."""
     return not document.status.terminal and all(a.ended_at is not None for a in document.attempts)
@@ -22,7 +25,7 @@ def waiting_of(document: Document, place: int, cost_s: float = 1.0) -> Waiting:
         sequence=place,
         since=document.created_at,
         cost_s=cost_s,
-        avoid=frozenset(a.agent for a in document.attempts if a.outcome == "lost"),
+        avoid=frozenset(a.agent for a in document.attempts if a.outcome in _FAILED),
         input_bytes=len(document.input),
         terms=Terms(document.account_share, document.token_share, document.max_running),
     )

@@ -81,6 +81,9 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     concurrency: Ordinal
     granted: Count
     held: tuple[Held, ...] = ()
+    retries: Count | None = None
+    """How often a prediction of it may be repeated after a worker was lost or crashed; None: as the server
+    has it."""
 
 
 class Credit(Message, frozen=True, kw_only=True, tag="credit"):

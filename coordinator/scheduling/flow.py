@@ -79,7 +79,7 @@ class Waiting:
     cost_s: float = 1.0
     """Predicted run time."""
     avoid: frozenset[str] = frozenset()
-    """Agents that lost it."""
+    """Agents that it failed on."""
     input_bytes: int = 0
     terms: Terms = Terms()
 

@@ -181,6 +181,7 @@ class Worker:
         self.incarnation = incarnation
         self.version = V1
         self.granted = 0
+        self.retries: int | None = None
         self.address = calls.SocketAddress("gateway", "none")
         self._read = 0
 
@@ -209,6 +210,7 @@ class Worker:
             concurrency=1,
             granted=slots,
             held=held,
+            retries=self.retries,
         )
         await self.house.stub.attach(calls.AttachSession(address=self.address, hello=hello, attach=attach))
         attached = self.heard(wire.Attached)[-1]
@@ -255,13 +257,18 @@ class Worker:
     def accept(self, dispatch: wire.Dispatch) -> None:
         self.say(wire.Accepted(**_of(dispatch), started_at=self.house.clock.now()))
 
-    def refuse(self, dispatch: wire.Dispatch) -> None:
-        self.say(wire.Refused(**_of(dispatch), reason="busy"))
+    def refuse(self, dispatch: wire.Dispatch, reason: Any = "busy") -> None:
+        self.say(wire.Refused(**_of(dispatch), reason=reason))
 
     def offer(self, slots: int = 1) -> None:
         """That many slots more are free."""
         self.granted += slots
         self.say(wire.Credit(channel=3, granted=self.granted))
+
+    def crash(self, dispatch: wire.Dispatch, **fields: Any) -> None:
+        """The model's process ended while it ran this."""
+        given: dict[str, Any] = {"error": "was ended by SIGSEGV", "error_code": "runner_crashed"} | fields
+        self.finish(dispatch, None, status="failed", **given)
 
     def progress(self, dispatch: wire.Dispatch, *events: wire.Event) -> None:
         self.say(wire.Progress(**_of(dispatch), events=events))

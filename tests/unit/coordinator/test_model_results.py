@@ -71,8 +71,8 @@ class TestFinished:
     async def test_failed_with_a_code_of_the_agent(self, server: Coordination) -> None:
         worker = Worker(server)
         id, dispatch = await running(server, worker)
-        worker.finish(dispatch, None, status="failed", error="it ended", error_code="runner_crashed")
-        assert (await server.ended(id)).error_code == "runner_crashed"
+        worker.finish(dispatch, None, status="failed", error="no such file", error_code="input_error")
+        assert (await server.ended(id)).error_code == "input_error"
 
     async def test_logs_that_were_streamed_are_kept(self, server: Coordination) -> None:
         worker = Worker(server)

@@ -151,8 +151,12 @@ class Attempts:
     def _lease(self, entry: Entry) -> None:
         """How long its agent may stay away. What must not be repeated waits as long as it may run."""
         document = entry.document
-        lease_s = document.run_s if document.retries == 0 else self._book.limits.lease_s
-        self._book.set_deadline(entry, lease_s)
+        lease_s = document.lease_s or self._book.limits.lease_s
+        self._book.set_deadline(entry, document.run_s if self._once(entry) else lease_s)
+
+    def _once(self, entry: Entry) -> bool:
+        """Whether it must not be repeated, whatever becomes of its worker."""
+        return entry.document.retries == 0 or entry.document.max_attempts == 1
 
     # --- an agent attaches, or goes -----------------------------------------------------------------------
 
@@ -212,7 +216,7 @@ class Attempts:
         self._close(entry, Outcome.REFUSED, Happening.RETURNED, reason)
         if entry.document.cancel_requested:
             self._end_canceled(entry)
-        elif begun and entry.document.retries == 0:
+        elif begun and self._once(entry):
             error = "its worker gave it back unfinished, and it is one that must not be repeated"
             self._end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
         else:
@@ -251,7 +255,7 @@ class Attempts:
         failure = final(
             document.attempts,
             retries=document.retries,
-            max_attempts=limits.max_attempts,
+            max_attempts=document.max_attempts or limits.max_attempts,
             poison_after=limits.poison_after,
         )
         if failure is None:

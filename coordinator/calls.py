@@ -44,6 +44,7 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     account_share: float = 1.0
     token_share: float = 1.0
     max_running: int = 0
+    redriven_from: str = ""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):

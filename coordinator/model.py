@@ -154,6 +154,7 @@ class Model:
             account_share=call.account_share,
             token_share=call.token_share,
             max_running=call.max_running,
+            redriven_from=call.redriven_from,
         )
         entry = book.add(document)
         book.enqueue(entry)

@@ -3,7 +3,6 @@
 from coordinator.prediction import Document
 from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
 
-
 _FAILED = frozenset({"lost", "crashed", "unfit"})
 
 

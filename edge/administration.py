@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from edge.control import Answer, AskStatus, Order, Refusal, Status, ask
+from edge.control import Answer, AskStatus, FleetOrder, Order, Refusal, Status, ask
 from edge.data_dir import BRIEF_USE_S, DataDir
 from edge.exits import CommandFailed, ExitCode
 
@@ -54,14 +54,19 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     from edge.orders import Orders
     from edge.records import Records
 
-    if isinstance(order, AskStatus):
+    if isinstance(order, AskStatus | FleetOrder):
         _stopped()
     with explained(data):
         migrate(data.database_url)
         store = await Store.open(data.database_url)
     try:
         orders = Orders(
-            store.tokens, now=wall_clock, on_revoked=_nobody, status=_stopped, records=Records(store)
+            store.tokens,
+            now=wall_clock,
+            on_revoked=_nobody,
+            status=_stopped,
+            records=Records(store),
+            fleet=_no_fleet,
         )
         return await orders.carry_out(order)
     finally:
@@ -74,3 +79,7 @@ def _nobody(token: str) -> None:
 
 def _stopped() -> Status:
     raise CommandFailed("no server runs on this data directory", ExitCode.NOT_FOUND, "start `cogflare serve`")
+
+
+async def _no_fleet(order: FleetOrder) -> Any:
+    _stopped()

@@ -48,7 +48,8 @@ def parser_of(options: Sequence[Option], program: str, about: str) -> argparse.A
         if group is None:
             group = groups[option.group] = parser.add_argument_group(option.group)
         if option.positional:
-            parser.add_argument(option.name, nargs="?", metavar=option.metavar, help=_help(option))
+            count = "*" if option.kind == "list" else "?"
+            parser.add_argument(option.name, nargs=count, metavar=option.metavar, help=_help(option))
         elif option.kind == "flag":
             group.add_argument(f"--{option.name}", action="append_const", const="on", help=_help(option))
             group.add_argument(

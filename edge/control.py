@@ -1,4 +1,4 @@
-"""The control socket: how ``cogflare token`` and ``cogflare status`` talk to the running server.
+"""The control socket: how ``cogflare token``, ``worker``, ``dead`` and ``status`` talk to the running server.
 
 ``DATA/control.sock`` is a Unix socket of mode 0600 in a directory of mode 0700: whoever can open it may give
 any order. One connection carries one order and its answer, each one line of JSON.
@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -73,7 +73,30 @@ class AskStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", ta
     pass
 
 
-Order = CreateToken | ListTokens | RevokeToken | AskStatus | RecordOrder
+class ListWorkers(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="worker.list"):
+    model: str | None = None
+    all: bool = False
+    """Also those that models remember which nobody uses now."""
+
+
+class MarkWorker(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="worker.mark"):
+    worker: str
+    """Name or agent id."""
+    mark: Literal["release", "drain", "resume"]
+    model: str | None = None
+
+
+class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="dead.list"):
+    model: str | None = None
+    limit: int = 100
+
+
+class Redrive(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="dead.redrive"):
+    ids: tuple[str, ...]
+
+
+FleetOrder = ListWorkers | MarkWorker | ListDead | Redrive
+Order = CreateToken | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

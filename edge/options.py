@@ -84,7 +84,8 @@ class Option:
     @property
     def usage(self) -> str:
         """How an argument is written where a command is shown."""
-        return self.metavar if self.required else f"[{self.metavar}]"
+        shown = f"{self.metavar}..." if self.kind == "list" else self.metavar
+        return shown if self.required else f"[{shown}]"
 
     @property
     def metavar(self) -> str:

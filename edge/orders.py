@@ -4,14 +4,25 @@ The orders travel as JSON lines over the running server's control socket (``cont
 directly on the files when no server runs (``administration.py``).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotAllowed, NotFound, StoreError
 from coordinator.store.tokens import Token
-from edge.control import CreateToken, Done, ListTokens, Order, RecordOrder, Refusal, RevokeToken, Status
+from edge.control import (
+    AskStatus,
+    CreateToken,
+    Done,
+    FleetOrder,
+    ListTokens,
+    Order,
+    RecordOrder,
+    Refusal,
+    RevokeToken,
+    Status,
+)
 from edge.exits import ExitCode
 from edge.records import Records
 from edge.times import rfc3339
@@ -46,7 +57,8 @@ class _Tokens(Protocol):
 
 
 class Orders:
-    """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are."""
+    """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are, and
+    ``fleet`` does what is about workers and what they failed."""
 
     def __init__(
         self,
@@ -56,12 +68,14 @@ class Orders:
         on_revoked: Callable[[str], object],
         status: Callable[[], Status],
         records: Records,
+        fleet: Callable[[FleetOrder], Awaitable[Any]],
     ) -> None:
         self._records = records
         self._tokens = tokens
         self._now = now
         self._on_revoked = on_revoked
         self._status = status
+        self._fleet = fleet
 
     async def carry_out(self, order: Order) -> Done | Refusal:
         """What the order gave, or why not. Raises only what is our own mistake."""
@@ -96,7 +110,9 @@ class Orders:
             return described(token)
         if isinstance(order, RecordOrder):
             return await self._records.carry_out(order)
-        return msgspec.to_builtins(self._status())
+        if isinstance(order, AskStatus):
+            return msgspec.to_builtins(self._status())
+        return await self._fleet(order)
 
 
 def described(token: Token) -> dict[str, Any]:

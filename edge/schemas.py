@@ -88,6 +88,17 @@ class PredictionUrls(msgspec.Struct):
     stream: str | UnsetType = UNSET
 
 
+class AttemptOut(msgspec.Struct):
+    """One dispatch of a prediction to a worker."""
+
+    number: int
+    worker: str
+    dispatched_at: str
+    ended_at: str | None
+    outcome: str | None
+    reason: str | None
+
+
 class PredictionOut(msgspec.Struct):
     id: str
     model: str
@@ -103,6 +114,9 @@ class PredictionOut(msgspec.Struct):
     urls: PredictionUrls
     logs: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
+    attempts: Sequence[AttemptOut] | UnsetType = UNSET
+    """Only of one that did not simply run once."""
+    redriven_from: str | UnsetType = UNSET
     source: str = "api"
     data_removed: bool = False
     queue: QueueOut | UnsetType = UNSET
@@ -188,6 +202,8 @@ class Renderer:
             metrics=_metrics(document),
             urls=urls,
             logs=UNSET if in_list else document.logs,
+            attempts=UNSET if in_list or _ran_once(document) else _attempts(document),
+            redriven_from=document.redriven_from or UNSET,
             source=document.source,
         )
 
@@ -288,6 +304,25 @@ class Renderer:
         return Page(next=f"{self._links.to(path)}?{query}", results=results)
 
 
+def _ran_once(document: Document) -> bool:
+    attempts = document.attempts
+    return not attempts or (len(attempts) == 1 and attempts[0].outcome in (None, "finished"))
+
+
+def _attempts(document: Document) -> list[AttemptOut]:
+    return [
+        AttemptOut(
+            number=attempt.number,
+            worker=attempt.agent_name,
+            dispatched_at=rfc3339(attempt.dispatched_at),
+            ended_at=None if attempt.ended_at is None else rfc3339(attempt.ended_at),
+            outcome=attempt.outcome,
+            reason=attempt.reason or None,
+        )
+        for attempt in document.attempts
+    ]
+
+
 def as_unfinished(document: Document) -> Document:
     """What a wait that ran out shows: clients take any other status in that answer for the end."""
     return msgspec.structs.replace(
@@ -301,6 +336,7 @@ def as_unfinished(document: Document) -> Document:
         metrics=b"{}",
         started_at=None,
         completed_at=None,
+        attempts=(),
     )
 
 

@@ -28,6 +28,7 @@ from edge.control import ControlServer, Status
 from edge.data_dir import DataDir, write_secret
 from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
+from edge.fleet import Fleet
 from edge.gateway import Gateway
 from edge.listener import HttpServer, tls, urls
 from edge.orders import Orders
@@ -216,6 +217,7 @@ async def _start_control(
         on_revoked=services.authenticator.forget,
         status=status,
         records=Records(services.store),
+        fleet=Fleet(services.store, services.models, services.ids).carry_out,
     )
     control = ControlServer(data.control_socket, orders.carry_out)
     parts.push_async_callback(control.stop)

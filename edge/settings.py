@@ -241,6 +241,47 @@ class ModelShowSettings:
 
 
 @dataclass(frozen=True)
+class WorkerListSettings:
+    """``cogflare worker list``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    model: str | None = field(default=None, metadata={"help": "only the workers of this model"})
+    all: bool = field(default=False, metadata={"help": "also workers of models that nobody uses now"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class WorkerMarkSettings:
+    """``cogflare worker release``, ``drain`` and ``resume``."""
+
+    worker: str = field(metadata={"help": "the worker's name, or its agent id (agt_...)", "positional": True})
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    model: str | None = field(default=None, metadata={"help": "only for this model"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class DeadListSettings:
+    """``cogflare dead list``."""
+
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    model: str | None = field(default=None, metadata={"help": "only those of this model"})
+    limit: int = field(default=100, metadata={"help": "how many at most", "minimum": 1})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class DeadRedriveSettings:
+    """``cogflare dead redrive``."""
+
+    ids: tuple[str, ...] = field(
+        metadata={"help": "ids of dead letters", "positional": True, "metavar": "ID"}
+    )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
 class StatusSettings:
     """``cogflare status``."""
 

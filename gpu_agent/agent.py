@@ -91,6 +91,7 @@ class Agent:
                 loaded=self._on_loaded,
                 changed=self._on_change,
                 missing=choice.missing,
+                retries=settings.retries,
             )
             for number, (name, choice) in enumerate(models.items())
         ]

@@ -87,6 +87,8 @@ class ModelChannel:
         self._runners: dict[tuple[str, int], Runner] = {}
         self._requests = itertools.count(1)
         self._grants: dict[int, asyncio.Future[UploadTo]] = {}
+        self._returning: set[tuple[str, int]] = set()
+        """Attempts that are over and still to be given back."""
 
     # --- what the agent asks of it -----------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class ModelChannel:
             concurrency=served.concurrency,
             granted=self._free(),
             held=tuple(work.held() for work in self._of_this_server()),
+            retries=served.retries,
         )
         try:
             self._connection.send(message)
@@ -322,6 +325,16 @@ class ModelChannel:
             finally:
                 del self._grants[request]
 
+    async def hand_back(self, work: Work) -> None:
+        """Refuse it once that can be told: until then every attach lists it, so that it does not count as
+        lost."""
+        self._returning.add(work.key)
+        try:
+            await self._attached.wait()
+            self._refuse(work.key, "unavailable")
+        finally:
+            self._returning.discard(work.key)
+
     def moved(self, work: Work, before: Phase) -> None:
         """An attempt came to its next phase: its slot may be free now."""
         self._leave(work, before)
@@ -364,7 +377,9 @@ class ModelChannel:
         return [
             work
             for work in self.works.values()
-            if welcome is not None and work.server == welcome.server and not work.dropped
+            if welcome is not None
+            and work.server == welcome.server
+            and (not work.dropped or work.key in self._returning)
         ]
 
     def _accept(self, work: Work) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from coordinator.protocol.limits import WireLimits
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner_process import RunnerProcess
-from gpu_agent.runner_types import FileOutput, Item, Loaded, Mode, Result, SetupFailed, Update
+from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, Loaded, Mode, Result, SetupFailed, Update
 from gpu_agent.running import Running, now_us
 
 __all__ = ["FileOutput", "Item", "Loaded", "Result", "Runner", "SetupFailed", "Update"]
@@ -120,7 +120,7 @@ class Runner:
                 self._outputs.setdefault(id, []).append(process.outputs(key))
                 self._running[id] = running
                 result = await self._follow(process, running, end_at)
-                if result.error_code != "runner_crashed" or not running.never_ran:
+                if result.error_code not in ("runner_crashed", NEIGHBOUR) or not running.never_ran:
                     return result
                 self._running[id] = None
         finally:

@@ -17,7 +17,7 @@ from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import Lines, LogPipe, LogTail
 from gpu_agent.masking import Masker
 from gpu_agent.model_dir import ModelDir
-from gpu_agent.runner_types import Loaded, Mode, SetupFailed, Update
+from gpu_agent.runner_types import NEIGHBOUR, Loaded, Mode, SetupFailed, Update
 from gpu_agent.running import Made, Running
 from gpu_agent.signals import OutputSignal
 
@@ -220,9 +220,7 @@ class RunnerProcess:
         self.on_dying()
         running.lost("", "")
         for other in self._running.values():
-            other.lost(
-                "the model's process was ended: another prediction on it did not stop", "runner_crashed"
-            )
+            other.lost("the model's process was ended: another prediction on it did not stop", NEIGHBOUR)
 
     async def check_health(self) -> str | None:
         """Ask the model's own healthcheck. None when it is well or has none, else why it is not."""

@@ -8,6 +8,9 @@ Status = Literal["succeeded", "failed", "canceled"]
 Mode = Literal["predict", "train"]
 """What a runner runs for each request: the model's ``predict`` (or ``run``), or its training function."""
 
+NEIGHBOUR = "runner_neighbour"
+"""Error code of one that did nothing wrong: its process was ended because another one did not stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -80,7 +83,8 @@ class Result:
     """Pointers are into ``output``."""
     error: str | None = None
     error_code: str | None = None
-    """invalid_input, invalid_output, model_error, runner_crashed, runner_defunct, runner_stopped, timeout."""
+    """invalid_input, invalid_output, model_error, runner_crashed, runner_defunct, runner_neighbour,
+    runner_stopped, timeout."""
     logs: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     started_at: int = 0

@@ -48,6 +48,7 @@ class Serving:
         changed: Callable[[], None],
         health_interval_s: float = HEALTH_INTERVAL_S,
         missing: Callable[[str], str] | None = None,
+        retries: int | None = None,
     ) -> None:
         """``missing`` says what to do about a module that the interpreter does not have."""
         self.name = name
@@ -61,6 +62,7 @@ class Serving:
         self._loaded = loaded
         self._changed = changed
         self._missing = missing
+        self._retries = retries
         self._runners: list[Runner] = []
         self._taken: dict[Runner, int] = {}
         self._unwell: dict[Runner, str] = {}
@@ -105,6 +107,7 @@ class Serving:
                     cog_version=str(loaded.schema.get("info", {}).get("version", "")),
                     concurrency=loaded.concurrency,
                     openapi_schema=msgspec.Raw(msgspec.json.encode(loaded.schema)),
+                    retries=self._retries,
                 ),
             )
             if not loaded.is_async:

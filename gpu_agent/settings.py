@@ -38,6 +38,11 @@ class AgentSettings:
         None,
         "predictions at the same time on this machine; default the largest concurrency.max of its models",
     )
+    retries: int | None = _setting(
+        None,
+        "how often a prediction may be repeated after a worker was lost or crashed; 0 for models that must "
+        "never run twice; default the server's --max-attempts",
+    )
     python: str = _setting("", "interpreter that the predictors run in; default the agent's own")
     install: bool = _setting(
         False, "run each model in an environment of what its cog.yaml lists, unless --python is given"
@@ -98,6 +103,8 @@ class AgentSettings:
             raise SettingsError("--model is missing: name at least one as OWNER/NAME=DIR")
         if self.slots is not None and self.slots < 1:
             raise SettingsError("--slots must be at least 1")
+        if self.retries is not None and self.retries < 0:
+            raise SettingsError("--retries must be 0 or more")
         try:
             AddressRules(self.allow_private)
         except ValueError as error:

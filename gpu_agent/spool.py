@@ -59,6 +59,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     cog_version: str
     concurrency: int
     openapi_schema: msgspec.Raw
+    retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from gpu_agent.event_log import last_part
 from gpu_agent.inputs import InputFailed, Inputs
 from gpu_agent.output import BadOutput, fill, join, to_json
 from gpu_agent.report import Report, Wire
-from gpu_agent.runner_types import FileOutput, Item, Result, Update
+from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, Result, Update
 from gpu_agent.spool import LocalFile, Record, Served, Spool
 from gpu_agent.transfer import OutputFile, Transfer, UploadDenied, UploadFailed
 
@@ -71,6 +71,9 @@ class Desk(Wire, Protocol):
     served: Served
 
     async def grant(self, work: "Work", file: OutputFile) -> UploadTo: ...
+    async def hand_back(self, work: "Work") -> None:
+        """Have it run again, here or elsewhere, as if it had not begun."""
+
     def moved(self, work: "Work", before: Phase) -> None:
         """The attempt came to its next phase."""
 
@@ -87,6 +90,10 @@ class Tools:
 
 class _Canceled(Exception):
     pass
+
+
+class _NotItsFault(Exception):
+    """It ended early for another's sake, and may run again as if it had not begun."""
 
 
 class Work:
@@ -161,6 +168,12 @@ class Work:
         try:
             try:
                 record = await self._predict(dispatch, runner, declared, folder)
+            except _NotItsFault:
+                self.dropped = True
+                self._runner = None
+                self._move(Phase.ENDING)
+                await self._desk.hand_back(self)
+                return
             except Exception:
                 log.exception("%s: unexpected error", self.id)
                 record = self._record("failed", error="unexpected error in the agent", code="agent_error")
@@ -221,6 +234,8 @@ class Work:
         same: dict[str, Any] = {"logs": result.logs, "metrics": metrics}
         if self._cancel_grace_s is not None:
             return self._record("canceled", **same)
+        if result.error_code == NEIGHBOUR:
+            raise _NotItsFault
         if self._problem is not None:
             code, text = self._problem
             return self._record("failed", error=text, code=code, **same)
@@ -281,7 +296,7 @@ class Work:
             except _Canceled:
                 continue
             except UploadFailed as error:
-                self._problem = ("upload_error", str(error))
+                self._problem = (_upload_code(error), str(error))
             except BadOutput as error:
                 self._problem = ("invalid_output", str(error))
             if self._problem is not None:
@@ -334,7 +349,7 @@ class Work:
         except _Canceled:
             finished = _without_output(finished, "canceled", None, None)
         except UploadFailed as error:
-            finished = _without_output(finished, "failed", str(error), "upload_error")
+            finished = _without_output(finished, "failed", str(error), _upload_code(error))
         except BadOutput as error:
             finished = _without_output(finished, "failed", str(error), "invalid_output")
         await self._keep(msgspec.structs.replace(record, finished=finished, files=()))
@@ -395,6 +410,11 @@ def _local(file: FileOutput) -> LocalFile:
     return LocalFile(
         pointer=file.pointer, path=str(file.path), name=file.name, content_type=file.content_type
     )
+
+
+def _upload_code(error: UploadFailed) -> str:
+    """A file that was refused says nothing of the machine, one that could not be stored may."""
+    return "upload_refused" if isinstance(error, UploadDenied) else "upload_error"
 
 
 def _timed_out(run_s: float) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.prediction import Document, decode, encode
+from coordinator.prediction import Document, ErrorCode, decode, encode
 from coordinator.store.connections import Connections
 from coordinator.store.schema import predictions
 
+DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
+"""Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
+hand."""
 Position = tuple[int, str]
 """Where a page ends: (created_at, id) of its last document."""
 
@@ -36,6 +39,7 @@ class Index:
                 "completed_at": new.completed_at,
                 "sequence": new.sequence,
                 "document": new.document,
+                "dead": new.dead,
             },
             where=new.sequence > c.sequence,
         )
@@ -54,6 +58,25 @@ class Index:
     async def get(self, id: str, account: str) -> Document | None:
         row = await self._get.first(id=id, account=account)
         return None if row is None else decode(row[0])
+
+    async def dead(self, *, model: str | None = None, limit: int) -> Sequence[Document]:
+        """The dead letters of all accounts, newest first: for operators, not for clients."""
+        c = predictions.c
+        statement = (
+            select(c.document)
+            .where(c.dead.is_not(None))
+            .order_by(c.completed_at.desc(), c.id.desc())
+            .limit(limit)
+        )
+        if model is not None:
+            statement = statement.where(c.model == model)
+        return [decode(row[0]) for row in await self._connections.rows(statement)]
+
+    async def find(self, id: str) -> Document | None:
+        """A prediction of whatever account: for operators."""
+        c = predictions.c
+        rows = await self._connections.rows(select(c.document).where(c.id == id))
+        return decode(rows[0][0]) if rows else None
 
     async def list(
         self,
@@ -94,4 +117,5 @@ def _to_row(document: Document) -> dict[str, Any]:
         "completed_at": document.completed_at,
         "sequence": document.sequence,
         "document": encode(document),
+        "dead": document.error_code if document.error_code in DEAD else None,
     }

@@ -55,11 +55,17 @@ class Objects:
         row = await self._find.first(pool=pool, model=model)
         return None if row is None else int(row[0])
 
+    async def all(self, model: str | None = None) -> list[ObjectRow]:
+        """Every object, or those of one model, by number."""
+        c = objects.c
+        statement = select(c.number, c.pool, c.model, c.active, c.alarm_at).order_by(c.number)
+        if model is not None:
+            statement = statement.where(c.model == model)
+        return [_row(row) for row in await self._connections.rows(statement)]
+
     async def describe(self, number: int) -> ObjectRow | None:
         row = await self._describe.first(number=number)
-        if row is None:
-            return None
-        return ObjectRow(number=row[0], pool=row[1], model=row[2], active=bool(row[3]), alarm_at=row[4])
+        return None if row is None else _row(row)
 
     async def activate(self, number: int) -> None:
         """The object is to be awake, also after a restart. Raises NotFound."""
@@ -88,3 +94,7 @@ class Objects:
                 raise NotFound(f"there is no object {number}")
 
         await self._connections.write(work)
+
+
+def _row(row: Any) -> ObjectRow:
+    return ObjectRow(number=row[0], pool=row[1], model=row[2], active=bool(row[3]), alarm_at=row[4])

@@ -149,7 +149,15 @@ predictions = Table(
     Column("completed_at", BigInteger),
     Column("sequence", BigInteger, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    # The error code of one that failed by no fault of its model: it may be tried again by hand.
+    Column("dead", Text),
     Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
+    Index(
+        "ix_predictions_dead_completed_at",
+        "completed_at",
+        sqlite_where=text("dead IS NOT NULL"),
+        postgresql_where=text("dead IS NOT NULL"),
+    ),
 )
 
 files = Table(

@@ -36,6 +36,9 @@ class Running:
         self.path = path / "control.sock"
         self.revoked: list[str] = []
 
+    async def fleet(self, order: object) -> object:
+        return repr(order)
+
     async def start(self, store: Store) -> None:
         orders = Orders(
             store.tokens,
@@ -43,6 +46,7 @@ class Running:
             on_revoked=self.revoked.append,
             status=lambda: STATUS,
             records=Records(store),
+            fleet=self.fleet,
         )
         self.server = ControlServer(self.path, orders.carry_out)
         await self.server.start()

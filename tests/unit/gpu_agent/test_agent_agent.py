@@ -19,6 +19,7 @@ from gpu_agent.settings import AgentSettings
 from gpu_agent.state_dir import open_state_dir
 from gpu_agent.tls import client_context
 from tests.support.http_server import Answer, http_server
+from tests.support.waiting import until
 from tests.support.wire_server import WireServer, wire_server
 
 TLS = client_context()
@@ -64,6 +65,23 @@ class Predictor(BasePredictor):
         for number in range(count):
             place.write_text(f"frame {number}")
             yield Path(place)
+"""
+SHARED = """
+import asyncio, os, time
+from cog import BasePredictor, concurrent
+
+class Predictor(BasePredictor):
+    @concurrent(max=2)
+    async def predict(self, mark: str, stubborn: bool = False) -> str:
+        open(mark, "a").close()
+        while stubborn:
+            try:
+                time.sleep(600)
+            except BaseException:
+                pass
+        while not os.path.exists(mark + ".go"):
+            await asyncio.sleep(0.01)
+        return "done"
 """
 REFUSED = """
 from cog import BasePredictor
@@ -369,6 +387,37 @@ async def test_a_failing_model_a_crash_and_the_time_limit(server, rig, tmp_path)
     assert "0.3 s" in finished.error
 
 
+async def test_what_was_killed_for_a_stubborn_neighbours_sake_is_given_back(server, rig, tmp_path):
+    rig.start(("acme/shared", SHARED))
+    await server.attach()
+    await server.dispatch("calm", {"mark": str(tmp_path / "calm")})
+    await until(lambda: (tmp_path / "calm").exists(), "it runs")
+    await server.dispatch("stubborn", {"mark": str(tmp_path / "stubborn"), "stubborn": True})
+    await until(lambda: (tmp_path / "stubborn").exists(), "it runs too")
+    await server.send(m.Cancel(channel=0, prediction="stubborn", attempt=1, grace_s=0.1))
+    assert (await server.next(m.Finished, prediction="stubborn")).status == "canceled"
+    assert (await server.next(m.Refused, prediction="calm")).reason == "unavailable"
+    await server.next(m.Credit, granted=4)
+    (tmp_path / "calm.go").touch()
+    await server.dispatch("calm", {"mark": str(tmp_path / "calm")}, attempt=2)
+    assert (await server.next(m.Finished, prediction="calm", attempt=2)).status == "succeeded"
+
+
+async def test_what_is_to_be_given_back_is_held_until_that_can_be_told(server, rig, tmp_path):
+    rig.start(("acme/shared", SHARED))
+    await server.attach()
+    await server.dispatch("calm", {"mark": str(tmp_path / "calm")})
+    await until(lambda: (tmp_path / "calm").exists(), "it runs")
+    await server.dispatch("stubborn", {"mark": str(tmp_path / "stubborn"), "stubborn": True}, run_s=0.5)
+    await until(lambda: (tmp_path / "stubborn").exists(), "it runs too")
+    server.cut()
+    channel = rig.agent._channels["acme/shared"]
+    await until(lambda: channel._returning, "the process was ended", 15.0)
+    attach = await server.attach()
+    assert "calm" in {each.prediction for each in attach.held}
+    assert (await server.next(m.Refused, prediction="calm")).reason == "unavailable"
+
+
 async def test_files_in_and_out(server, rig):
     stored = {}
 
@@ -462,7 +511,7 @@ async def test_a_refused_upload_fails_the_prediction(server, rig):
     finished = await server.next(m.Finished)
     assert (finished.status, finished.error_code, finished.error) == (
         "failed",
-        "upload_error",
+        "upload_refused",
         "larger than 3 bytes",
     )
     assert value(finished.output) is None

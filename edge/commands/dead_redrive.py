@@ -1,0 +1,28 @@
+"""``cogflare dead redrive``: tries dead letters again."""
+
+import json
+from typing import Any
+
+from edge.exits import ExitCode
+from edge.settings import DeadRedriveSettings
+
+SETTINGS = DeadRedriveSettings
+ABOUT = (
+    "Create predictions anew from the kept inputs of dead letters. The old ones stay as they are; the new "
+    "ones belong to the same account and name the old one in redriven_from."
+)
+
+
+def run(settings: DeadRedriveSettings) -> int:
+    from edge.administration import carry_out
+    from edge.control import Redrive
+    from edge.data_dir import DataDir
+
+    order = Redrive(ids=settings.ids)
+    made: list[dict[str, Any]] = carry_out(DataDir(settings.data), order, "dead redrive")
+    if settings.json:
+        print(json.dumps(made))
+    else:
+        for each in made:
+            print(f"{each['redriven_from']} of {each['model']} is tried again as {each['id']}")
+    return ExitCode.DONE

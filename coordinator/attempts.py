@@ -56,6 +56,7 @@ class Attempts:
             book.queue.add(waiting)
         if book.queue:
             self._wake_for_probes()
+        self.tell_demand()
 
     def _another(self, waiting: Waiting) -> bool:
         """Whether there is an agent that it has not failed on, busy or not: then it waits for that one."""
@@ -65,6 +66,22 @@ class Attempts:
             and self._workers.takes_work(session.agent)
             for session in self._book.sessions.values()
         )
+
+    def tell_demand(self) -> None:
+        """An agent that shares its slots among models hears when something begins to wait for this one, and
+        when nothing does any more."""
+        waiting = len(self._book.queue)
+        for session in self._book.sharing.values():
+            if session.demand is not (wanted := self._wanted(session, waiting)):
+                session.demand = wanted
+                demand = wire.Demand(channel=session.channel, waiting=waiting if wanted else 0)
+                self._book.turn.send(session.address, demand)
+
+    def _wanted(self, session: Session, waiting: int) -> bool:
+        """Whether this session would be given something if it had a slot."""
+        if not waiting or session.leaving:
+            return False
+        return self._workers.takes_work(session.agent) or self._workers.takes_probe(session.agent)
 
     def _wake_for_probes(self) -> None:
         """Something waits: look again when a worker in quarantine may be tried."""
@@ -200,6 +217,7 @@ class Attempts:
     def session_gone(self, session: Session) -> None:
         """Canceled predictions end now, the others keep their lease."""
         self._book.sessions.pop(session.address, None)
+        self._book.sharing.pop(session.address, None)
         self._workers.gone(session.agent)
         for entry in [e for e in self._book.running.values() if e.session is session]:
             entry.session = None

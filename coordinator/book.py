@@ -55,10 +55,18 @@ class Session:
     gpus: tuple[Gpu, ...] = ()
     retries: int | None = None
     """What the model says of repetitions; None when it says nothing."""
+    protocol: int = 1
+    shared: bool = False
+    """The agent has other models for the same slots: it is told of demand."""
+    demand: bool = False
+    """What it was told last: whether something waits that could run there."""
+    leaving: bool = False
+    """A newer process of the same agent is here: it ends what it has, and gets nothing new."""
+    loading_since: int | None = None
 
     @property
     def free(self) -> int:
-        return self.granted - self.sent
+        return 0 if self.leaving else self.granted - self.sent
 
 
 @dataclass(slots=True)
@@ -108,6 +116,8 @@ class Book:
         self.sessions: dict[SocketAddress, Session] = {}
         self.forecast = Forecast()
         self._runs_unkept = 0
+        self.sharing: dict[SocketAddress, Session] = {}
+        """Those of agents with several models for the same slots."""
         self._sequence = 0
         self._dirty: dict[str, Entry] = {}
         self._deadlines: list[tuple[float, str]] = []

@@ -20,7 +20,7 @@ from coordinator.model_schema import FACTS, PREDICTIONS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening, decode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
-from coordinator.scheduling.flow import Needs
+from coordinator.scheduling.flow import Gpu, Needs
 from coordinator.waiting import too_long
 from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
@@ -68,6 +68,7 @@ class Model:
             wire.Finished: self._finished,
             wire.Upload: self._upload,
             wire.Detach: self._detach_wanted,
+            wire.ModelState: self._model_state,
         }
 
     # --- the actor ----------------------------------------------------------------------------------------
@@ -197,6 +198,7 @@ class Model:
             return calls.Unknown()
         if not entry.document.status.terminal and not entry.document.cancel_requested:
             self._attempts.request_cancel(entry, None, ErrorCode.CANCELED)
+            self._attempts.tell_demand()
         return calls.Found(document=_snapshot(entry))
 
     def _events_after(self, call: calls.EventsAfter) -> calls.Events | calls.Unknown | Wait:
@@ -229,10 +231,7 @@ class Model:
         """Reconciliation: the agent says what it holds, we say what becomes of it, then work flows."""
         hello, attach, book = call.hello, call.attach, self._book
         for old in [s for s in book.sessions.values() if s.agent == hello.agent]:
-            self._attempts.session_gone(old)
-            if old.address != call.address and old.incarnation != hello.incarnation:
-                reason = "another process with this agent's identity has connected"
-                book.turn.send(old.address, wire.Closing(reason=reason, retry_s=30.0))
+            self._make_way(old, call)
         session = book.sessions[call.address] = Session(
             address=call.address,
             channel=attach.channel,
@@ -242,12 +241,50 @@ class Model:
             version=attach.version,
             granted=attach.granted,
             retries=attach.retries,
+            protocol=min(wire.VERSION, hello.protocol),
+            shared=attach.shared,
+            warm=attach.state == "ready",
+            loading_since=attach.since,
+            gpus=tuple(Gpu(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus),
         )
+        if session.shared and session.protocol >= 2:
+            book.sharing[call.address] = session
         verdicts = tuple(self._attempts.judge(session, held) for held in attach.held)
         book.turn.send(session.address, wire.Attached(channel=session.channel, verdicts=verdicts))
+        standing = self._workers.standing(session.agent)
+        if standing is not None and standing.draining:
+            self._tell_drain(session, draining=True)
         self._attempts.reconcile(session)
         self._attempts.dispatch()
         return calls.Done()
+
+    def _make_way(self, old: Session, call: calls.AttachSession) -> None:
+        """A session of the same agent gives way to a new one. When it is of another process, which still has
+        work and a socket, it keeps both until the work is done: else that would run twice."""
+        book = self._book
+        another = old.address != call.address and old.incarnation != call.hello.incarnation
+        if another and any(entry.session is old for entry in book.running.values()):
+            old.leaving = True
+            self._tell_drain(old, draining=True)
+            return
+        self._attempts.session_gone(old)
+        if another:
+            self._replaced(old)
+
+    def _replaced(self, old: Session) -> None:
+        reason = "another process with this agent's identity has connected"
+        self._book.turn.send(old.address, wire.Closing(reason=reason, retry_s=30.0))
+
+    def _see_off(self) -> None:
+        """Sessions that only stayed for their work go when it is done."""
+        for old in [s for s in self._book.sessions.values() if s.leaving]:
+            if not any(entry.session is old for entry in self._book.running.values()):
+                self._attempts.session_gone(old)
+                self._replaced(old)
+
+    def _tell_drain(self, session: Session, *, draining: bool) -> None:
+        if session.protocol >= 2:
+            self._book.turn.send(session.address, wire.Drain(channel=session.channel, draining=draining))
 
     def _detach(self, call: calls.DetachSession) -> calls.Done:
         session = self._book.sessions.get(call.address)
@@ -270,6 +307,10 @@ class Model:
         session.granted = message.granted
         self._attempts.dispatch()
 
+    def _model_state(self, session: Session, message: wire.ModelState) -> None:
+        session.warm = message.state == "ready"
+        session.loading_since = None if session.warm else message.since
+
     def _accepted(self, session: Session, message: wire.Accepted) -> None:
         if entry := self._current(session, message.prediction, message.attempt):
             self._attempts.started(entry, message.started_at)
@@ -277,6 +318,7 @@ class Model:
     def _refused(self, session: Session, message: wire.Refused) -> None:
         if entry := self._current(session, message.prediction, message.attempt):
             self._attempts.returned(entry, message.reason)
+            self._see_off()
             self._attempts.dispatch()
 
     def _progress(self, session: Session, message: wire.Progress) -> None:
@@ -322,6 +364,7 @@ class Model:
         if entry is not None:
             self._attempts.conclude(entry, message, missing)
         self._attempts.acknowledge(address, message)
+        self._see_off()
         self._attempts.dispatch()
 
     def _indexed(self, call: calls.Indexed) -> calls.Done:
@@ -344,6 +387,9 @@ class Model:
             workers.release(call.agent)
         else:
             workers.drain(call.agent, call.name, draining=call.mark == "drain")
+            for session in self._book.sessions.values():
+                if session.agent == call.agent:
+                    self._tell_drain(session, draining=call.mark == "drain")
         self._attempts.dispatch()
         return calls.Done()
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,7 +26,12 @@ log = logging.getLogger(__name__)
 ATTACH_RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Waits between tries to attach to a coordinator that cannot come to life, with a full disk for example."""
 OUTGOING_FRAMES = 10_000
-"""Frames that an agent may be behind in reading before its connection is given up."""
+OUTGOING_BYTES = 128 * 1024 * 1024
+"""What an agent may be behind in reading before its connection is given up."""
+ARRIVAL_S = 5.0
+"""An agent that has attached nothing this long after its hello has nothing to attach yet."""
+EARLY_MESSAGES = 1000
+"""Messages that may wait for an attach; then the agent is not read on until it is through."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +76,9 @@ class AgentConnection:
         doors: Doors,
         receive: Any,
         send: Any,
+        arrived: Callable[[], None],
     ) -> None:
+        """``arrived`` is called when the agent has attached a model, or has none to attach yet."""
         self._gateway = gateway
         self._id = secrets.token_hex(8)
         self._name = name
@@ -79,9 +87,11 @@ class AgentConnection:
         self._doors = doors
         self._receive = receive
         self._send = send
+        self._arrived = arrived
         self._hello: wire.Hello | None = None
         self._channels: dict[int, Channel] = {}
         self._outgoing: deque[bytes] = deque()
+        self._outgoing_bytes = 0
         self._outgoing_ready = asyncio.Event()
         self._greeted = asyncio.Event()
         self._closing: tuple[CloseCode, str] | None = None
@@ -138,6 +148,13 @@ class AgentConnection:
             except ProtocolViolation as error:
                 log.warning("agent %s: %s", self._name, error)
                 self.close(error.close_code, error.reason)
+            await self._let_attach()
+
+    async def _let_attach(self) -> None:
+        """Read on once an attach is through, when much has come in while it was not."""
+        for channel in self._channels.values():
+            if channel.attaching is not None and len(channel.early) >= EARLY_MESSAGES:
+                await asyncio.wait((channel.attaching,))
 
     async def _write(self) -> None:
         with suppress(OSError):  # the agent is gone, in the middle of what it was sent
@@ -145,15 +162,18 @@ class AgentConnection:
                 await self._outgoing_ready.wait()
                 self._outgoing_ready.clear()
                 while self._outgoing:
-                    await self._send({"type": "websocket.send", "text": self._outgoing.popleft().decode()})
+                    frame = self._outgoing.popleft()
+                    await self._send({"type": "websocket.send", "text": frame.decode()})
+                    self._outgoing_bytes -= len(frame)
             code, reason = self._closing
             await self._send({"type": "websocket.close", "code": int(code), "reason": reason})
 
     def _put(self, frame: bytes) -> None:
-        if len(self._outgoing) >= OUTGOING_FRAMES:
+        if len(self._outgoing) >= OUTGOING_FRAMES or self._outgoing_bytes > OUTGOING_BYTES:
             self.close(CloseCode.TOO_LARGE, "the agent does not read what it is sent")
             return
         self._outgoing.append(frame)
+        self._outgoing_bytes += len(frame)
         self._outgoing_ready.set()
 
     async def _tick(self) -> None:
@@ -180,6 +200,7 @@ class AgentConnection:
             self._name = event.hello.name
             self.deliver(event.welcome)
             self._greeted.set()
+            asyncio.get_running_loop().call_later(ARRIVAL_S, self._arrived)
             return
         channel = self._channels.get(event.channel)
         if channel is None:
@@ -209,9 +230,11 @@ class AgentConnection:
         except (NotAllowed, Invalid) as error:
             channel.attaching = None
             channel.early.clear()
+            self._arrived()
             code = "not_allowed" if isinstance(error, NotAllowed) else "invalid"
             self.deliver(wire.AttachRefused(channel=channel.id, code=code, detail=str(error)))
             return
+        self._arrived()
         channel.attaching = None
         early, channel.early = channel.early, []
         if channel.lost:

@@ -6,6 +6,7 @@ when a coordinator's instance goes, its channels attach to the next one while th
 
 import asyncio
 import logging
+import random
 import secrets
 from collections import defaultdict
 from typing import Any
@@ -24,6 +25,13 @@ from edge.auth import Authenticator, Principal
 from edge.errors import Problem
 
 log = logging.getLogger(__name__)
+
+CLOSING_RETRY_S = 0.5
+"""What a restart takes at least: agents stay away for that long."""
+RETURNS_PER_S = 200
+"""Agents that are asked to come back in one second after a restart: many are spread over more of them."""
+FULL_RETRY_S = 3.0
+"""Agents that found too many others connecting come back within this time."""
 
 
 class Gateway:
@@ -47,9 +55,18 @@ class Gateway:
         self._connections: dict[AgentConnection, asyncio.Task[Any] | None] = {}
         self._channels: dict[calls.SocketAddress, tuple[Channel, AgentConnection]] = {}
         self._by_number: defaultdict[int, set[calls.SocketAddress]] = defaultdict(set)
+        self._arriving: set[_Arrival] = set()
+        """Connections that have not attached yet: they cost most."""
         self._stopping = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        arrival = _Arrival(self._arriving)
+        try:
+            await self._serve(scope, receive, send, arrival)
+        finally:
+            arrival.over()
+
+    async def _serve(self, scope: Any, receive: Any, send: Any, arrival: "_Arrival") -> None:
         try:
             principal = await self._admit(scope)
         except Problem as problem:
@@ -73,6 +90,7 @@ class Gateway:
             doors=self,
             receive=receive,
             send=send,
+            arrived=arrival.over,
         )
         self._connections[connection] = asyncio.current_task()
         try:
@@ -87,17 +105,22 @@ class Gateway:
     async def stop(self) -> None:
         """Close every socket; agents connect again by themselves."""
         self._stopping = True
-        closing = wire.Closing(reason="the server is restarting", retry_s=0.5)
+        reason = "the server is restarting"
         tasks = [task for task in self._connections.values() if task is not None]
+        spread_s = len(self._connections) / RETURNS_PER_S
         for connection in list(self._connections):
-            connection.deliver(closing)
-            connection.close(CloseCode.GOING_AWAY, closing.reason)
+            retry_s = CLOSING_RETRY_S + random.uniform(0.0, spread_s)
+            connection.deliver(wire.Closing(reason=reason, retry_s=retry_s))
+            connection.close(CloseCode.GOING_AWAY, reason)
         if tasks:
             await asyncio.wait(tasks, timeout=2.0)
 
     async def _admit(self, scope: Any) -> Principal:
         if self._stopping:
             raise Problem("unavailable", "The server is restarting.", retry_after_s=1.0)
+        if len(self._arriving) > self._limits.handshakes:
+            retry_s = random.uniform(1.0, FULL_RETRY_S)
+            raise Problem("unavailable", "Too many agents connect at once.", retry_after_s=retry_s)
         principal = await self._authenticator.principal(scope["headers"])
         principal.require("worker")
         if wire.SUBPROTOCOL not in scope.get("subprotocols", ()):
@@ -125,6 +148,15 @@ class Gateway:
 
     async def register(self, principal: Principal, attach: wire.Attach) -> int:
         pool = principal.pools[0]
+        if attach.state == "loading":
+            await self._store.models.check_registration(
+                account=principal.account,
+                pool=pool,
+                model=attach.model,
+                version=attach.version,
+                allowed=principal.models,
+            )
+            return await self._store.objects.number(pool, attach.model)
         await self._store.models.register(
             account=principal.account,
             pool=pool,
@@ -155,6 +187,17 @@ class Gateway:
             addresses.discard(channel.address)
             if not addresses:
                 del self._by_number[channel.number]
+
+
+class _Arrival:
+    """One connection that is not yet at work. Counts until ``over``, which may be said again."""
+
+    def __init__(self, arriving: "set[_Arrival]") -> None:
+        self._arriving = arriving
+        arriving.add(self)
+
+    def over(self) -> None:
+        self._arriving.discard(self)
 
 
 async def _refuse(receive: Any, send: Any, problem: Problem) -> None:

@@ -8,13 +8,14 @@ import contextlib
 import logging
 import secrets
 import ssl
+import time
 from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from typing import Any
 
 from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.agent_session import ToChannel
-from coordinator.protocol.messages import VERSION, Hello, Welcome
+from coordinator.protocol.messages import OLDEST, VERSION, Gpu, Hello, Welcome
 from gpu_agent.channel import ModelChannel
 from gpu_agent.choice import Choice
 from gpu_agent.connection import Connection
@@ -22,6 +23,7 @@ from gpu_agent.fetch import Fetcher
 from gpu_agent.inputs import Inputs
 from gpu_agent.serving import Serving
 from gpu_agent.settings import AgentSettings
+from gpu_agent.sharing import Sharing
 from gpu_agent.slots import Slots
 from gpu_agent.spool import Kept, Served, Spool
 from gpu_agent.state_dir import StateDir
@@ -39,7 +41,12 @@ class Agent:
     """Serves ``models`` (by name, each in its interpreter) to one server, with what it keeps in ``state``."""
 
     def __init__(
-        self, settings: AgentSettings, models: Mapping[str, Choice], state: StateDir, tls: ssl.SSLContext
+        self,
+        settings: AgentSettings,
+        models: Mapping[str, Choice],
+        state: StateDir,
+        tls: ssl.SSLContext,
+        gpus: tuple[Gpu, ...] = (),
     ) -> None:
         self._settings = settings
         self._state = state
@@ -75,6 +82,8 @@ class Agent:
                 name=settings.agent_name,
                 slots=self._slots.total,
                 software=f"cogflare/{metadata.version('cogflare')}",
+                oldest=OLDEST,
+                gpus=gpus,
             ),
             listener=self,
             tls=tls,
@@ -95,8 +104,12 @@ class Agent:
             )
             for number, (name, choice) in enumerate(models.items())
         ]
+        self._sharing: Sharing[ModelChannel] = Sharing()
         self._channels: dict[str, ModelChannel] = {}
         self._numbers: dict[int, ModelChannel] = {}
+        now = time.time_ns() // 1000
+        for serving in self._servings:
+            self._channels[serving.name] = self._channel(serving.announced, loading_since=now)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
@@ -150,6 +163,7 @@ class Agent:
                 del self._channels[model]
 
     def disconnected(self) -> None:
+        self._sharing.forget_demand()
         for channel in self._channels.values():
             channel.suspend()
 
@@ -179,15 +193,25 @@ class Agent:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _channel(self, served: Served) -> ModelChannel:
+    def _offer(self, channel: ModelChannel) -> int:
+        """How many slots are offered on this channel now."""
+        rooms = {each: each.room for each in self._channels.values()}
+        offers = self._sharing.offers(rooms, self._slots.free, time.monotonic())
+        return offers.get(channel, 0)
+
+    def _channel(self, served: Served, loading_since: int | None = None) -> ModelChannel:
         return ModelChannel(
             served=served,
             connection=self._connection,
             slots=self._slots,
+            sharing=self._sharing,
             tools=self._tools,
             number=self._number,
             spawn=self._spawn,
             changed=self._on_change,
+            offer=self._offer,
+            shared=len(self._servings) > 1,
+            loading_since=loading_since,
         )
 
     def _number(self, channel: ModelChannel) -> int:
@@ -206,6 +230,8 @@ class Agent:
                 if record.model not in self._channels and served is not None:
                     self._channels[record.model] = self._channel(served)
                 channel = self._channels.get(record.model)
+                if channel is not None and served is not None:
+                    channel.stand_in(served)
                 if channel is None:
                     log.warning("a kept result of %s cannot be delivered: its model is unknown", record.model)
                     continue

@@ -9,7 +9,9 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.channels import ChannelState
@@ -22,8 +24,11 @@ from coordinator.protocol.messages import (
     Attached,
     AttachRefused,
     Cancel,
+    Demand,
     Detach,
     Dispatch,
+    Drain,
+    ModelState,
     Reattach,
     Refused,
     Upload,
@@ -34,6 +39,7 @@ from coordinator.protocol.messages import (
 from gpu_agent.connection import Connection
 from gpu_agent.runner import Runner
 from gpu_agent.serving import Serving
+from gpu_agent.sharing import Sharing
 from gpu_agent.slots import Slots
 from gpu_agent.spool import Record, Served, nameable
 from gpu_agent.transfer import OutputFile, UploadDenied
@@ -67,11 +73,17 @@ class ModelChannel:
         served: Served,
         connection: Connection,
         slots: Slots,
+        sharing: "Sharing[ModelChannel]",
         tools: Tools,
         number: Callable[["ModelChannel"], int],
         spawn: Spawn,
         changed: Callable[[], None],
+        offer: Callable[["ModelChannel"], int],
+        shared: bool,
+        loading_since: int | None = None,
     ) -> None:
+        """``offer`` says how many slots the agent offers on this channel now. ``loading_since``: the model is
+        being set up, and ``served`` is what is known of it until then."""
         self.number = -1
         self.served = served
         self.works: dict[tuple[str, int], Work] = {}
@@ -79,6 +91,14 @@ class ModelChannel:
         self._new_number = number
         self._connection = connection
         self._slots = slots
+        self._sharing = sharing
+        self._offer = offer
+        self._shared = shared
+        self._loading_since = loading_since
+        self._drained = False
+        self._told_ready = True
+        self._charges: dict[tuple[str, int], tuple[float, float]] = {}
+        """For each running attempt what its model was charged, and when (monotonic)."""
         self._tools = tools
         self._spawn = spawn
         self._changed = changed
@@ -95,7 +115,12 @@ class ModelChannel:
     @property
     def useful(self) -> bool:
         """False when there is nothing left to attach for."""
-        return self._serving is not None or bool(self.works)
+        return self._serving is not None or bool(self.works) or self._loading_since is not None
+
+    @property
+    def room(self) -> int:
+        """How many predictions the model could begin now, if there were slots."""
+        return self._serving.free if self._serving is not None and not self._drained else 0
 
     def serve(self, serving: Serving, served: Served) -> None:
         """The model is ready: take dispatches for it from now on."""
@@ -103,19 +128,29 @@ class ModelChannel:
             self.suspend()
             self.send(Detach(channel=self.number))
         self._serving = serving
+        self._loading_since = None
         self.served = served
         if self._connection.welcome is not None:
             self.open()
 
+    def stand_in(self, served: Served) -> None:
+        """Until the model is loaded, attach as what an earlier process knew of it."""
+        if self._serving is None:
+            self.served = served
+
     def open(self) -> None:
-        """Attach under a new number."""
+        """Attach under a new number. What only loads is of no interest to a server of version 1."""
+        welcome = self._connection.welcome
+        if self._loading_since is not None and not self.works and (welcome is None or welcome.protocol < 2):
+            return
         self.number = self._new_number(self)
         self._attach()
 
     def _attach(self) -> None:
         """Offer the model, with all that is held of it for this server."""
         self.suspend()
-        served = self.served
+        self._drained = False
+        served, welcome = self.served, self._connection.welcome
         message = Attach(
             channel=self.number,
             model=served.model,
@@ -123,10 +158,14 @@ class ModelChannel:
             openapi_schema=served.openapi_schema,
             cog_version=served.cog_version,
             concurrency=served.concurrency,
-            granted=self._free(),
+            granted=self._offer(self),
             held=tuple(work.held() for work in self._of_this_server()),
-            retries=served.retries,
         )
+        if welcome is not None and welcome.protocol >= 2:
+            message = replace(message, retries=served.retries, shared=self._shared)
+            if self._loading_since is not None:
+                message = replace(message, state="loading", since=self._loading_since)
+        self._told_ready = True
         try:
             self._connection.send(message)
         except FrameTooLarge as error:
@@ -143,8 +182,18 @@ class ModelChannel:
                 answer.set_exception(_Cut())
 
     def offer(self) -> None:
-        """Bring the credits up to date."""
-        self._connection.offer(self.number, self._free())
+        """Bring the credits up to date, and what the server knows of the model."""
+        self._connection.offer(self.number, self._offer(self))
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        welcome, serving = self._connection.welcome, self._serving
+        if welcome is None or welcome.protocol < 2 or serving is None or serving.ready is self._told_ready:
+            return
+        state: Literal["ready", "loading"] = "ready" if serving.ready else "loading"
+        since = time.time_ns() // 1000
+        if self.send(ModelState(channel=self.number, state=state, since=since)):
+            self._told_ready = serving.ready
 
     def flush(self) -> None:
         """The connection takes more again."""
@@ -205,6 +254,18 @@ class ModelChannel:
                 self._retry_at = time.monotonic() + REFUSED_ATTACH_S
             case Reattach():
                 self._attach()
+            case Drain():
+                said = (
+                    "drained by an administrator: takes nothing new"
+                    if message.draining
+                    else "takes work again"
+                )
+                log.info("%s: %s", self.served.model, said)
+                self._drained = message.draining
+                self._changed()
+            case Demand():
+                self._sharing.demand(self, message.waiting)
+                self._changed()
             case Dispatch():
                 self._on_dispatch(message)
             case Cancel():
@@ -221,7 +282,8 @@ class ModelChannel:
                     answer.set_exception(UploadDenied(message.detail))
 
     def _on_attached(self, message: Attached) -> None:
-        log.info("serving %s (version %s)", self.served.model, self.served.version[:12])
+        if self._serving is not None:
+            log.info("serving %s (version %s)", self.served.model, self.served.version[:12])
         self._attached.set()
         verdicts = {(each.prediction, each.attempt): each for each in message.verdicts}
         for work in self._of_this_server():
@@ -241,7 +303,7 @@ class ModelChannel:
         if held is not None and not held.dropped:
             self._accept(held)
             return
-        if self._slots.draining:
+        if self._slots.draining or self._drained:
             self._refuse(key, "draining")
             return
         serving, welcome = self._serving, self._connection.welcome
@@ -269,6 +331,7 @@ class ModelChannel:
         self.works[key] = work
         self._runners[key] = runner
         self._slots.running += 1
+        self._charges[key] = (self._sharing.began(self), time.monotonic())
         self._accept(work)
         log.info("%s %s: started", self.served.model, message.prediction)
         self._spawn(self._live(work, work.run(message, runner, serving.declared)))
@@ -366,6 +429,8 @@ class ModelChannel:
     def _leave(self, work: Work, phase: Phase) -> None:
         if phase is Phase.RUNNING:
             self._slots.running -= 1
+            charged_s, began = self._charges.pop(work.key, (0.0, time.monotonic()))
+            self._sharing.ended(self, charged_s, time.monotonic() - began)
             runner = self._runners.pop(work.key, None)
             if runner is not None and self._serving is not None:
                 self._serving.give(runner)
@@ -410,6 +475,3 @@ class ModelChannel:
         if self._serving is None and not self.works:
             self.send(Detach(channel=self.number))
         self._changed()
-
-    def _free(self) -> int:
-        return min(self._slots.free, self._serving.free) if self._serving else 0

@@ -61,10 +61,11 @@ def main(settings: AgentSettings) -> int:
 
 async def _serve(settings: AgentSettings, models: "Mapping[str, Choice]", state: "StateDir") -> int:
     from gpu_agent.agent import Agent
+    from gpu_agent.gpus import gpus
     from gpu_agent.tls import client_context
 
     try:
-        agent = Agent(settings, models, state, client_context())
+        agent = Agent(settings, models, state, client_context(), await asyncio.to_thread(gpus))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.drain)

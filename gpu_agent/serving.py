@@ -72,6 +72,18 @@ class Serving:
         self._started = 0
 
     @property
+    def announced(self) -> Served:
+        """What is known of the model before it is loaded."""
+        return Served(
+            model=self.name,
+            version=self._version or self._model.version,
+            cog_version="",
+            concurrency=self._model.concurrency,
+            openapi_schema=msgspec.Raw(b"{}"),
+            retries=self._retries,
+        )
+
+    @property
     def ready(self) -> bool:
         """True when at least one process could take a prediction or is at one."""
         return any(runner.ready.is_set() for runner in self._runners)

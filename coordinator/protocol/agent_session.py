@@ -16,6 +16,7 @@ from coordinator.protocol.frames import SERVER_TAGS, decode_frame, encode_frame
 from coordinator.protocol.limits import WireLimits
 from coordinator.protocol.liveness import Liveness
 from coordinator.protocol.messages import (
+    OLDEST,
     VERSION,
     Ack,
     AgentMessage,
@@ -26,7 +27,9 @@ from coordinator.protocol.messages import (
     Cancel,
     Closing,
     Credit,
+    Demand,
     Dispatch,
+    Drain,
     Hello,
     Reattach,
     ServerMessage,
@@ -36,7 +39,9 @@ from coordinator.protocol.messages import (
     decode_from_server,
 )
 
-ToChannel = Attached | AttachRefused | Reattach | Dispatch | Cancel | Ack | UploadTo | UploadRefused
+ToChannel = (
+    Attached | AttachRefused | Reattach | Dispatch | Cancel | Ack | UploadTo | UploadRefused | Drain | Demand
+)
 Heard = Welcome | Closing | ToChannel
 
 
@@ -141,7 +146,7 @@ class AgentSession:
     def _welcome(self, welcome: Welcome, now: float) -> Welcome:
         if self._phase is not Phase.GREETING:
             raise _bad("welcome is the answer to hello, once")
-        if not 1 <= welcome.protocol <= VERSION:
+        if not OLDEST <= welcome.protocol <= min(VERSION, self._hello.protocol):
             raise ProtocolViolation(CloseCode.UNSUPPORTED, f"the server chose protocol {welcome.protocol}")
         if not 0 < welcome.beat_s < welcome.silence_s:
             raise _bad("welcome: beat_s must be above 0 and below silence_s")

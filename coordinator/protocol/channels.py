@@ -42,6 +42,7 @@ SERVER_RECEIVES: Table = {
     m.Progress: _EARLY,
     m.Finished: _EARLY,
     m.Upload: _EARLY,
+    m.ModelState: _EARLY,
 }
 SERVER_SENDS: Table = {
     m.Attached: {_ATTACHING: _ATTACHED},
@@ -52,6 +53,8 @@ SERVER_SENDS: Table = {
     m.Ack: _WORK,
     m.UploadTo: _WORK,
     m.UploadRefused: _WORK,
+    m.Drain: _WORK,
+    m.Demand: _WORK,
 }
 AGENT_SENDS: Table = {
     m.Attach: {_NEW: _ATTACHING, _REATTACHING: _ATTACHING, _REFUSED: _ATTACHING},
@@ -62,6 +65,7 @@ AGENT_SENDS: Table = {
     m.Progress: _WORK,
     m.Finished: _WORK,
     m.Upload: _WORK,
+    m.ModelState: _EARLY,
 }
 AGENT_RECEIVES: Table = {
     m.Attached: SERVER_SENDS[m.Attached],
@@ -72,4 +76,6 @@ AGENT_RECEIVES: Table = {
     m.Ack: _WORK,
     m.UploadTo: _WORK,
     m.UploadRefused: _WORK,
+    m.Drain: _WORK,
+    m.Demand: _WORK,
 }

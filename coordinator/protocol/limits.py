@@ -31,6 +31,9 @@ class WireLimits:
         30.0, "seconds of silence after which a worker is suspect: it gets no work, its lease begins", 0.2
     )
     hello_s: float = _limit(10.0, "seconds an agent has for its first message", 0.1)
+    handshakes: int = _limit(
+        200, "agents' connections that may be on their way to their first attach; more are asked to wait", 1
+    )
     channels: int = _limit(64, "models that one agent may serve")
     name_bytes: int = _limit(255, "longest file name, in UTF-8 bytes")
 

@@ -10,13 +10,23 @@ from typing import Annotated, Literal
 import msgspec
 
 SUBPROTOCOL = "cogflare.v1"
-VERSION = 1
+VERSION = 2
+"""The newest protocol that this code speaks."""
+OLDEST = 1
+"""The oldest one that it still speaks."""
 PATH = "/v1/workers/websocket"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """A number that any JSON reader and any database keeps exactly; checked when a message is decoded."""
 Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 """A number that counts from 1."""
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU of an agent's machine. ``kind`` is the name that its driver gives it."""
+
+    kind: str
+    memory_bytes: Count
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -61,6 +71,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """First frame of a connection."""
 
     protocol: int
+    """The newest that the agent speaks."""
     agent: str
     """Stable over restarts of the agent: its identity on disk."""
     incarnation: str
@@ -68,6 +79,9 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     name: str
     slots: Count
     software: str = ""
+    oldest: int = 1
+    """The oldest protocol that the agent speaks."""
+    gpus: tuple[Gpu, ...] = ()
 
 
 class Attach(Message, frozen=True, kw_only=True, tag="attach"):
@@ -84,6 +98,12 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     retries: Count | None = None
     """How often a prediction of it may be repeated after a worker was lost or crashed; None: as the server
     has it."""
+    state: Literal["ready", "loading"] = "ready"
+    """``loading``: its setup is not over. The schema says nothing yet, and nothing is granted."""
+    since: Count | None = None
+    """Since when it loads."""
+    shared: bool = False
+    """The agent's slots are offered to other models too: it wants to hear of ``demand``."""
 
 
 class Credit(Message, frozen=True, kw_only=True, tag="credit"):
@@ -146,6 +166,14 @@ class Upload(Message, frozen=True, kw_only=True, tag="upload"):
     content_type: str
     length: Count
     sha256: str
+
+
+class ModelState(Message, frozen=True, kw_only=True, tag="model_state"):
+    """A model that was ready loads again, after its process ended, or is ready again. From version 2 on."""
+
+    channel: Count
+    state: Literal["ready", "loading"]
+    since: Count
 
 
 class Detach(Message, frozen=True, kw_only=True, tag="detach"):
@@ -238,6 +266,22 @@ class UploadRefused(Message, frozen=True, kw_only=True, tag="upload_refused"):
     detail: str
 
 
+class Drain(Message, frozen=True, kw_only=True, tag="drain"):
+    """An administrator wants nothing new to be given to the channel, or work as before. The server keeps to
+    that by itself; the agent stops offering and can say so. From version 2 on."""
+
+    channel: Count
+    draining: bool
+
+
+class Demand(Message, frozen=True, kw_only=True, tag="demand"):
+    """So many predictions wait for the channel's model and could run here. Said to ``shared`` channels when
+    some begin to wait and when none does any more. From version 2 on."""
+
+    channel: Count
+    waiting: Count
+
+
 class Closing(Message, frozen=True, kw_only=True, tag="closing"):
     """The server is about to close the connection; connect again after ``retry_s``."""
 
@@ -245,7 +289,9 @@ class Closing(Message, frozen=True, kw_only=True, tag="closing"):
     retry_s: float = 0.0
 
 
-AgentMessage = Hello | Attach | Credit | Accepted | Refused | Progress | Finished | Upload | Detach | Beat
+AgentMessage = (
+    Hello | Attach | Credit | Accepted | Refused | Progress | Finished | Upload | ModelState | Detach | Beat
+)
 ServerMessage = (
     Welcome
     | Attached
@@ -256,6 +302,8 @@ ServerMessage = (
     | Ack
     | UploadTo
     | UploadRefused
+    | Drain
+    | Demand
     | Closing
     | Beat
 )

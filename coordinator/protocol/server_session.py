@@ -16,6 +16,7 @@ from coordinator.protocol.frames import AGENT_TAGS, decode_frame, encode_frame
 from coordinator.protocol.limits import WireLimits
 from coordinator.protocol.liveness import Liveness
 from coordinator.protocol.messages import (
+    OLDEST,
     VERSION,
     Accepted,
     AgentMessage,
@@ -26,6 +27,7 @@ from coordinator.protocol.messages import (
     Detach,
     Finished,
     Hello,
+    ModelState,
     Progress,
     Refused,
     ServerMessage,
@@ -34,7 +36,7 @@ from coordinator.protocol.messages import (
     decode_from_agent,
 )
 
-ChannelMessageKind = Attach | Credit | Accepted | Refused | Progress | Finished | Upload | Detach
+ChannelMessageKind = Attach | Credit | Accepted | Refused | Progress | Finished | Upload | ModelState | Detach
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,12 @@ class ServerSession:
     def _greet(self, hello: Hello, now: float) -> Greeted:
         if self._phase is not Phase.NEW:
             raise _bad("hello is said once")
-        if hello.protocol < 1:
-            raise ProtocolViolation(CloseCode.UNSUPPORTED, f"protocol {hello.protocol}; this server speaks 1")
+        spoken = min(VERSION, hello.protocol)
+        if spoken < max(OLDEST, hello.oldest):
+            theirs, ours = f"{hello.oldest} to {hello.protocol}", f"{OLDEST} to {VERSION}"
+            raise ProtocolViolation(
+                CloseCode.UNSUPPORTED, f"the agent speaks protocol {theirs}, this server {ours}"
+            )
         for what in ("agent", "incarnation", "name"):
             if not 0 < len(getattr(hello, what)) <= MAX_NAME:
                 raise _bad(f"hello: {what} must have 1 to {MAX_NAME} characters")
@@ -133,7 +139,7 @@ class ServerSession:
         return Greeted(
             hello,
             Welcome(
-                protocol=min(VERSION, hello.protocol),
+                protocol=spoken,
                 server=self._server_id,
                 beat_s=limits.beat_s,
                 silence_s=limits.silence_s,

@@ -90,8 +90,7 @@ class Models:
         when another account owns the name or none of the patterns ``allowed`` matches, Invalid for bad names.
         """
         _check(account, pool, model, version)
-        if allowed and not any(fnmatch.fnmatchcase(model, pattern) for pattern in allowed):
-            raise NotAllowed(f"this token may not register {model}", f"it allows {', '.join(allowed)}")
+        _check_allowed(model, allowed)
         # After a restart every worker registers again: that must not queue for the writer.
         row = await self._registered.first(model=model, version=version, pool=pool)
         if row is not None and _Registered(*row) == _Registered(account, cog_version, openapi_schema):
@@ -122,6 +121,16 @@ class Models:
         await self._connections.write(put)
         return True
 
+    async def check_registration(
+        self, *, account: str, pool: str, model: str, version: str, allowed: tuple[str, ...]
+    ) -> None:
+        """Whether ``register`` would take it, before its schema is known. Raises as that does."""
+        _check(account, pool, model, version)
+        _check_allowed(model, allowed)
+        owners = await self._connections.rows(select(models.c.account).where(models.c.name == model))
+        if owners and owners[0][0] != account:
+            raise _not_ours(model)
+
     async def _own(self, connection: AsyncConnection, account: str, model: str, now: int) -> None:
         insert = self._connections.insert
         await connection.execute(
@@ -140,7 +149,7 @@ class Models:
         )
         owner = await connection.scalar(select(models.c.account).where(models.c.name == model))
         if owner != account:
-            raise NotAllowed(f"the name {model} belongs to another account", "register under another name")
+            raise _not_ours(model)
 
     async def _put(self, connection: AsyncConnection, row: dict[str, Any], now: int) -> None:
         c = versions.c
@@ -303,6 +312,15 @@ async def _with_latest(connection: AsyncConnection, found: Sequence[Row[Any]]) -
     rows = to_versions((await connection.execute(wanted)).all())
     latest = {row.model: row for row in rows if newest[row.model] == row.id}
     return [to_model(row, places.get(row.name, []), None, latest.get(row.name)) for row in found]
+
+
+def _check_allowed(model: str, allowed: tuple[str, ...]) -> None:
+    if allowed and not any(fnmatch.fnmatchcase(model, pattern) for pattern in allowed):
+        raise NotAllowed(f"this token may not register {model}", f"it allows {', '.join(allowed)}")
+
+
+def _not_ours(model: str) -> NotAllowed:
+    return NotAllowed(f"the name {model} belongs to another account", "register under another name")
 
 
 def _check(account: str, pool: str, model: str, version: str) -> None:

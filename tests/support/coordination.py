@@ -182,6 +182,9 @@ class Worker:
         self.version = V1
         self.granted = 0
         self.retries: int | None = None
+        self.protocol = 1
+        self.shared = False
+        self.loading_since: int | None = None
         self.address = calls.SocketAddress("gateway", "none")
         self._read = 0
 
@@ -195,7 +198,7 @@ class Worker:
             self._read = 0
         self.granted = slots
         hello = wire.Hello(
-            protocol=1,
+            protocol=self.protocol,
             agent=self.agent,
             incarnation=self.incarnation,
             name=f"box of {self.agent}",
@@ -211,6 +214,9 @@ class Worker:
             granted=slots,
             held=held,
             retries=self.retries,
+            shared=self.shared,
+            state="ready" if self.loading_since is None else "loading",
+            since=self.loading_since,
         )
         await self.house.stub.attach(calls.AttachSession(address=self.address, hello=hello, attach=attach))
         attached = self.heard(wire.Attached)[-1]

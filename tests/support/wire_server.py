@@ -25,6 +25,8 @@ class WireServer:
     def __init__(self) -> None:
         self.server_id = "srv_test"
         self.limits = WireLimits()
+        self.protocol = 1
+        """The newest version that it speaks: 1 as servers of the first release, or 2."""
         self.refusals: list[HTTPStatus] = []
         """Answers to the next ones who want to connect, instead of an upgrade."""
         self.files: dict[str, bytes] = {}
@@ -163,7 +165,9 @@ class WireServer:
                     if isinstance(heard, Greeted):
                         self.hellos.append(heard.hello)
                         self._socket, self._session = socket, session
-                        await socket.send(session.send(heard.welcome), text=True)
+                        spoken = min(self.protocol, heard.welcome.protocol)
+                        welcome = msgspec.structs.replace(heard.welcome, protocol=spoken)
+                        await socket.send(session.send(welcome), text=True)
                     elif isinstance(heard, ChannelMessage):
                         self._inbox.append(heard.message)
                     async with self._news:

@@ -63,13 +63,39 @@ class TestReconnect:
         worker.offer()
         assert (await worker.next(wire.Reattach)).channel == 3
 
-    async def test_another_process_with_the_same_identity(self, server: Coordination) -> None:
-        worker, twin = Worker(server), Worker(server, incarnation="i2")
-        _, dispatch = await running(server, worker)
-        await twin.attach()
-        assert (await worker.next(wire.Closing)).retry_s > 0
-        again = await twin.take()
-        assert (again.prediction, again.attempt) == (dispatch.prediction, 2)
+    async def test_another_process_with_the_same_identity_ends_what_it_has_and_runs_nothing_twice(
+        self, server: Coordination
+    ) -> None:
+        old, new = Worker(server), Worker(server, incarnation="i2")
+        id, dispatch = await running(server, old)
+        await new.attach(slots=1)
+        old.offer()
+        other = await server.create()
+        assert (await new.take()).prediction == other
+        await old.silence()  # it has a free slot and gets nothing
+        old.finish(dispatch)
+        await old.next(wire.Ack)
+        assert (await old.next(wire.Closing)).retry_s > 0
+        assert len((await server.ended(id)).attempts) == 1
+
+    async def test_another_process_with_the_same_identity_takes_over_from_one_without_work(
+        self, server: Coordination
+    ) -> None:
+        old, new = Worker(server), Worker(server, incarnation="i2")
+        await old.attach()
+        await new.attach()
+        assert (await old.next(wire.Closing)).retry_s > 0
+        id = await server.create()
+        assert (await new.take()).prediction == id
+
+    async def test_what_an_older_process_gives_back_goes_to_the_newer_one(self, server: Coordination) -> None:
+        old, new = Worker(server), Worker(server, incarnation="i2")
+        id, dispatch = await running(server, old)
+        await new.attach()
+        old.refuse(dispatch, "draining")
+        await old.next(wire.Closing)
+        again = await new.take()
+        assert (again.prediction, again.attempt) == (id, 2)
 
     async def test_finished_while_it_was_away(self, server: Coordination) -> None:
         worker = Worker(server)
@@ -162,6 +188,7 @@ class TestLease:
         bad, good = Worker(server, "bad"), Worker(server, "good")
         id, _ = await running(server, bad)
         await good.attach(slots=1)
+        bad.lose()
         bad.incarnation = "i2"
         await bad.attach(slots=5)
         dispatch = await good.take()

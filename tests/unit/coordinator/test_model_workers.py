@@ -316,3 +316,56 @@ class TestDrain:
         assert (await worker_of(server, "agent-1")).state == "draining"
         await server.stub.mark_worker(calls.MarkWorker(agent="agent-1", name="box", mark="resume"))
         assert (await worker.take()).prediction == waiting
+
+    async def test_an_agent_that_knows_the_message_is_told(self, server: Coordination) -> None:
+        worker = Worker(server)
+        worker.protocol = 2
+        await worker.attach()
+        for mark, draining in (("drain", True), ("resume", False)):
+            await server.stub.mark_worker(calls.MarkWorker(agent="agent-1", name="box", mark=mark))  # type: ignore[arg-type]
+            assert (await worker.next(wire.Drain)).draining is draining
+        await server.stub.mark_worker(calls.MarkWorker(agent="agent-1", name="box", mark="drain"))
+        await worker.attach()
+        assert (await worker.next(wire.Drain)).draining is True
+
+
+class TestDemand:
+    async def test_a_shared_channel_hears_when_something_begins_and_ends_to_wait(
+        self, server: Coordination
+    ) -> None:
+        worker = Worker(server)
+        worker.protocol, worker.shared = 2, True
+        await worker.attach(slots=0)
+        first, _ = await server.create(), await server.create()
+        assert (await worker.next(wire.Demand)).waiting == 1
+        await worker.silence()  # once is enough
+        worker.offer(2)
+        assert (await worker.take()).prediction == first
+        await worker.take()
+        assert (await worker.next(wire.Demand)).waiting == 0
+
+    async def test_a_cancel_of_the_last_one_that_waits_is_told(self, server: Coordination) -> None:
+        worker = Worker(server)
+        worker.protocol, worker.shared = 2, True
+        await worker.attach(slots=0)
+        id = await server.create()
+        await worker.next(wire.Demand)
+        await server.cancel(id)
+        assert (await worker.next(wire.Demand)).waiting == 0
+
+    @pytest.mark.parametrize(("protocol", "shared"), [(1, True), (2, False)])
+    async def test_others_do_not(self, server: Coordination, protocol: int, shared: bool) -> None:
+        worker = Worker(server)
+        worker.protocol, worker.shared = protocol, shared
+        await worker.attach(slots=0)
+        await server.create()
+        await worker.silence()
+
+    async def test_a_drained_one_is_not_told_of_what_it_would_not_get(self, server: Coordination) -> None:
+        worker = Worker(server)
+        worker.protocol, worker.shared = 2, True
+        await worker.attach(slots=0)
+        await server.stub.mark_worker(calls.MarkWorker(agent="agent-1", name="box", mark="drain"))
+        await worker.next(wire.Drain)
+        await server.create()
+        await worker.silence()

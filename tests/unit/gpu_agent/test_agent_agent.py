@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
-from gpu_agent import connection, report, serving
+from gpu_agent import line, report, serving
 from gpu_agent.agent import Agent
 from gpu_agent.choice import Choice
 from gpu_agent.model_dir import ModelDir
@@ -94,8 +94,8 @@ class Predictor(BasePredictor):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(connection, "FIRST_RETRY_S", 0.005)
-    monkeypatch.setattr(connection, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(line, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(line, "LAST_RETRY_S", 0.05)
     monkeypatch.setattr(serving, "STOP_GRACE_S", 0.5)
 
 
@@ -605,3 +605,64 @@ async def test_several_processes_for_a_sync_model(server, rig, tmp_path):
     assert (await server.next(m.Finished)).prediction == "q"
     (tmp_path / "p").touch()
     assert (await server.next(m.Finished)).prediction == "p"
+
+
+async def test_a_model_that_loads_is_attached_as_such_and_again_when_it_is_ready(server, rig, tmp_path):
+    server.protocol = 2
+    rig.start(
+        (
+            "acme/slow",
+            f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
+            + WORDS,
+        )
+    )
+    loading = await server.attach()
+    assert (loading.state, loading.granted, loading.channel) == ("loading", 0, 0)
+    assert loading.since is not None
+    (tmp_path / "go").touch()
+    await server.next(m.Detach, channel=0)
+    ready = await server.attach()
+    assert (ready.state, ready.granted, ready.channel, ready.version) == ("ready", 1, 1, loading.version)
+    await server.dispatch("p", {"die": True}, channel=1)
+    assert (await server.next(m.Finished)).error_code == "runner_crashed"
+    assert (await server.next(m.ModelState)).state == "loading"
+    assert (await server.next(m.ModelState)).state == "ready"
+
+
+async def test_two_models_share_one_slot_by_demand(server, rig, tmp_path):
+    server.protocol = 2
+    rig.start(("acme/a", WORDS), ("acme/b", WORDS), slots=1)
+    channels = {}
+    while len(channels) < 2:
+        attach = await server.attach()
+        assert attach.shared
+        if attach.state == "ready":
+            channels[attach.model] = attach.channel
+    granted = dict.fromkeys(channels.values(), 1)
+    sent = dict.fromkeys(channels.values(), 0)
+    server.forget()
+    for channel in sent:
+        await server.send(m.Demand(channel=channel, waiting=10))
+    for number in range(6):
+        while sum(granted.values()) != number + 1:
+            credit = await server.next(m.Credit)
+            granted[credit.channel] = credit.granted
+        (offered,) = [channel for channel in sent if granted[channel] > sent[channel]]
+        sent[offered] += 1
+        await server.dispatch(f"p{number}", {"words": 0}, channel=offered)
+        await server.next(m.Finished)
+    assert not server.pending(m.Refused)
+    assert min(sent.values()) >= 1, "by time, so runs of one may be more"
+
+
+async def test_an_administrator_drains_a_channel(server, rig):
+    server.protocol = 2
+    rig.start()
+    while (attach := await server.attach()).state == "loading":
+        pass
+    await server.send(m.Drain(channel=attach.channel, draining=True))
+    await server.next(m.Credit, granted=0)
+    await server.dispatch("p", {}, channel=attach.channel)
+    assert (await server.next(m.Refused)).reason == "draining"
+    await server.send(m.Drain(channel=attach.channel, draining=False))
+    assert (await server.next(m.Credit)).granted > 0

@@ -10,12 +10,14 @@ import pytest
 
 from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
-from gpu_agent import connection as module
+from gpu_agent import line as module
 from gpu_agent.connection import Connection
 from gpu_agent.tls import client_context
 from tests.support.wire_server import wire_server
 
 TLS = client_context()
+COUNT = 400
+"""Messages of 64 KiB that no kernel's buffers hold."""
 HELLO = m.Hello(protocol=1, agent="agt", incarnation="i", name="box", slots=1)
 
 
@@ -143,11 +145,11 @@ async def test_a_slow_link_holds_progress_back_and_says_when_not():
         await server.attach()
         assert await listener.next() == "received"
         data = msgspec.json.encode("x" * 64 * 1024)
-        for seq in range(1, 41):
+        for seq in range(1, COUNT + 1):
             event = m.Event(seq=seq, kind="logs", data=msgspec.Raw(data))
             assert link.send(m.Progress(channel=0, prediction="p", attempt=1, events=(event,)))
         assert link.congested
         assert await listener.next() == "writable"
         assert not link.congested
-        events = await server.events("p", 40)
-        assert [event.seq for event in events] == list(range(1, 41))
+        events = await server.events("p", COUNT)
+        assert [event.seq for event in events] == list(range(1, COUNT + 1))

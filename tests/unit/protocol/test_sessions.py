@@ -73,6 +73,9 @@ SAMPLES: dict[type[m.Message], m.Message] = {
         m.Progress(channel=0, prediction="p", attempt=1, events=()),
         finished(),
         upload(),
+        m.ModelState(channel=0, state="loading", since=1),
+        m.Drain(channel=0, draining=True),
+        m.Demand(channel=0, waiting=1),
         m.Attached(channel=0),
         m.AttachRefused(channel=0, code="c", detail="d"),
         m.Reattach(channel=0),
@@ -287,14 +290,31 @@ def test_order_of_the_greeting():
     with pytest.raises(ProtocolViolation):
         early.receive(m.encode(dispatch()), 0)
     with pytest.raises(ProtocolViolation) as caught:
-        early.receive(welcome(protocol=2), 0)
+        early.receive(welcome(protocol=3), 0)
     assert caught.value.close_code is CloseCode.UNSUPPORTED
 
 
-def test_a_newer_agent_gets_our_version():
+@pytest.mark.parametrize(
+    ("newest", "oldest", "spoken"),
+    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (3, 1, 2), (3, 2, 2), (9, 3, None), (0, 0, None)],
+)
+def test_the_newest_version_that_both_know_is_spoken(newest, oldest, spoken):
     session = ServerSession(server_id="s", limits=LIMITS, now=0)
-    (greeted,) = session.receive(m.encode(msgspec.structs.replace(HELLO, protocol=9)), 0)
-    assert greeted.welcome.protocol == 1
+    hello = m.encode(msgspec.structs.replace(HELLO, protocol=newest, oldest=oldest))
+    if spoken is None:
+        with pytest.raises(ProtocolViolation, match="this server 1 to 2") as caught:
+            session.receive(hello, 0)
+        assert caught.value.close_code is CloseCode.UNSUPPORTED
+    else:
+        (greeted,) = session.receive(hello, 0)
+        assert greeted.welcome.protocol == spoken
+
+
+def test_a_server_may_not_speak_more_than_its_agent_said():
+    agent = AgentSession(hello=HELLO, limits=LIMITS, now=0)
+    agent.greet()
+    with pytest.raises(ProtocolViolation):
+        agent.receive(welcome(protocol=2), 0)
 
 
 def test_a_frame_over_the_limit():

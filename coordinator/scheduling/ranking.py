@@ -10,14 +10,15 @@ _SLACK = 16
 
 
 class Ranking(Generic[M]):
-    """The member with the lowest rank first. Ranks are tuples, no two members have the same. A change costs
-    O(log n), to ask for the first costs nothing that a change has not paid for."""
+    """The member with the lowest rank first; no two have the same. A change costs O(log n), to ask for the
+    first costs nothing that a change has not paid for."""
 
-    __slots__ = ("_heap", "ranks")
+    __slots__ = ("_changes", "_heap", "ranks")
 
     def __init__(self) -> None:
         self.ranks: dict[M, tuple[Any, ...]] = {}
-        self._heap: list[tuple[tuple[Any, ...], M]] = []
+        self._heap: list[tuple[tuple[Any, ...], int, M]] = []
+        self._changes = 0
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -27,10 +28,12 @@ class Ranking(Generic[M]):
         if self.ranks.get(member) == rank:
             return
         self.ranks[member] = rank
-        heapq.heappush(self._heap, (rank, member))
+        self._changes += 1
+        heapq.heappush(self._heap, (rank, self._changes, member))
         if len(self._heap) > 2 * len(self.ranks) + _SLACK:
-            self._heap = [(rank, member) for member, rank in self.ranks.items()]
+            self._heap = [(rank, n, member) for n, (member, rank) in enumerate(self.ranks.items())]
             heapq.heapify(self._heap)
+            self._changes = len(self._heap)
 
     def remove(self, member: M) -> None:
         """Take out; nothing happens when it is not there."""
@@ -39,7 +42,7 @@ class Ranking(Generic[M]):
     def first(self) -> M | None:
         heap = self._heap
         while heap:
-            rank, member = heap[0]
+            rank, _, member = heap[0]
             if self.ranks.get(member) == rank:
                 return member
             heapq.heappop(heap)

@@ -182,3 +182,36 @@ class ModelsContract:
         model = await store.models.get("acme", "acme/hello")
         assert model is not None
         assert model.run_count == 5
+
+    async def test_a_model_keeps_what_is_set(self, store: Store) -> None:
+        await register(store)
+        row = await store.models.configure(
+            "acme/hello", {"run_s": 5.0, "gpu": "a100", "visibility": "public"}
+        )
+        assert (row.config.run_s, row.config.gpu, row.visibility) == (5.0, "a100", "public")
+        row = await store.models.configure("acme/hello", {"run_s": None, "retries": 0})
+        assert (row.config.run_s, row.config.gpu, row.config.retries) == (None, "a100", 0)
+        version = await store.models.version("other", "acme/hello", V1)
+        assert version is not None
+        assert version.config == row.config
+        assert await store.models.all() == [row]
+
+    async def test_what_cannot_be_set_changes_nothing(self, store: Store) -> None:
+        await register(store)
+        with pytest.raises(Invalid):
+            await store.models.configure("acme/hello", {"run_s": "long"})
+        with pytest.raises(NotFound):
+            await store.models.configure("acme/other", {"run_s": 5.0})
+        with pytest.raises(NotFound):
+            await store.models.any("acme/other")
+        row = await store.models.any("acme/hello")
+        assert row.config.run_s is None
+
+    async def test_the_hardware_that_workers_had_is_remembered(self, store: Store) -> None:
+        assert await store.models.gpus("default", "acme/hello") == []
+        await store.models.seen("default", "acme/hello", [("T4", 16), ("T4", 16), ("A100", 80)], now=1)
+        await store.models.seen("default", "acme/hello", [("T4", 16), ("A100", 40)], now=2)
+        await store.models.seen("other", "acme/hello", [("H100", 80)], now=3)
+        await store.models.seen("default", "acme/hello", [], now=4)
+        found = await store.models.gpus("default", "acme/hello")
+        assert found == [("A100", 40), ("A100", 80), ("T4", 16)]

@@ -90,6 +90,23 @@ class TokensContract:
         assert await store.tokens.revoke("bot") == revoked
         assert await store.tokens.revoke(token.id) == revoked
 
+    async def test_shares_of_a_token_and_of_its_account(self, store: Store, clock: StoreClock) -> None:
+        token, secret = await store.tokens.create(name="bot", account="acme", share=0.5, max_running=3)
+        assert (token.share, token.max_running, token.account_share) == (0.5, 3, 1.0)
+        account = await store.accounts.set_share("acme", 4.0)
+        assert (account.name, account.share) == ("acme", 4.0)
+        known = await store.tokens.by_secret(secret)
+        assert known is not None
+        assert (known.share, known.max_running, known.account_share) == (0.5, 3, 4.0)
+        assert [account.name for account in await store.accounts.list()] == ["acme"]
+        with pytest.raises(NotFound):
+            await store.accounts.set_share("nobody", 1.0)
+        for share in (0.0, -1.0, 1e9, float("nan")):
+            with pytest.raises(Invalid):
+                await store.accounts.set_share("acme", share)
+            with pytest.raises(Invalid):
+                await store.tokens.create(name="other", share=share)
+
     async def test_a_name_must_be_clear(self, store: Store) -> None:
         await store.tokens.create(name="bot", account="a")
         await store.tokens.create(name="bot", account="b")

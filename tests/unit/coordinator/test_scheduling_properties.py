@@ -382,3 +382,29 @@ def test_a_load_of_more_flows_than_memory_has_room_for() -> None:
         begun.append(found[0].id)
         after.quiet()
     assert len(set(begun)) == 900
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(("", "u"))), min_size=1, max_size=40),
+    st.integers(0, 10),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_position_is_when_it_begins_within_one_turn_of_each(
+    who: list[tuple[str, str]], before: int
+) -> None:
+    queue = Queue(ageing_s=1e9, window=ALWAYS)
+    waiting = [Waiting(f"p{n}", Flow(1, account, "t", user), n, 0) for n, (account, user) in enumerate(who)]
+    for one in waiting:
+        queue.add(one)
+    for _ in range(min(before, len(who) - 1)):
+        found = queue.pick([Slot("a", "v1")], 0)
+        assert found is not None
+        queue.began(found[0])
+    left = [one for one in waiting if one.id in queue]
+    places = {one.id: queue.place(one, 0).ahead for one in left}
+    shares = len(set(who))
+    for turn in range(len(left)):
+        found = queue.pick([Slot("a", "v1")], 0)
+        assert found is not None
+        assert abs(places[found[0].id] - turn) <= shares
+        queue.began(found[0])

@@ -1,6 +1,7 @@
 """How ``coglet`` is started in a model's own interpreter."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpu_agent.model_dir import ModelDir
@@ -22,9 +23,10 @@ def coglet_command(python: str, model: ModelDir, mode: Mode, *options: str) -> l
     return [*command, "--train", model.train_ref] if model.train_ref else command
 
 
-def coglet_environment() -> dict[str, str]:
-    """Ours without what is only ours, and with the runtime on the path."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_ENVIRONMENT)}
-    path = [str(RUNTIME), *filter(None, [environment.get("PYTHONPATH")])]
+def coglet_environment(given: Mapping[str, str] | None = None, runtime: Path | None = None) -> dict[str, str]:
+    """Ours without what is only ours, or what is given, with the runtime on the path."""
+    inherited = os.environ if given is None else given
+    environment = {name: value for name, value in inherited.items() if not name.startswith(OWN_ENVIRONMENT)}
+    path = [str(runtime or RUNTIME), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(path)
     return environment

@@ -1,12 +1,15 @@
 """Asks a model's own healthcheck, by the FIFO and the files of its process."""
 
 # Plain strings, as everywhere in what the parent of a model's process writes and reads.
-# ruff: noqa: PTH108, PTH123
+# ruff: noqa: PTH108
 
 import asyncio
 import contextlib
 import json
 import os
+from pathlib import Path
+
+from gpu_agent.answers import read_answer
 
 LIMIT_S = 5.0
 """What Cog gives a healthcheck."""
@@ -43,12 +46,15 @@ class HealthQuestions:
             return
         path = f"{self._folder}/health-{self._asked}.json"
         try:
-            with open(path, "rb") as file:
-                found = json.loads(file.read())
+            found = json.loads(read_answer(Path(path)))
+            reason = None if found["healthy"] else str(found["error"])
         except FileNotFoundError:
             return
-        os.unlink(path)
-        self._resolve(None if found["healthy"] else found["error"])
+        except (OSError, LookupError, TypeError, ValueError):
+            reason = "the answer to the healthcheck cannot be read"
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        self._resolve(reason)
 
     def _resolve(self, reason: str | None) -> None:
         answer, self._answer = self._answer, None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.protocol.limits import WireLimits
+from gpu_agent.cell import OPEN, Cell
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner_process import RunnerProcess
 from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, Loaded, Mode, Result, SetupFailed, Update
@@ -42,9 +43,11 @@ class Runner:
         setup_timeout_s: float | None = None,
         kill_grace_s: float = 5.0,
         log_bytes: int = WireLimits().log_bytes,
+        cell: Cell = OPEN,
     ) -> None:
         """``log`` gets each line of setup, and of what prints outside predictions. ``kill_grace_s`` is what a
-        prediction that took too long has before its process is killed."""
+        prediction that took too long has before its process is killed. The user of ``cell`` owns
+        ``work_dir``."""
         self.ready = asyncio.Event()
         self._model = model
         self._mode = mode
@@ -54,6 +57,7 @@ class Runner:
         self._setup_timeout_s = setup_timeout_s
         self._kill_grace_s = kill_grace_s
         self._log_bytes = log_bytes
+        self._cell = cell
         self._base: Path | None = None
         self._started = 0
         self._useless = 0
@@ -195,9 +199,10 @@ class Runner:
 
     def release(self, id: str) -> None:
         """Remove the output files of a prediction that has ended. Does nothing for an unknown one."""
-        for path in self._outputs.pop(id, ()):
-            if os.path.isdir(path):  # noqa: PTH112 - a fifth of the cost
-                shutil.rmtree(path, ignore_errors=True)
+        with self._cell.acting():
+            for path in self._outputs.pop(id, ()):
+                if os.path.isdir(path):  # noqa: PTH112 - a fifth of the cost
+                    shutil.rmtree(path, ignore_errors=True)
 
     async def stop(self, grace_s: float) -> None:
         """End the process, after ``grace_s`` by force, and remove the working directory. Idempotent.
@@ -214,14 +219,19 @@ class Runner:
             await supervisor
         base, self._base = self._base, None
         if base is not None:
-            await asyncio.to_thread(shutil.rmtree, base, ignore_errors=True)
+            await asyncio.to_thread(self._remove, base)
+
+    def _remove(self, base: Path) -> None:
+        with self._cell.acting():
+            shutil.rmtree(base, ignore_errors=True)
 
     # --- the process ------------------------------------------------------------------------------------
 
     async def _start_process(self) -> tuple[RunnerProcess, Loaded]:
         if self._base is None:
-            self._work_dir.mkdir(parents=True, exist_ok=True)
-            self._base = Path(tempfile.mkdtemp(prefix="runner-", dir=self._work_dir))
+            with self._cell.acting():
+                self._work_dir.mkdir(parents=True, exist_ok=True)
+                self._base = Path(tempfile.mkdtemp(prefix="runner-", dir=self._work_dir))
         self._started += 1
         process = RunnerProcess(
             self._model,
@@ -230,6 +240,7 @@ class Runner:
             folder=self._base / str(self._started),
             on_line=self._log,
             log_bytes=self._log_bytes,
+            cell=self._cell,
         )
         process.on_dying = self.ready.clear
         self._process = process

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_agent.answers import read_answer
+from gpu_agent.cell import Cell
 from gpu_agent.coglet_command import coglet_command, coglet_environment
 from gpu_agent.declared import Declared
 from gpu_agent.health import HealthQuestions
@@ -23,6 +25,7 @@ from gpu_agent.signals import OutputSignal
 
 MANY_LOGS = 64
 """Log FIFOs after which those that nobody writes to any more are sorted out."""
+_NOT_UNDERSTOOD = "the model's process gave a result of its setup that nobody understands"
 FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.01, 1.0
 """When a cancelation that is not taken is signaled again, doubling."""
 
@@ -39,6 +42,7 @@ class RunnerProcess:
         folder: Path,
         on_line: Callable[[str], None],
         log_bytes: int,
+        cell: Cell,
     ) -> None:
         self.folder = folder
         self._path = str(folder)
@@ -50,6 +54,8 @@ class RunnerProcess:
         self.on_dying: Callable[[], None] = _nothing
         """Called when the process is killed and not to be given any more."""
         self._model = model
+        self._cell = cell
+        self._acting = cell.acting
         self._mode = mode
         self._declared = Declared({})
         self._health: HealthQuestions | None = None
@@ -76,11 +82,10 @@ class RunnerProcess:
 
     async def start(self, timeout_s: float | None) -> Loaded:
         """Return once the model is set up. Raises ``SetupFailed``; the process has ended then."""
-        for name in ("tmp", "out", "logs"):
-            (self.folder / name).mkdir(parents=True)
-        self._bell = os.open(self.folder / "bell", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        signals = OutputSignal.here()
-        signals.listen(self._look)
+        with self._acting():
+            for name in ("tmp", "out", "logs"):
+                (self.folder / name).mkdir(parents=True)
+            self._hang_bell(f"{self._path}/bell")
         try:
             await self._spawn()
             with contextlib.suppress(TimeoutError):
@@ -91,15 +96,43 @@ class RunnerProcess:
             await self.stop(0.0)
             raise
 
+    def _hang_bell(self, path: str) -> None:
+        """By signals, or by a FIFO where the process may not send us any."""
+        if self._cell.user is None:
+            self._bell = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            OutputSignal.here().listen(self._look)
+        else:
+            os.mkfifo(path, 0o600)
+            self._bell = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._loop.add_reader(self._bell, self._look)
+
+    def _hush_bell(self) -> None:
+        """What is written from now on is worth another sound of it."""
+        if self._cell.user is None:
+            os.pwrite(self._bell, b"0", 0)
+            return
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._bell, 1 << 16)
+
+    def _unhang_bell(self) -> None:
+        if self._cell.user is None:
+            OutputSignal.here().forget(self._look)
+        elif self._bell >= 0:
+            self._loop.remove_reader(self._bell)
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
+
     async def _spawn(self) -> None:
         standard_input, self._lifeline = os.pipe()
         log, standard_output = os.pipe()
         os.set_blocking(log, False)
+        self._cell.give(standard_output)
         self._output = LogPipe(log, self._on_output)
         options = ["--events", "--dir", self._path, "--parent", str(os.getpid())]
         if self._mode == "predict":
             options += ["--max-concurrency", str(self._model.concurrency)]
-        command = coglet_command(self._python, self._model, self._mode, *options)
+        command = self._cell.command(coglet_command(self._python, self._model, self._mode, *options))
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -107,7 +140,7 @@ class RunnerProcess:
                 stdout=standard_output,
                 stderr=standard_output,
                 cwd=self._model.path,
-                env=coglet_environment(),
+                env=coglet_environment(self._cell.environment, self._cell.runtime),
                 start_new_session=True,
             )
         except OSError as error:
@@ -120,6 +153,10 @@ class RunnerProcess:
         if self._stopped:
             self.kill()
 
+    @property
+    def _pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def _on_output(self, data: bytes) -> None:
         if self._setup_log is not None:
             self._setup_log.add(data)
@@ -131,20 +168,31 @@ class RunnerProcess:
         self._output.drain()
         logs = self._setup_log.text()
         try:
-            result = json.loads((self.folder / "setup-result.json").read_bytes())
+            with self._acting():
+                result = json.loads(read_answer(self.folder / "setup-result.json"))
         except FileNotFoundError:
             if not self.exited.is_set():
                 raise SetupFailed(f"setup() took longer than {timeout_s:g} s", logs) from None
             raise SetupFailed(f"the model's process {self.how_it_ended()} during setup", logs) from None
+        except (OSError, ValueError):
+            raise SetupFailed(_NOT_UNDERSTOOD, logs) from None
+        try:
+            return self._loaded(result, logs)
+        except (OSError, LookupError, TypeError, ValueError):
+            raise SetupFailed(_NOT_UNDERSTOOD, logs) from None
+
+    def _loaded(self, result: dict[str, Any], logs: str) -> Loaded:
         if result["status"] != "succeeded":
             missing = result["missing_module"]
             raise SetupFailed(result["error"], logs, refused=result["refused"], missing_module=missing)
         self._setup_log = None
         if not result["watching"]:
-            self._coglet = result["pid"]
-        if result["healthcheck"]:
-            self._health = HealthQuestions(self._path)
-        schema = json.loads((self.folder / "openapi.json").read_bytes())
+            # Of another user's process we do not believe which one it is.
+            self._coglet = result["pid"] if self._cell.user is None else self._pid
+        with self._acting():
+            if result["healthcheck"]:
+                self._health = HealthQuestions(self._path)
+            schema = json.loads(read_answer(self.folder / "openapi.json"))
         self._declared = Declared(schema)
         return Loaded(
             schema=schema,
@@ -164,15 +212,16 @@ class RunnerProcess:
         """Hand over one prediction. Its key names its files: ``outputs(key)``. Raises ``ValueError``."""
         self._last_key += 1
         key = str(self._last_key)
-        made, self._next = self._next or self._make(self._last_key), None
         masker = Masker(self._declared.secrets(input))
-        running = Running(self._path, key, made, on_update, log_bytes=self._log_bytes, masker=masker)
-        try:
-            running.request(input, context)
-        except BaseException:
-            made.close()
-            made.log.close()
-            raise
+        with self._acting():
+            made, self._next = self._next or self._make(self._last_key), None
+            running = Running(self._path, key, made, on_update, log_bytes=self._log_bytes, masker=masker)
+            try:
+                running.request(input, context)
+            except BaseException:
+                made.close()
+                made.log.close()
+                raise
         self._running[key] = running
         self._nudge()
         # While the model is at it there is time for what the next prediction needs.
@@ -181,7 +230,8 @@ class RunnerProcess:
 
     def _prepare(self) -> None:
         if self._next is None and not self._stopped and not self.exited.is_set():
-            self._next = self._make(self._last_key + 1)
+            with self._acting():
+                self._next = self._make(self._last_key + 1)
 
     def _make(self, key: int) -> Made:
         made = Made(self._path, str(key))
@@ -190,7 +240,8 @@ class RunnerProcess:
 
     def _tidy(self, running: Running) -> None:
         """What is left to do for a prediction after its answer."""
-        running.clean()
+        with self._acting():
+            running.clean()
         self._logs.discard(running.log)
         if running.log.pipe.open:
             self._logs.add(running.log)
@@ -201,7 +252,8 @@ class RunnerProcess:
         """End it as canceled: by asking, and after the grace by killing this process."""
         if running.result is not None:
             return
-        running.ask_to_cancel()
+        with self._acting():
+            running.ask_to_cancel()
         self._nudge()
         self._loop.call_later(FIRST_AGAIN_S, self._nudge_again, running, FIRST_AGAIN_S)
         loop = asyncio.get_running_loop()
@@ -218,9 +270,11 @@ class RunnerProcess:
         self.killed_on_purpose = True
         self.kill()
         self.on_dying()
-        running.lost("", "")
-        for other in self._running.values():
-            other.lost("the model's process was ended: another prediction on it did not stop", NEIGHBOUR)
+        reason = "the model's process was ended: another prediction on it did not stop"
+        with self._acting():
+            running.lost("", "")
+            for other in self._running.values():
+                other.lost(reason, NEIGHBOUR)
 
     async def check_health(self) -> str | None:
         """Ask the model's own healthcheck. None when it is well or has none, else why it is not."""
@@ -238,16 +292,23 @@ class RunnerProcess:
     def _nudge_again(self, running: Running, after_s: float) -> None:
         """Until the cancelation is taken: a signal that comes when the model is just about to sleep does not
         end that sleep, as Python has looked for signals already."""
-        if running.result is not None or self._process is None or not running.cancel_lies_there():
+        if running.result is not None or self._process is None:
             return
+        with self._acting():
+            if not running.cancel_lies_there():
+                return
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGIO)
             again_s = min(2 * after_s, LONGEST_AGAIN_S)
             self._loop.call_later(again_s, self._nudge_again, running, again_s)
 
     def _look(self) -> None:
-        # First this, then the files: what is written from now on is worth another signal.
-        os.pwrite(self._bell, b"0", 0)
+        # First this, then the files.
+        self._hush_bell()
+        with self._acting():
+            self._read_news()
+
+    def _read_news(self) -> None:
         if not self._set_up.is_set():
             if (self.folder / "setup-result.json").exists():
                 self._set_up.set()
@@ -272,9 +333,10 @@ class RunnerProcess:
         if self._stopped:
             reason, code = "the model's runner was stopped", "runner_stopped"
         self.exited.set()
-        for running in self._running.values():
-            running.lost(reason, code)
-            running.clean()
+        with self._acting():
+            for running in self._running.values():
+                running.lost(reason, code)
+                running.clean()
         self._running.clear()
         self._set_up.set()
 
@@ -302,7 +364,8 @@ class RunnerProcess:
         self._stopped = True
         if self._process is not None and not self.exited.is_set():
             if grace_s > 0 and self._set_up.is_set():
-                (self.folder / "stop").touch()
+                with self._acting():
+                    (self.folder / "stop").touch()
                 self._nudge()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(grace_s):
@@ -312,7 +375,7 @@ class RunnerProcess:
             await self.exited.wait()
         if self._waiter is not None:
             await self._waiter
-        OutputSignal.here().forget(self._look)
+        self._unhang_bell()
         if self._output is not None:
             self._output.drain()
             self._output.close()
@@ -321,16 +384,20 @@ class RunnerProcess:
             self._next.close()
         if self._health is not None:
             self._health.close()
-        for log in self._logs:
-            log.close()
+        with self._acting():
+            for log in self._logs:
+                log.close()
         self._logs.clear()
-        for descriptor in (self._lifeline, self._bell):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._lifeline = self._bell = -1
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
     def clear(self) -> None:
         """Remove the working directory of a process that has ended, but for output files not yet released."""
+        with self._acting():
+            self._clear()
+
+    def _clear(self) -> None:
         for path in self.folder.iterdir():
             if path.name in ("tmp", "logs"):
                 shutil.rmtree(path, ignore_errors=True)

@@ -7,6 +7,7 @@ import asyncio
 import codecs
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +16,13 @@ from typing import Any
 
 import msgspec
 
+from gpu_agent.answers import open_answer, read_all
 from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import LogTail, left_out
 from gpu_agent.masking import Masker
 from gpu_agent.runner_types import FileOutput, Item, Result, Status, Update
+
+log = logging.getLogger("cogflare.runner")
 
 LOG_INTERVAL_S = 0.02
 """Prints are told on together, this long after the first."""
@@ -115,6 +119,15 @@ class Running:
         """Read what is new: events, and the response if it is there."""
         if self.result is not None:
             return
+        try:
+            self._take()
+        except (OSError, msgspec.MsgspecError, LookupError, TypeError, ValueError):
+            # A model can write into the folder, too.
+            log.exception("an answer of a model's process cannot be read")
+            if self.result is None:
+                self._fail("the model's process gave an answer that nobody understands", "runner_crashed")
+
+    def _take(self) -> None:
         response = self._take_response()
         items, metrics = self._read_events() if response is None or response["events"] else ([], {})
         try:
@@ -129,11 +142,13 @@ class Running:
 
     def _take_response(self) -> dict[str, Any] | None:
         try:
-            descriptor = os.open(f"{self._folder}/response-{self._key}.json", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_answer(f"{self._folder}/response-{self._key}.json")
         except FileNotFoundError:
             return None
-        response: dict[str, Any] = msgspec.json.decode(_read_all(descriptor))
-        os.close(descriptor)
+        try:
+            response: dict[str, Any] = msgspec.json.decode(read_all(descriptor))
+        finally:
+            os.close(descriptor)
         return response
 
     def _read_events(self) -> tuple[list[Item], dict[str, Any]]:
@@ -141,10 +156,10 @@ class Running:
         metrics: dict[str, Any] = {}
         if self._events is None:
             try:
-                self._events = os.open(f"{self._folder}/events-{self._key}.jsonl", os.O_RDONLY | os.O_CLOEXEC)
+                self._events = open_answer(f"{self._folder}/events-{self._key}.jsonl")
             except FileNotFoundError:
                 return items, metrics
-        *lines, self._partial_line = (self._partial_line + _read_all(self._events)).split(b"\n")
+        *lines, self._partial_line = (self._partial_line + read_all(self._events)).split(b"\n")
         for line in lines:
             event = msgspec.json.decode(line)
             if "output" in event:
@@ -207,6 +222,10 @@ class Running:
         if self.result is not None:
             return
         self.never_ran = os.path.exists(f"{self._folder}/request-{self._key}.json")
+        self._fail(error, error_code)
+
+    def _fail(self, error: str, error_code: str) -> None:
+        """End it with what there is."""
         self.log.pipe.drain()
         self._add_log(self._masker.rest())
         self._tell()
@@ -254,17 +273,6 @@ class Running:
     def take_back(self) -> None:
         """Have the process not begin it, if it has not."""
         _remove(f"{self._folder}/request-{self._key}.json")
-
-
-def _read_all(descriptor: int) -> bytes:
-    parts = []
-    size = 1 << 16
-    while data := os.read(descriptor, size):
-        parts.append(data)
-        if len(data) < size:
-            break  # of a regular file that is its end, for now
-        size = 1 << 20
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _remove(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 from typing import Any, Dict, List, Optional
 
 from coglet.folder import WorkFolder, encode, write_all
@@ -13,18 +14,26 @@ class Parent:
     """The process to be signaled.
 
     Its bell, if it made one, says whether it knows already that it has to look: "1" from our signal until it
-    begins to look. So however much is written, one signal at a time is on its way.
+    begins to look. So however much is written, one signal at a time is on its way. A bell that is a FIFO is
+    written to instead of any signal: we may not send one to a parent of another user.
     """
 
     def __init__(self, process: int, counts_slots: bool, bell_path: str) -> None:
         self._process = process
         self._counts_slots = counts_slots
         try:
-            self._bell = os.open(bell_path, os.O_RDWR | os.O_CLOEXEC)
+            self._bell = os.open(bell_path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             self._bell = -1
+        self._rings = self._bell >= 0 and stat.S_ISFIFO(os.fstat(self._bell).st_mode)
 
     def output(self) -> None:
+        if self._rings:
+            try:
+                os.write(self._bell, b"1")
+            except BlockingIOError:
+                pass  # full of what it has not heard yet
+            return
         if self._bell >= 0:
             if os.pread(self._bell, 1, 0) == b"1":
                 return

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from gpu_agent.server.docs_page import PAGE
 from gpu_agent.server.feed import Feed
-from gpu_agent.server.health import health
+from gpu_agent.server.history import Book
 from gpu_agent.server.http import (
     JSON,
     ClientGone,
@@ -22,7 +21,15 @@ from gpu_agent.server.http import (
     refuse,
     reply,
 )
-from gpu_agent.server.orders import SYNC, Order, Preference, input_problems, preference, read_order
+from gpu_agent.server.orders import (
+    SYNC,
+    Order,
+    Preference,
+    input_problems,
+    preference,
+    read_envelope,
+    read_order,
+)
 from gpu_agent.server.prediction import Past, Prediction
 from gpu_agent.server.predictions import Predictions
 from gpu_agent.server.service import Service
@@ -74,7 +81,9 @@ class App:
             return
         # Of the path as it was sent: an id may have an escaped slash in it.
         collection, *rest = scope["raw_path"].decode("latin-1").strip("/").split("/")
-        noun = {"predictions": "prediction", "trainings": "training"}.get(collection)
+        noun = self._service.nouns.get(collection)
+        if noun is None and collection in ("predictions", "trainings", "procedures"):
+            raise Refused(404, self._service.elsewhere)
         if noun is None or len(rest) > 2 or (len(rest) == 2 and rest[1] != "cancel"):
             raise Refused(404, "Not Found")
         id = unquote(rest[0]) if rest else None
@@ -99,26 +108,19 @@ class App:
             "openapi_url": "/openapi.json",
             "shutdown_url": "/shutdown",
             "healthcheck_url": "/health-check",
-            "predictions_url": "/predictions",
-            "predictions_idempotent_url": "/predictions/{prediction_id}",
-            "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
+            **self._service.routes(),
         }
-        if self._service.trainings is not None:
-            found["trainings_url"] = "/trainings"
-            found["trainings_idempotent_url"] = "/trainings/{training_id}"
-            found["trainings_cancel_url"] = "/trainings/{training_id}/cancel"
         await reply(send, 200, msgspec.json.encode(found))
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, 200, await health(self._service.model, self._service.predictions))
+        await reply(send, 200, await self._service.health())
 
     async def _document(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._service.document:
-            self._service.of("prediction")  # which says why there is none
-        await reply(send, 200, self._service.document)
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        await reply(send, 200, self._service.document(query))
 
     async def _docs(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await reply(send, 200, PAGE, [_HTML])
+        await reply(send, 200, self._service.page, [_HTML])
 
     async def _shutdown(self, scope: Scope, receive: Receive, send: Send) -> None:
         await reply(send, 200, b"{}")
@@ -130,28 +132,32 @@ class App:
     async def _create(
         self, noun: str, id: str | None, headers: Headers, receive: Receive, send: Send
     ) -> None:
-        predictions = self._service.of(noun)
+        book = self._service.book(noun)
         body = await read_body(headers, receive, self.limits.body_bytes)
-        order = read_order(headers, body, predictions.door, id)
-        streams = self._streaming(predictions, headers)
-        known = None if id is None else self._known(predictions, order)
-        if streams:
+        envelope = read_envelope(headers, body)
+        line = self._service.line(noun, envelope.context or {})
+        order = read_order(envelope, headers, body, line.door, id)
+        streams = self._streaming(line, headers)
+        known = None if id is None else self._known(book, order)
+        if known is not None and streams and known.feed is not None:
             self._check_room()
-            if known is None:
-                made = await self._service.admitting(noun).create(order)
-                predictions.launch(made)
-                await self._stream(made, headers, receive, send, made_here=True)
-            else:
-                await self._stream(known, headers, receive, send)
+            await self._stream(known, headers, receive, send)
         elif known is not None:
             await reply(send, 200 if known.ended else 202, known.document())
         else:
-            prediction = await self._service.admitting(noun).create(order)
-            await self._hold(prediction, predictions, preference(headers), receive, send)
+            if streams:
+                self._check_room()
+            prediction, line = await self._service.create(line, order)
+            if streams:
+                line.launch(prediction)
+                if await self._yields(prediction, line, headers, receive):
+                    await self._stream(prediction, headers, receive, send, made_here=True)
+                    return
+            await self._hold(prediction, line, preference(headers), receive, send, launched=streams)
 
-    def _known(self, predictions: Predictions, order: Order) -> Prediction | Past | None:
+    def _known(self, book: Book, order: Order) -> Prediction | Past | None:
         """The prediction that this PUT repeats: one that runs, or one that did the same and succeeded."""
-        found = predictions.get(order.id)
+        found = book.get(order.id)
         if found is None or not found.ended:
             return found
         return found if found.status == "succeeded" and found.digest == order.digest else None
@@ -163,25 +169,30 @@ class App:
         prefer: Preference,
         receive: Receive,
         send: Send,
+        *,
+        launched: bool = False,
     ) -> None:
         """Answer at the end of the prediction, or when the client does not want to wait any longer."""
-        if prefer is SYNC:
+        if prefer is SYNC and not launched:
             await _attend(prediction, predictions, receive)
         else:
-            predictions.launch(prediction)
+            if not launched:
+                predictions.launch(prediction)
             await _wait(prediction, receive, prefer)
         headers = [JSON]
         if prefer.wait_s is not None:
             headers.append((b"preference-applied", b"wait=%d" % prefer.wait_s))
         elif prefer.respond_async:
             headers.append((b"preference-applied", b"respond-async"))
+        if prediction.problems:
+            raise Refused(422, prediction.problems)
         if prediction.refused_input:
             raise Refused(422, input_problems(prediction.refused_input, predictions.input_names))
         # Nobody reads it when the client has gone.
         await reply(send, 200 if prediction.ended else 202, prediction.document(), headers)
 
     async def _get(self, noun: str, id: str, headers: Headers, receive: Receive, send: Send) -> None:
-        found = self._service.of(noun).get(id)
+        found = self._service.book(noun).get(id)
         if found is None:
             raise Refused(404, f"there is no {noun} with this id, or it ended too long ago")
         if wants_stream(headers) and found.feed is not None:
@@ -191,7 +202,7 @@ class App:
             await reply(send, 200, found.document())
 
     async def _cancel(self, noun: str, id: str, send: Send) -> None:
-        found = self._service.of(noun).running(id)
+        found = self._service.book(noun).running(id)
         if found is None:
             raise Refused(404, f"no {noun} with this id is running")
         found.cancel()
@@ -207,9 +218,26 @@ class App:
             return True
         if takes_json(headers):
             return False
-        raise Refused(
-            406, "this model does not yield, so there is nothing to stream: ask for application/json"
-        )
+        raise _nothing_to_stream()
+
+    async def _yields(
+        self, prediction: Prediction, predictions: Predictions, headers: Headers, receive: Receive
+    ) -> bool:
+        """The same of a prediction that has been taken on, once its model is known."""
+        if not predictions.known.is_set():
+            watcher = _Watcher(receive, prediction.cancel)
+            try:
+                await _first(predictions.known.wait(), prediction.until_ended())
+            finally:
+                watcher.stop()
+            if prediction.problems:
+                raise Refused(422, prediction.problems)
+        if predictions.door.streams:
+            return True
+        if takes_json(headers):
+            return False
+        prediction.cancel()
+        raise _nothing_to_stream()
 
     def _check_room(self) -> None:
         if self._streams >= self.limits.streams:
@@ -267,6 +295,16 @@ async def _wait(prediction: Prediction, receive: Receive, prefer: Preference) ->
         watcher.stop()
 
 
+async def _first(*things: Awaitable[object]) -> None:
+    """Wait for the first of them; leave the others."""
+    waits = [asyncio.ensure_future(thing) for thing in things]
+    try:
+        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 class _Watcher:
     """Calls ``gone`` when the client goes away."""
 
@@ -293,6 +331,10 @@ class _Watcher:
 
 def _nothing() -> None:
     pass
+
+
+def _nothing_to_stream() -> Refused:
+    return Refused(406, "this model does not yield, so there is nothing to stream: ask for application/json")
 
 
 def _not_allowed(allowed: str) -> Refused:

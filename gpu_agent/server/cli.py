@@ -133,15 +133,15 @@ async def main(
         # One turn, in which the process is started; from here on it boots beside us.
         await asyncio.sleep(0)
         from gpu_agent.server.app import App
-        from gpu_agent.server.service import Service
+        from gpu_agent.server.model_service import ModelService
 
-        service = Service(settings, workshop, engine, door_of=door_of(), say=say)
+        service = ModelService(settings, workshop, engine, door_of=door_of(), say=say)
         _catch_signals(service)
         await _serve(service, listen(App(service), listener), listener)
     finally:
         await engine.stop()
         folder.close()
-    return EXIT_FAILED if engine.problem else EXIT_OK
+    return EXIT_FAILED if service.failed else EXIT_OK
 
 
 async def _serve(service: "Service", http: HttpServer, listener: socket.socket) -> None:

@@ -1,6 +1,6 @@
 """``/docs``: what the server answers to, and the model's inputs; the page reads ``/openapi.json`` itself."""
 
-PAGE = b"""<!doctype html>
+_HEAD = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -12,7 +12,11 @@ pre, textarea { background: #f4f4f4; padding: .8rem; overflow: auto; width: 100%
 td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
 </style>
 <h1>cog-server</h1>
-<p>The model's <a href="openapi.json">document</a>, and its <a href="health-check">state</a>.
+"""
+
+MODEL_PAGE = (
+    _HEAD
+    + b"""<p>The model's <a href="openapi.json">document</a>, and its <a href="health-check">state</a>.
 <h2>Inputs</h2>
 <table id="inputs"><tr><td>The model is not ready.</table>
 <h2>Try it</h2>
@@ -52,3 +56,32 @@ at('run').onclick = () => fetch('predictions', {
 }).then(answer => answer.json()).then(found => { at('answer').textContent = JSON.stringify(found, null, 2) })
 </script>
 """
+)
+
+PROCEDURES_PAGE = (
+    _HEAD
+    + b"""<p>Runs procedures: predictors whose sources requests name. Which are set up now:
+<a href="health-check">health-check</a>.
+<h2>Try it</h2>
+<textarea id="body" rows="8">{"input": {},
+ "context": {"procedure_source_url": "file:///folder/of/a/predictor"}}</textarea>
+<p><button id="run">POST /procedures</button></p>
+<pre id="answer"></pre>
+<h2>Routes</h2>
+<table>
+<tr><td><code>POST /procedures</code><td>run; <code>Prefer: respond-async</code> or <code>wait=5</code>
+answers 202, <code>Accept: text/event-stream</code> streams what an iterator yields
+<tr><td><code>PUT /procedures/ID</code><td>the same under an id of yours, which may be repeated
+<tr><td><code>GET /procedures/ID</code><td>look it up, also some time after its end
+<tr><td><code>POST /procedures/ID/cancel</code><td>cancel it
+<tr><td><code>GET /openapi.json?source=URL</code><td>the document of a procedure that is set up
+<tr><td><code>POST /shutdown</code><td>finish what runs, then end
+</table>
+<script>
+const at = id => document.getElementById(id)
+at('run').onclick = () => fetch('procedures', {
+  method: 'POST', headers: {'Content-Type': 'application/json'}, body: at('body').value
+}).then(answer => answer.json()).then(found => { at('answer').textContent = JSON.stringify(found, null, 2) })
+</script>
+"""
+)

@@ -5,14 +5,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from gpu_agent.cell import OPEN, Cell
 from gpu_agent.log_pipe import LogTail
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.runner import Result, Runner, SetupFailed, Update
-from gpu_agent.runner_types import Loaded
+from gpu_agent.runner_types import FileOutput, Loaded
 
 log = logging.getLogger("cogflare.cog_server")
 
@@ -37,6 +39,9 @@ class Engine(Protocol):
     ) -> Result: ...
     def cancel(self, id: str, grace_s: float) -> None: ...
     def release(self, id: str) -> None: ...
+    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
+        """An output file as it may be read for the length of a block. Raises ``OSError``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Workshop:
     setup_timeout_s: float | None
     cancel_grace_s: float
     log_bytes: int
+    cell: Cell = OPEN
 
     def runner(self, mode: Literal["predict", "train"], say: Callable[[str], None]) -> Runner:
         return Runner(
@@ -60,6 +66,7 @@ class Workshop:
             setup_timeout_s=self.setup_timeout_s,
             kill_grace_s=self.cancel_grace_s,
             log_bytes=self.log_bytes,
+            cell=self.cell,
         )
 
 
@@ -82,6 +89,7 @@ class Model:
         self._say = say
         self._setup_log = LogTail(workshop.log_bytes)
         self._wait_file = wait_file
+        self._cell = workshop.cell
         self._runner = workshop.runner("predict", self._on_line)
         self._starting: asyncio.Task[None] | None = None
 
@@ -142,6 +150,9 @@ class Model:
     def release(self, id: str) -> None:
         self._runner.release(id)
 
+    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
+        return self._cell.opened(file)
+
     async def stop(self) -> None:
         """End the process: one that is still being set up at once. Idempotent."""
         starting, self._starting = self._starting, None
@@ -199,6 +210,9 @@ class Trainer:
             stopping = asyncio.create_task(runner.stop(STOP_GRACE_S), name="trainer-stop")
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
+
+    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
+        return nullcontext(file)
 
     async def stop(self) -> None:
         for id in tuple(self._runners):

@@ -1,10 +1,11 @@
-"""Predictions that have ended and can still be looked up: bounded in number, age and bytes."""
+"""Predictions by id: those that have not ended, and those that have and can still be looked up, which are
+bounded in number, age and bytes."""
 
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from gpu_agent.server.prediction import Past
+from gpu_agent.server.prediction import Past, Prediction
 from gpu_agent.server.settings import CogServerLimits
 
 OVERHEAD_BYTES = 1024
@@ -53,3 +54,36 @@ class History:
         kept = self._kept.pop(id, None)
         if kept is not None:
             self._size -= kept.size
+
+
+class Book:
+    """Of each id the one prediction, whichever model runs it."""
+
+    def __init__(self, limits: CogServerLimits) -> None:
+        self.open: dict[str, Prediction] = {}
+        """Not yet ended. Written by whoever takes one on, and by ``close``."""
+        self.waiting = 0
+        """Those without a slot. Written by the queues that they wait in."""
+        self._history = History(limits)
+
+    def get(self, id: str) -> Prediction | Past | None:
+        """One that has not ended, or that has lately."""
+        return self.open.get(id) or self._history.get(id)
+
+    def running(self, id: str) -> Prediction | None:
+        """One that has not ended."""
+        return self.open.get(id)
+
+    def close(self, prediction: Prediction) -> None:
+        """It has ended."""
+        del self.open[prediction.id]
+        self._history.add(prediction.past())
+
+    def cancel_all(self) -> None:
+        for prediction in tuple(self.open.values()):
+            prediction.cancel()
+
+    async def finish(self) -> None:
+        """Wait until each has ended."""
+        while self.open:
+            await next(iter(self.open.values())).until_ended()

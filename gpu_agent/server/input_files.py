@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from gpu_agent.inputs import Inputs
 
 
+HandOver = Callable[[Path], None]
+"""Makes a folder's files readable for whoever is to read them. Blocks."""
+
+
 class BadFile(Exception):
     """An input file could not be had; the text is fit for the client's eyes."""
 
@@ -22,13 +26,21 @@ class InputFiles:
     """Fetches for one model. What does it is imported for the first file. ``close`` it at the end."""
 
     def __init__(
-        self, declared: Declared, folder: Path, rules: AddressRules, *, limit_bytes: int, limit_s: float
+        self,
+        declared: Declared,
+        folder: Path,
+        rules: AddressRules,
+        *,
+        limit_bytes: int,
+        limit_s: float,
+        hand_over: HandOver | None = None,
     ) -> None:
         self._declared = declared
         self._folder = folder
         self._rules = rules
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
+        self._hand_over = hand_over
         self._fetcher: Fetcher | None = None
         self._inputs: Inputs | None = None
         self._making = asyncio.Lock()
@@ -43,11 +55,14 @@ class InputFiles:
         from gpu_agent.inputs import InputFailed
 
         try:
-            return await inputs.fetch(given, self._declared, {}, self._folder / key)
+            ready = await inputs.fetch(given, self._declared, {}, self._folder / key)
+            if self._hand_over is not None:
+                await asyncio.to_thread(self._hand_over, self._folder / key)
         except InputFailed as error:
             raise BadFile(str(error)) from None
         except OSError as error:
             raise BadFile(f"an input file could not be written: {error.strerror}") from None
+        return ready
 
     async def forget(self, key: str) -> None:
         """Remove what was fetched for a prediction."""

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -45,11 +45,25 @@ class Door(Protocol):
     def masked(self, value: bytes) -> bytes: ...
 
 
+class Ajar:
+    """The door of a model that is not known yet: everything gets in, and nothing of it is shown."""
+
+    streams = True
+
+    def refused(self, value: Mapping[str, Any]) -> Iterable[Wrong]:
+        return ()
+
+    def masked(self, value: bytes) -> bytes:
+        return b"{}"
+
+
 DoorOf = Callable[[Mapping[str, Any]], Door]
 """Makes the door of a model from its OpenAPI document."""
 
 
-class _Body(msgspec.Struct):
+class Envelope(msgspec.Struct):
+    """A request's body, its input as it came."""
+
     input: msgspec.Raw = _NO_INPUT
     id: str | None = None
     created_at: datetime | None = None
@@ -111,9 +125,10 @@ def preference(headers: Headers) -> Preference:
     return Preference(respond_async, wait_s)
 
 
-def read_order(headers: Headers, body: bytes, door: Door, path_id: str | None = None) -> Order:
-    """The order in a request. Raises ``Refused`` with 400, 415 or 422."""
-    found = _decode(headers, body)
+def read_order(
+    found: Envelope, headers: Headers, body: bytes, door: Door, path_id: str | None = None
+) -> Order:
+    """The order in a request. Raises ``Refused`` with 400 or 422."""
     given = _input(found.input)
     problems = [*_envelope(found, path_id), *map(_problem, door.refused(given))]
     if problems:
@@ -146,14 +161,32 @@ def input_problems(error: str, names: Iterable[str]) -> list[Problem]:
     ]
 
 
-def _decode(headers: Headers, body: bytes) -> _Body:
+def late_problems(order: Order, door: Door) -> list[Problem]:
+    """What is wrong with the input of an order that was read without its door."""
+    return [_problem(wrong) for wrong in door.refused(order.input)]
+
+
+def shown(order: Order, door: Door) -> Order:
+    """The same, its input shown as the door has it."""
+    return replace(order, shown=door.masked(msgspec.json.encode(order.input)))
+
+
+def inspected(order: Order, door: Door) -> Order:
+    """Both. Raises ``Refused`` with 422."""
+    if problems := late_problems(order, door):
+        raise Refused(422, problems)
+    return shown(order, door)
+
+
+def read_envelope(headers: Headers, body: bytes) -> Envelope:
+    """Raises ``Refused`` with 400, 415 or 422."""
     kind = header(headers, b"content-type")
     if not body or body.isspace():
-        return _Body()
+        return Envelope()
     if kind and not _JSON_TYPE.match(kind.strip()):
         raise Refused(415, "the body must be JSON, with Content-Type: application/json")
     try:
-        return msgspec.json.decode(body, type=_Body)
+        return msgspec.json.decode(body, type=Envelope)
     except msgspec.ValidationError as error:
         raise Refused(422, [_type_error(str(error), ("body",))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -169,7 +202,7 @@ def _input(raw: msgspec.Raw) -> dict[str, Any]:
         raise Refused(400, f"the body is not JSON: {error}") from None
 
 
-def _envelope(body: _Body, path_id: str | None) -> Iterable[Problem]:
+def _envelope(body: Envelope, path_id: str | None) -> Iterable[Problem]:
     if path_id is not None and body.id is not None and body.id != path_id:
         yield Problem(("body", "id"), "the id in the body is not the one in the path", "value_error")
     if not 0 < len(path_id or body.id or "-") <= LONGEST_ID or body.id == "":

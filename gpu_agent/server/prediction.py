@@ -12,6 +12,7 @@ import msgspec
 from gpu_agent.log_pipe import LogTail
 from gpu_agent.server import times
 from gpu_agent.server.feed import Feed
+from gpu_agent.server.http import Problem
 from gpu_agent.server.orders import Order
 
 Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
@@ -71,6 +72,8 @@ class Prediction:
         """Told ``start``, ``output``, ``logs`` and ``completed``."""
         self.refused_input = ""
         """Why the model itself refused the input; it has failed then."""
+        self.problems: Sequence[Problem] = ()
+        """What is wrong with its input, where that could not be known before; it has failed then."""
         self.body = b""
         """The whole of it as JSON, once it has ended."""
         self._created_at = order.created_at

@@ -1,4 +1,4 @@
-"""The predictions, or the trainings, of one model: which run, which wait, which have ended."""
+"""The predictions, or the trainings, of one model: which run, which wait."""
 
 import asyncio
 import itertools
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from gpu_agent.server.engine import Engine
 from gpu_agent.server.feed import Feed
-from gpu_agent.server.history import History
+from gpu_agent.server.history import Book
 from gpu_agent.server.http import Refused
 from gpu_agent.server.input_files import InputFiles
-from gpu_agent.server.orders import Door, Order
+from gpu_agent.server.orders import Ajar, Door, Order, late_problems, shown
 from gpu_agent.server.output_files import OutputFiles
-from gpu_agent.server.prediction import Past, Prediction
+from gpu_agent.server.prediction import Prediction
 from gpu_agent.server.runs import Run
 from gpu_agent.server.settings import CogServerLimits
 from gpu_agent.server.webhooks import Webhooks
@@ -32,31 +32,40 @@ class Tools:
     say: Callable[[str], None]
 
 
-class Predictions:
-    """Admits, queues, runs, remembers. A slot is free again before whoever waits hears of the end."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that is set up: what runs its predictions, and what its document says of them."""
 
-    def __init__(
-        self,
-        noun: str,
-        *,
-        engine: Engine,
-        door: Door,
-        input_names: Collection[str],
-        inputs: InputFiles,
-        slots: int,
-        tools: Tools,
-    ) -> None:
-        """``noun`` is what one is called in messages; its plural is in the paths."""
+    engine: Engine
+    door: Door
+    input_names: Collection[str]
+    inputs: InputFiles
+    slots: int
+
+
+class Predictions:
+    """Admits, queues, runs. A slot is free again before whoever waits hears of the end.
+
+    Until ``open`` says what runs them, all wait.
+    """
+
+    def __init__(self, noun: str, *, book: Book, tools: Tools) -> None:
+        """``noun`` is what one is called in messages."""
         self.noun = noun
-        self.door = door
-        self.input_names = input_names
-        self._inputs = inputs
-        self.slots = slots
-        self._engine = engine
+        self.door: Door = Ajar()
+        self.input_names: Collection[str] = ()
+        self.slots = 0
+        self.known = asyncio.Event()
+        """There is a model, or there will be none."""
+        self.most_waiting = tools.limits.queue_size
+        """In the whole book. Written by whoever knows that there is room for more."""
+        self.on_idle: Callable[[], None] = _nothing
+        """Called when the last of them has ended, its files included."""
+        self._served: Served | None = None
         self._tools = tools
         self._limits = tools.limits
-        self._open: dict[str, Prediction] = {}
-        """Not yet ended, by id."""
+        self._book = book
+        self._open = book.open
         self._waiting: deque[Prediction] = deque()
         self._running = 0
         self._hopes: deque[asyncio.Future[bool]] = deque()
@@ -65,7 +74,8 @@ class Predictions:
         """Slots that are given to such requests."""
         self._leaving = 0
         """Those that the model is done with, and that have not ended."""
-        self._history = History(tools.limits)
+        self._turns: int | None = None
+        """How many of those that wait may still begin; None when all may."""
         self._keys = itertools.count(1)
         self._runs: set[asyncio.Task[None]] = set()
 
@@ -76,19 +86,72 @@ class Predictions:
 
     @property
     def busy(self) -> bool:
-        return self.current >= self.slots
+        return self.current >= self.slots or self._turns is not None
 
     @property
     def idle(self) -> bool:
-        """None is left that has not ended."""
-        return not self._open
+        """None is left that may run, not even of its files, and no request still hopes."""
+        if self._running or self._leaving or self._reserved or (self._waiting and self._turns != 0):
+            return False
+        return all(hope.done() for hope in self._hopes)
 
-    def get(self, id: str) -> Prediction | Past | None:
-        """One that has not ended, or that has lately."""
-        return self._open.get(id) or self._history.get(id)
+    @property
+    def waiting(self) -> int:
+        """Those that have no slot."""
+        return len(self._waiting)
 
-    def running(self, id: str) -> Prediction | None:
-        return self._open.get(id)
+    @property
+    def standing_back(self) -> bool:
+        return self._turns is not None
+
+    def stand_back(self) -> None:
+        """Begin those that wait already, and no more: another model is to run next. Until ``go_on``, or until
+        another takes over what waits."""
+        if self._turns is None:
+            self._turns = len(self._waiting)
+
+    def go_on(self) -> None:
+        self._turns = None
+        self._next()
+
+    def take_over(self, other: "Predictions") -> None:
+        """Let those that wait there wait here."""
+        while other._waiting:
+            prediction = other._waiting[0]
+            other._take_out(prediction)
+            self._enqueue(prediction)
+
+    def open(self, served: Served) -> None:
+        """Run what waits, now that the model is known. Inputs that it does not take end as failed."""
+        self._served = served
+        self.door = served.door
+        self.input_names = served.input_names
+        self.slots = served.slots
+        self.most_waiting = self._limits.queue_size
+        for prediction in tuple(self._waiting):
+            self._inspect(prediction)
+        self.known.set()
+        self._next()
+
+    def _inspect(self, prediction: Prediction) -> None:
+        """Of one that was taken on unseen."""
+        problems = late_problems(prediction.order, self.door)
+        prediction.order = shown(prediction.order, self.door)
+        if problems:
+            prediction.problems = problems
+            self._take_out(prediction)
+            prediction.end("failed", error="; ".join(problem.msg for problem in problems))
+        elif prediction.feed is not None and not self.door.streams and not prediction.feed.streams:
+            prediction.feed = None
+
+    def fail(self, error: str, logs: str) -> None:
+        """There is no model: all that wait end as failed."""
+        for prediction in tuple(self._waiting):
+            self._take_out(prediction)
+            prediction.end("failed", error=error, logs=logs)
+        while self._hopes:
+            _resolve(self._hopes.popleft(), False)
+        self.known.set()
 
     async def create(self, order: Order) -> Prediction:
         """Take an order on; ``launch`` or ``attend`` it at once. Raises ``Refused`` when there is no room.
@@ -100,7 +163,11 @@ class Predictions:
         if self._full:
             if not await self._slot_soon():
                 raise Refused(409, self._no_room())
-            self._check_id(order.id)
+            try:
+                self._check_id(order.id)
+            except Refused:
+                self._next()  # the slot is for somebody else
+                raise
         return self._take_on(order)
 
     def _check_id(self, id: str) -> None:
@@ -109,7 +176,7 @@ class Predictions:
 
     @property
     def _full(self) -> bool:
-        return self.busy and len(self._waiting) >= self._limits.queue_size
+        return self.busy and self._book.waiting >= self.most_waiting
 
     async def _slot_soon(self) -> bool:
         """Whether a slot is free now, for whoever asked: nobody has got in between."""
@@ -131,7 +198,7 @@ class Predictions:
 
     def _take_on(self, order: Order) -> Prediction:
         feed = Feed(self._limits.stream_history) if self.door.streams else None
-        prediction = Prediction(order, feed=feed, log_bytes=self._limits.log_bytes, on_end=self._forget)
+        prediction = Prediction(order, feed=feed, log_bytes=self._limits.log_bytes, on_end=self._book.close)
         if order.webhook:
             prediction.on_change = self._tools.webhooks.follow(order, prediction.document)
         self._open[order.id] = prediction
@@ -158,15 +225,6 @@ class Predictions:
         else:
             await prediction.until_ended()
 
-    def cancel_all(self) -> None:
-        for prediction in tuple(self._open.values()):
-            prediction.cancel()
-
-    async def finish(self) -> None:
-        """Wait until each has ended."""
-        while self._open:
-            await next(iter(self._open.values())).until_ended()
-
     async def stop(self) -> None:
         """Cut off what still runs."""
         for run in self._runs:
@@ -175,29 +233,39 @@ class Predictions:
             await asyncio.wait(self._runs)
 
     def _no_room(self) -> str:
-        if not self._limits.queue_size:
+        if not self.most_waiting:
             return f"Already running a {self.noun}"
-        return f"{len(self._waiting)} {self.noun}s wait already, the most that may (--queue-size)"
+        return f"{self._book.waiting} {self.noun}s wait already, the most that may (--queue-size)"
 
     def _enqueue(self, prediction: Prediction) -> None:
         self._waiting.append(prediction)
+        self._book.waiting += 1
         prediction.position = lambda: self._waiting.index(prediction) + 1
         prediction.on_cancel = lambda: self._withdraw(prediction)
 
     def _withdraw(self, prediction: Prediction) -> None:
-        self._waiting.remove(prediction)
+        self._take_out(prediction)
         prediction.end("canceled")
+        self._rest()
+
+    def _take_out(self, prediction: Prediction) -> None:
+        if self._turns is not None and self._waiting.index(prediction) < self._turns:
+            self._turns -= 1
+        self._waiting.remove(prediction)
+        self._book.waiting -= 1
 
     def _begin(self, prediction: Prediction) -> None:
         self._running += 1
         prediction.begin()
 
     async def _run(self, prediction: Prediction) -> None:
+        served = self._served
+        assert served is not None
         run = Run(
             str(next(self._keys)),
             prediction,
-            engine=self._engine,
-            inputs=self._inputs,
+            engine=served.engine,
+            inputs=served.inputs,
             outputs=self._tools.outputs,
             timeout_s=self._limits.run_s or None,
             cancel_grace_s=self._limits.cancel_grace_s,
@@ -217,8 +285,9 @@ class Predictions:
         self._next()
 
     def _next(self) -> None:
-        while self._waiting and not self.busy:
-            prediction = self._waiting.popleft()
+        while self._waiting and self.current < self.slots and self._turns != 0:
+            prediction = self._waiting[0]
+            self._take_out(prediction)
             self._begin(prediction)
             self.launch(prediction)
         while self._hopes and not self.busy:
@@ -226,12 +295,17 @@ class Predictions:
             if not hope.done():
                 self._reserved += 1
                 hope.set_result(True)
+        self._rest()
 
-    def _forget(self, prediction: Prediction) -> None:
-        del self._open[prediction.id]
-        self._history.add(prediction.past())
+    def _rest(self) -> None:
+        if self.idle:
+            self.on_idle()
 
 
 def _resolve(hope: "asyncio.Future[bool]", result: bool) -> None:
     if not hope.done():
         hope.set_result(result)
+
+
+def _nothing() -> None:
+    pass

@@ -143,7 +143,11 @@ class Run:
         if self._outputs is None:
             self._outputs = self._make_outputs(self._prediction.order)
         for file in files:
-            value = put(value, file.pointer, await self._outputs.place(file))
+            try:
+                with self._engine.opened(file) as safe:
+                    value = put(value, file.pointer, await self._outputs.place(safe))
+            except OSError as error:
+                raise NotStored(f"output file {file.name} cannot be read: {error.strerror}") from None
         return value
 
     # --- how it ends ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""The parts of one cog-server, put together and taken apart: model, predictions, what leaves the machine.
+"""What every cog-server is made of but its models, put together and taken apart.
 
-starting ──model ready──▶ serving ──leave──▶ draining ──all has ended, or time is up──▶ gone
+starting ──ready──▶ serving ──leave──▶ draining ──all has ended, or time is up──▶ gone
 """
 
 import asyncio
@@ -8,22 +8,22 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from coordinator.protocol.addresses import AddressRules
 from gpu_agent.declared import Declared
-from gpu_agent.server.engine import Engine, Model, Trainer, Workshop
+from gpu_agent.server.engine import Engine
 from gpu_agent.server.health import VERSIONS
-from gpu_agent.server.http import Refused
-from gpu_agent.server.input_files import InputFiles
+from gpu_agent.server.history import Book
+from gpu_agent.server.input_files import HandOver, InputFiles
 from gpu_agent.server.orders import DoorOf, Order
 from gpu_agent.server.outgoing import Outgoing, open_rules
 from gpu_agent.server.output_files import OutputFiles
-from gpu_agent.server.predictions import Predictions, Tools
+from gpu_agent.server.prediction import Prediction
+from gpu_agent.server.predictions import Predictions, Served, Tools
 from gpu_agent.server.settings import CogServerSettings
 from gpu_agent.server.webhooks import Webhooks
 
@@ -35,33 +35,24 @@ LAST_WEBHOOKS_S = 10.0
 """What the webhooks of predictions that were canceled at the end of the drain have."""
 
 
-class Service:
-    """``open`` when the server listens, ``drain`` and ``close`` at the end. The model has begun already."""
+class Service(ABC):
+    """``open`` when the server listens, ``drain`` and ``close`` at the end."""
 
-    def __init__(
-        self,
-        settings: CogServerSettings,
-        workshop: Workshop,
-        model: Model,
-        *,
-        door_of: DoorOf,
-        say: Callable[[str], None],
-    ) -> None:
+    nouns: Mapping[str, str]
+    """What there is below which path."""
+    elsewhere: str
+    """What to say to who asks for what another server has."""
+    page: bytes
+    """For people."""
+
+    def __init__(self, settings: CogServerSettings, *, door_of: DoorOf, say: Callable[[str], None]) -> None:
         self.settings = settings
-        self.model = model
-        self.predictions: Predictions | None = None
-        """None until the model is set up."""
-        self.trainings: Predictions | None = None
-        self.document = b""
-        """The model's OpenAPI document, once it is known."""
         self.leaving = asyncio.Event()
         """Set to have the server end, after what it has accepted."""
         self.hurry = asyncio.Event()
         """Set to have it end without waiting for that."""
-        self._workshop = workshop
         self._door_of = door_of
         self._user_agent = settings.user_agent or f"cogflare-cog-server/{VERSIONS['cogflare']}"
-        self._say = say
         rules = AddressRules(settings.allow_private) if settings.public_inputs_only else open_rules()
         self._rules = rules
         self._client = Outgoing(rules)
@@ -72,53 +63,69 @@ class Service:
             user_agent=self._user_agent,
             interval_s=settings.limits.webhook_interval_s,
         )
-        self._trainer = Trainer(workshop, say=say)
-        self._inputs: list[InputFiles] = []
+        self._tools = Tools(settings.limits, self._webhooks, self._outputs, say)
         self._ready_file = settings.ready_file
         if self._ready_file is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             self._ready_file = KUBERNETES_READY_FILE
         self._say_unready()
 
-    async def open(self) -> None:
-        """Serve predictions once the model is set up. Returns then, or when that has failed."""
-        await self.model.set_up.wait()
-        _tune_interpreter()
-        loaded = self.model.loaded
-        if loaded is None:
-            return
-        self.document = msgspec.json.encode(loaded.schema)
-        self.predictions = self._made("prediction", self.model, loaded.schema, loaded.concurrency)
-        schemas = loaded.schema.get("components", {}).get("schemas", {})
-        if "TrainingInput" in schemas:
-            inner = {
-                **schemas,
-                "Input": schemas["TrainingInput"],
-                "Output": schemas.get("TrainingOutput", {}),
-            }
-            self.trainings = self._made("training", self._trainer, {"components": {"schemas": inner}}, 1)
-        self._say_ready()
+    # --- what requests ask ------------------------------------------------------------------------------
 
-    def _made(self, noun: str, engine: Engine, document: Mapping[str, Any], slots: int) -> Predictions:
+    @abstractmethod
+    async def open(self) -> None:
+        """Returns when predictions are served, or when it is known that there will be none."""
+
+    @abstractmethod
+    def book(self, noun: str) -> Book:
+        """All predictions, or trainings, by id. Raises ``Refused`` when there are none, or none yet."""
+
+    @abstractmethod
+    def line(self, noun: str, context: Mapping[str, str]) -> Predictions:
+        """The predictions of the model that a request is for. Raises ``Refused``."""
+
+    @abstractmethod
+    async def create(self, line: Predictions, order: Order) -> tuple[Prediction, Predictions]:
+        """Take an order for a line on, and say which line it really is in. Raises ``Refused``, also when
+        nothing is taken on at this time."""
+
+    @abstractmethod
+    async def health(self) -> bytes:
+        """What ``/health-check`` says."""
+
+    @abstractmethod
+    def document(self, query: Mapping[str, str]) -> bytes:
+        """What ``/openapi.json`` says. Raises ``Refused`` when there is nothing to say yet."""
+
+    @abstractmethod
+    def routes(self) -> dict[str, str]:
+        """What the discovery document says of them."""
+
+    @property
+    @abstractmethod
+    def failed(self) -> bool:
+        """The server ends with an exit code that says so."""
+
+    # --- for the models ---------------------------------------------------------------------------------
+
+    def _served(
+        self,
+        engine: Engine,
+        document: Mapping[str, Any],
+        slots: int,
+        folder: Path,
+        hand_over: HandOver | None = None,
+    ) -> Served:
         limits = self.settings.limits
         inputs = InputFiles(
             Declared(document),
-            self._workshop.work_dir / f"{noun}s",
+            folder,
             self._rules,
             limit_bytes=limits.input_bytes,
             limit_s=limits.input_s,
+            hand_over=hand_over,
         )
-        self._inputs.append(inputs)
-        tools = Tools(limits, self._webhooks, self._outputs, self._say)
         names = document["components"]["schemas"]["Input"].get("properties", {}).keys()
-        return Predictions(
-            noun,
-            engine=engine,
-            door=self._door_of(document),
-            input_names=names,
-            inputs=inputs,
-            slots=slots,
-            tools=tools,
-        )
+        return Served(engine, self._door_of(document), names, inputs, slots)
 
     def _outputs(self, order: Order) -> OutputFiles:
         settings = self.settings
@@ -146,31 +153,6 @@ class Service:
             with contextlib.suppress(OSError):
                 self._ready_file.unlink(missing_ok=True)
 
-    # --- what requests ask ------------------------------------------------------------------------------
-
-    def of(self, noun: str) -> Predictions:
-        """The predictions, or the trainings. Raises ``Refused`` when there are none, or none yet."""
-        found = self.predictions if noun == "prediction" else self.trainings
-        if found is not None:
-            return found
-        if noun == "training" and (self.model.loaded is not None or not self._workshop.model.train_ref):
-            raise Refused(404, "this model cannot be trained")
-        raise Refused(503, self._not_ready())
-
-    def admitting(self, noun: str) -> Predictions:
-        """The same, for a creation. Raises ``Refused`` also when nothing is taken on at this time."""
-        if self.leaving.is_set():
-            raise Refused(503, "the server is shutting down")
-        found = self.of(noun)
-        if noun == "prediction" and self.model.state == "defunct":
-            raise Refused(503, "the model is defunct: its process failed several times in a row")
-        return found
-
-    def _not_ready(self) -> str:
-        if self.model.problem:
-            return f"Setup has failed: {self.model.problem}"
-        return "Setup has not finished yet"
-
     # --- the end ----------------------------------------------------------------------------------------
 
     async def drain(self) -> None:
@@ -184,33 +166,33 @@ class Service:
         hurried.cancel()
         if finishing.done():
             return
-        for each in self._all():
-            each.cancel_all()
+        for book in self._books():
+            book.cancel_all()
         # A canceled prediction ends within its grace, as the model's process is killed then.
         await asyncio.wait((finishing,), timeout=self.settings.limits.cancel_grace_s + LAST_WEBHOOKS_S)
         finishing.cancel()
 
     async def _finish(self) -> None:
-        for each in self._all():
-            await each.finish()
+        for book in self._books():
+            await book.finish()
         await self._webhooks.finish()
 
-    def _all(self) -> list[Predictions]:
-        return [each for each in (self.predictions, self.trainings) if each is not None]
+    @abstractmethod
+    def _books(self) -> Iterable[Book]: ...
+
+    @abstractmethod
+    async def _close_models(self) -> None:
+        """Cut off what still runs."""
 
     async def close(self) -> None:
-        """End everything but the model. What still runs is cut off."""
-        for each in self._all():
-            await each.stop()
+        """End everything. What still runs is cut off."""
+        await self._close_models()
         await self._webhooks.finish(0.0)
-        await self._trainer.stop()
-        for inputs in self._inputs:
-            await inputs.close()
         await self._client.close()
         await self._operators.close()
 
 
-def _tune_interpreter() -> None:
+def tune_interpreter() -> None:
     """What was imported and built stays for good: keep the collector from walking it again and again, and let
     it look at what requests leave behind less often."""
     gc.collect()

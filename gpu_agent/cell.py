@@ -54,7 +54,8 @@ class User:
 
     @contextlib.contextmanager
     def acting(self) -> Iterator[None]:
-        """Have this thread's file operations, and nothing else, be this user's. Not across an ``await``.
+        """Have this thread's file operations, and nothing else, be this user's. Not across an ``await``, and
+        not while a thread is started, which would stay so.
 
         The caller is root, without other groups. Raises ``OSError`` where the system does not let it.
         """

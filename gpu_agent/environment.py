@@ -84,7 +84,7 @@ def left_to_do(model: ModelDir) -> str:
 def _base(model: ModelDir) -> Interpreter:
     wanted = model.build.python_version
     if not wanted:
-        found = probe(sys.executable)
+        found = probe(sys.executable) or find(own_version())
     elif tuple(map(int, model.build.minor_version.split("."))) < OLDEST:
         raise EnvironmentFailed(
             f"{model.path / CONFIG}: python_version is {wanted}, and models run here from 3.9 on: "

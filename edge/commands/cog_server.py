@@ -18,7 +18,8 @@ SETTINGS = CogServerSettings
 ABOUT = (
     "Serve one model's folder behind Cog's own HTTP API: predictions, trainings, webhooks, streams and "
     "files, without accounts or tokens: whoever reaches the port may use it. SIGTERM, Ctrl-C and POST "
-    "/shutdown finish what was accepted (--drain-s) and leave; a second signal cancels it."
+    "/shutdown finish what was accepted (--drain-s) and leave; a second signal cancels it. With "
+    "--procedure-mode there is no DIR: each request names the source of what it runs, below /procedures."
 )
 
 
@@ -37,10 +38,25 @@ def run(settings: CogServerSettings) -> int:
 
     from edge.address import bind
     from gpu_agent.model_dir import ModelDirError
-    from gpu_agent.server.cli import BadSetting, NoInterpreter, check, interpreter_of, main, model_of
+    from gpu_agent.server.cli import (
+        BadSetting,
+        NoInterpreter,
+        check,
+        interpreter_of,
+        main,
+        model_of,
+        procedure_mode,
+        serve_procedures,
+    )
 
     try:
         check(settings)
+        if procedure_mode(settings):
+            with (
+                bind(settings.host, settings.port) as listener,
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
+                return runner.run(serve_procedures(settings, listener, door_of=_door_of, listen=_listen))
         model = model_of(settings)
     except (BadSetting, ModelDirError) as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from error

@@ -7,10 +7,12 @@ imported while that boots.
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from coordinator.protocol.addresses import AddressRules
@@ -54,9 +56,30 @@ def check(settings: CogServerSettings) -> None:
         raise BadSetting(f"--allow-private: {error}") from None
     if settings.upload_url and not settings.upload_url.startswith(("http://", "https://")):
         raise BadSetting(f"--upload-url {settings.upload_url!r}: expected http://… or https://…")
+    if procedure_mode(settings):
+        for name, given in (
+            ("DIR", settings.dir != Path()),
+            ("--predictor", settings.predictor),
+            ("--trainer", settings.trainer),
+        ):
+            if given:
+                raise BadSetting(f"{name} is for one model: with --procedure-mode each request names its own")
     for name, text in (("--webhook-token", settings.webhook_token), ("--user-agent", settings.user_agent)):
         if not text.isascii() or (text and not text.isprintable()):
             raise BadSetting(f"{name} has characters that no header has")
+
+
+def procedure_mode(settings: CogServerSettings) -> bool:
+    """Whether requests say what is run."""
+    return settings.procedure_mode or settings.use_procedure_mode
+
+
+def isolated(settings: CogServerSettings) -> bool:
+    """Whether each procedure runs as a user of its own. Raises ``BadSetting`` when it should and cannot."""
+    able = sys.platform == "linux" and os.geteuid() == 0
+    if settings.isolation == "uid" and not able:
+        raise BadSetting("--isolation uid: only root on Linux can run procedures as users of their own")
+    return able and settings.isolation != "off"
 
 
 def model_of(settings: CogServerSettings) -> ModelDir:
@@ -142,6 +165,43 @@ async def main(
         await engine.stop()
         folder.close()
     return EXIT_FAILED if service.failed else EXIT_OK
+
+
+async def serve_procedures(
+    settings: CogServerSettings, listener: socket.socket, *, door_of: "Callable[[], DoorOf]", listen: Listen
+) -> int:
+    """Serve what requests name until told to leave. Returns the exit code. Raises ``BadSetting``."""
+    from gpu_agent.server.app import App
+    from gpu_agent.server.procedures.cells import Cells, cannot_run
+    from gpu_agent.server.procedures.service import ProcedureService
+    from gpu_agent.server.terminal import Words, configure_log
+    from gpu_agent.server.work_dir import WorkDir
+
+    configure_log(settings.log_level, settings.log_format)
+    os.umask(0o077)  # what we write for one procedure is not another's to read
+    folder = WorkDir()
+    try:
+        processes = settings.procedures.runner_processes
+        cells = Cells(folder.path, isolated=isolated(settings), processes=processes)
+        python = settings.python or sys.executable
+        if not cells.isolated:
+            log.warning(
+                "isolation by uid is off: procedures run as uid %d, each other's files in reach", os.geteuid()
+            )
+        elif not settings.install and (problem := cannot_run(python, folder.path)):
+            raise BadSetting(
+                f"procedures run as users of their own, and those cannot run {python} ({problem}): "
+                "name one that they can with --python, or give that up with --isolation off"
+            )
+        if cells.isolated:
+            os.setgroups([])  # what we do in a procedure's name must have no rights of our groups
+        say = Words(settings.log_format)
+        service = ProcedureService(settings, folder.path, cells, door_of=door_of(), say=say)
+        _catch_signals(service)
+        await _serve(service, listen(App(service), listener), listener)
+    finally:
+        folder.close()
+    return EXIT_OK
 
 
 async def _serve(service: "Service", http: HttpServer, listener: socket.socket) -> None:

@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
+Isolation = Literal["auto", "uid", "off"]
 
 
 def _setting(default: T, what: str, **more: Any) -> T:
@@ -73,6 +74,28 @@ class CogServerLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcedureLimits:
+    """What procedures and those who name them can run into."""
+
+    max_runners: int | None = field(
+        default=None,
+        metadata={
+            "help": "procedures that are set up at the same time; default four for each CPU",
+            "also": "COG_MAX_RUNNERS",
+        },
+    )
+    runner_processes: int = _setting(
+        4096, "processes and threads of one procedure, where it runs as a user of its own"
+    )
+    source_bytes: int = _setting(1024 * MIB, "largest archive of a procedure")
+    unpacked_bytes: int = _setting(4096 * MIB, "largest source of a procedure, unpacked or copied")
+    source_files: int = _setting(100_000, "files, folders and links in the source of a procedure")
+    source_s: float = _setting(
+        300.0, "longest time that fetching a source may take, and again unpacking or copying it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CogServerSettings:
     """Settings of ``cogflare cog-server``."""
 
@@ -109,6 +132,18 @@ class CogServerSettings:
     webhook_token: str = _setting("", "bearer token that webhooks carry", also="WEBHOOK_AUTH_TOKEN")
     user_agent: str = _setting("", "User-Agent of webhooks and uploads", also="COG_USER_AGENT")
     await_explicit_shutdown: bool = _setting(False, "ignore SIGTERM: only POST /shutdown ends the server")
+    procedure_mode: bool = _setting(
+        False,
+        "serve, instead of a model, what requests name by procedure_source_url",
+        also="COG_USE_PROCEDURE_MODE",
+    )
+    use_procedure_mode: bool = _setting(False, "the same, as Cog's second generation spelt it", hidden=True)
+    isolation: Isolation = field(
+        default="auto",
+        metadata={
+            "help": "whether each procedure runs as a user of its own: uid, off, or auto: uid if we are root"
+        },
+    )
     wait_file: Path | None = field(
         default=None,
         metadata={"help": "load the model when this file is there, within 60 s", "also": "COG_WAIT_FILE"},
@@ -127,3 +162,6 @@ class CogServerSettings:
         default=None, metadata={"help": "does nothing: there for Cog's command lines", "hidden": True}
     )
     limits: CogServerLimits = field(default_factory=CogServerLimits, metadata={"help": "Limits"})
+    procedures: ProcedureLimits = field(
+        default_factory=ProcedureLimits, metadata={"help": "Limits of procedures"}
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cog_server.procedures import Library, Procedures, public_folder
 from tests.cog_server.targets import ORIGINAL, Target
 from tests.support.receiver import Receiver, receiver
 
@@ -68,3 +69,31 @@ class Signals:
 @pytest.fixture
 def signals(tmp_path: Path) -> Signals:
     return Signals(tmp_path)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder of the test's that every user may write to."""
+    with public_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def library() -> Iterator[Library]:
+    with public_folder() as folder:
+        yield Library(folder)
+
+
+@pytest.fixture
+def serve_procedures() -> Iterator[Callable[..., Procedures]]:
+    """Start a server of procedures with these options."""
+    running: list[Procedures] = []
+
+    def begin(*options: str, **more: object) -> Procedures:
+        server = Procedures(*options, **more)  # type: ignore[arg-type]
+        running.append(server)
+        return server
+
+    yield begin
+    for server in running:
+        server.close()

@@ -1,6 +1,7 @@
 """What gets through between coglet and its parent, whatever becomes of the signals and of either process."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -362,3 +363,24 @@ def test_a_signal_that_ends_coglet_leaves_what_was_answered(start_coglet: Start,
 def _log(coglet: Any, id: str) -> str:
     path = coglet.work / "logs" / id
     return path.read_text() if path.exists() else ""
+
+
+def test_a_bell_that_is_a_fifo_is_rung_instead_of_any_signal(start_coglet: Start) -> None:
+    bells: list[int] = []
+
+    def hang(work: Path) -> None:
+        os.mkfifo(work / "bell")
+        bells.append(os.open(work / "bell", os.O_RDWR | os.O_NONBLOCK))
+
+    coglet = start_coglet(GATED, "--events", before=hang)
+    [bell] = bells
+    try:
+        for name, request in (("setup-result.json", None), ("response-a.json", "request-a.json")):
+            if request:
+                coglet.write(request, {"input": {"text": "a"}})
+            assert select.select([bell], [], [], 10)[0]
+            assert set(os.read(bell, 100)) == set(b"1")
+            assert coglet.read(name)["status"] == "succeeded"
+        assert signal.sigtimedwait({signal.SIGHUP}, 0) is None
+    finally:
+        os.close(bell)

@@ -17,7 +17,6 @@ from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.messages import OLDEST, VERSION, Gpu, Hello, Welcome
 from gpu_agent.channel import ModelChannel
-from gpu_agent.choice import Choice
 from gpu_agent.connection import Connection
 from gpu_agent.fetch import Fetcher
 from gpu_agent.inputs import Inputs
@@ -25,6 +24,7 @@ from gpu_agent.serving import Serving
 from gpu_agent.settings import AgentSettings
 from gpu_agent.sharing import Sharing
 from gpu_agent.slots import Slots
+from gpu_agent.source import Source
 from gpu_agent.spool import Kept, Served, Spool
 from gpu_agent.state_dir import StateDir
 from gpu_agent.transfer import Transfer
@@ -38,19 +38,19 @@ FLUSH_S = 5.0
 
 
 class Agent:
-    """Serves ``models`` (by name, each in its interpreter) to one server, with what it keeps in ``state``."""
+    """Serves ``models`` (by name) to one server, with what it keeps in ``state``."""
 
     def __init__(
         self,
         settings: AgentSettings,
-        models: Mapping[str, Choice],
+        models: Mapping[str, Source],
         state: StateDir,
         tls: ssl.SSLContext,
         gpus: tuple[Gpu, ...] = (),
     ) -> None:
         self._settings = settings
         self._state = state
-        self._slots = Slots(settings.slots or max(each.model.concurrency for each in models.values()))
+        self._slots = Slots(settings.slots or max(each.concurrency for each in models.values()))
         self._spool = Spool(state.spool)
         self._waiting: list[Kept] = []
         self._fetcher = Fetcher(
@@ -91,25 +91,24 @@ class Agent:
         self._servings = [
             Serving(
                 name=name,
-                model=choice.model,
+                source=source,
                 version=settings.version,
-                python=choice.python,
                 work_dir=state.work / f"model-{number}",
-                processes=settings.slots or choice.model.concurrency,
-                setup_timeout_s=settings.setup_timeout_s,
+                processes=settings.slots or source.concurrency,
                 loaded=self._on_loaded,
                 changed=self._on_change,
-                missing=choice.missing,
                 retries=settings.retries,
             )
-            for number, (name, choice) in enumerate(models.items())
+            for number, (name, source) in enumerate(models.items())
         ]
         self._sharing: Sharing[ModelChannel] = Sharing()
         self._channels: dict[str, ModelChannel] = {}
         self._numbers: dict[int, ModelChannel] = {}
         now = time.time_ns() // 1000
         for serving in self._servings:
-            self._channels[serving.name] = self._channel(serving.announced, loading_since=now)
+            announced = serving.announced
+            if announced.version:  # else it is known only when the model is loaded
+                self._channels[serving.name] = self._channel(announced, loading_since=now)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()

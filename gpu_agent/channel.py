@@ -37,10 +37,11 @@ from coordinator.protocol.messages import (
     Verdict,
 )
 from gpu_agent.connection import Connection
-from gpu_agent.runner import Runner
+from gpu_agent.runner_types import NotTaken
 from gpu_agent.serving import Serving
 from gpu_agent.sharing import Sharing
 from gpu_agent.slots import Slots
+from gpu_agent.source import ModelRunner
 from gpu_agent.spool import Record, Served, nameable
 from gpu_agent.transfer import OutputFile, UploadDenied
 from gpu_agent.work import Phase, Tools, Work
@@ -104,7 +105,7 @@ class ModelChannel:
         self._changed = changed
         self._attached = asyncio.Event()
         self._retry_at: float | None = None
-        self._runners: dict[tuple[str, int], Runner] = {}
+        self._runners: dict[tuple[str, int], ModelRunner] = {}
         self._requests = itertools.count(1)
         self._grants: dict[int, asyncio.Future[UploadTo]] = {}
         self._returning: set[tuple[str, int]] = set()
@@ -388,13 +389,14 @@ class ModelChannel:
             finally:
                 del self._grants[request]
 
-    async def hand_back(self, work: Work) -> None:
+    async def hand_back(self, work: Work, why: NotTaken) -> None:
         """Refuse it once that can be told: until then every attach lists it, so that it does not count as
         lost."""
+        log.info("%s %s: given back: %s", self.served.model, work.key[0], why)
         self._returning.add(work.key)
         try:
             await self._attached.wait()
-            self._refuse(work.key, "unavailable")
+            self._refuse(work.key, why.reason)
         finally:
             self._returning.discard(work.key)
 

@@ -59,13 +59,19 @@ def main(settings: AgentSettings) -> int:
         state.release()
 
 
-async def _serve(settings: AgentSettings, models: "Mapping[str, Choice]", state: "StateDir") -> int:
+async def _serve(settings: AgentSettings, choices: "Mapping[str, Choice]", state: "StateDir") -> int:
     from gpu_agent.agent import Agent
     from gpu_agent.gpus import gpus
+    from gpu_agent.source import FolderSource, Source
     from gpu_agent.tls import client_context
 
+    tls = client_context()
+    sources: dict[str, Source] = {
+        name: FolderSource(choice, setup_timeout_s=settings.setup_timeout_s)
+        for name, choice in choices.items()
+    }
     try:
-        agent = Agent(settings, models, state, client_context(), await asyncio.to_thread(gpus))
+        agent = Agent(settings, sources, state, tls, await asyncio.to_thread(gpus))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.drain)

@@ -25,6 +25,16 @@ class Loaded:
     setup_logs: str
     started_at: int
     completed_at: int
+    version: str = ""
+    """64 hex, of a model whose version is known only now."""
+
+
+class NotTaken(Exception):
+    """A prediction did not run, or not for long enough to count, and is to run again; the text says why."""
+
+    def __init__(self, reason: Literal["busy", "unavailable"], text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class SetupFailed(Exception):

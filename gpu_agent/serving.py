@@ -1,4 +1,4 @@
-"""One model on this machine: its runner processes, from setup to stop.
+"""One model on this machine: its runners, from setup to stop.
 
 An async predictor is one process with as many predictions at a time as its ``concurrency.max``; of any other
 there are as many processes as it may have predictions at a time. The runners restart their own crashed
@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 
 from gpu_agent.declared import Declared
-from gpu_agent.model_dir import ModelDir
-from gpu_agent.runner import Runner
 from gpu_agent.runner_types import Loaded, SetupFailed
+from gpu_agent.source import Listener, ModelRunner, Source
 from gpu_agent.spool import Served
 
 log = logging.getLogger("cogflare.agent")
@@ -32,40 +31,35 @@ class PredictorRefused(Exception):
 
 
 class Serving:
-    """Runs one model. ``run`` it as a task; ``loaded`` is called once, when the first process is ready."""
+    """Runs one model. ``run`` it as a task; ``loaded`` is called when the first process is ready, and again
+    when the model has become another one."""
 
     def __init__(
         self,
         *,
         name: str,
-        model: ModelDir,
+        source: Source,
         version: str,
-        python: str,
         work_dir: Path,
         processes: int,
-        setup_timeout_s: float,
         loaded: Callable[["Serving", Served], None],
         changed: Callable[[], None],
         health_interval_s: float = HEALTH_INTERVAL_S,
-        missing: Callable[[str], str] | None = None,
         retries: int | None = None,
     ) -> None:
-        """``missing`` says what to do about a module that the interpreter does not have."""
+        """``version`` wins over the one that the model has by itself."""
         self.name = name
         self.declared = Declared({})
-        self._model = model
-        self._version = version
-        self._python = python
+        self._source = source
+        self._version = version or source.version
         self._work_dir = work_dir
         self._processes = processes
-        self._setup_timeout_s = setup_timeout_s
         self._loaded = loaded
         self._changed = changed
-        self._missing = missing
         self._retries = retries
-        self._runners: list[Runner] = []
-        self._taken: dict[Runner, int] = {}
-        self._unwell: dict[Runner, str] = {}
+        self._runners: list[ModelRunner] = []
+        self._taken: dict[ModelRunner, int] = {}
+        self._unwell: dict[ModelRunner, str] = {}
         """Those whose model says that it is not well: they get nothing until it is."""
         self._health_interval_s = health_interval_s
         self._each = 1
@@ -73,12 +67,12 @@ class Serving:
 
     @property
     def announced(self) -> Served:
-        """What is known of the model before it is loaded."""
+        """What is known of the model before it is loaded; perhaps not its version."""
         return Served(
             model=self.name,
-            version=self._version or self._model.version,
+            version=self._version,
             cog_version="",
-            concurrency=self._model.concurrency,
+            concurrency=self._source.concurrency,
             openapi_schema=msgspec.Raw(b"{}"),
             retries=self._retries,
         )
@@ -93,7 +87,7 @@ class Serving:
         """How many more predictions this model could start now."""
         return sum(self._room(runner) for runner in self._runners)
 
-    def take(self) -> Runner | None:
+    def take(self) -> ModelRunner | None:
         """A runner with room, the least busy first; ``give`` it back. None when there is none."""
         best = max(self._runners, key=self._room, default=None)
         if best is None or self._room(best) == 0:
@@ -101,7 +95,7 @@ class Serving:
         self._taken[best] = self._taken.get(best, 0) + 1
         return best
 
-    def give(self, runner: Runner) -> None:
+    def give(self, runner: ModelRunner) -> None:
         """The prediction that the runner was taken for has left it."""
         self._taken[runner] -= 1
 
@@ -109,19 +103,7 @@ class Serving:
         """Start the processes and keep them until cancelled. Raises ``PredictorRefused``."""
         try:
             loaded = await self._start()
-            self.declared = Declared(loaded.schema)
-            self._each = loaded.concurrency if loaded.is_async else 1
-            self._loaded(
-                self,
-                Served(
-                    model=self.name,
-                    version=self._version or self._model.version,
-                    cog_version=str(loaded.schema.get("info", {}).get("version", "")),
-                    concurrency=loaded.concurrency,
-                    openapi_schema=msgspec.Raw(msgspec.json.encode(loaded.schema)),
-                    retries=self._retries,
-                ),
-            )
+            self._announce(loaded)
             if not loaded.is_async:
                 for _ in range(1, self._processes):
                     await self._start()
@@ -132,30 +114,36 @@ class Serving:
         finally:
             await self._stop()
 
+    def _announce(self, loaded: Loaded) -> None:
+        self.declared = Declared(loaded.schema)
+        self._each = loaded.concurrency if loaded.is_async else 1
+        self._loaded(
+            self,
+            Served(
+                model=self.name,
+                version=self._version or loaded.version,
+                cog_version=str(loaded.schema.get("info", {}).get("version", "")),
+                concurrency=loaded.concurrency,
+                openapi_schema=msgspec.Raw(msgspec.json.encode(loaded.schema)),
+                retries=self._retries,
+            ),
+        )
+
     async def _start(self) -> Loaded:
         """One more process, tried again for as long as its setup fails."""
         pause_s = FIRST_RETRY_S
+        listener = Listener(self._say, self._changed, self._announce)
         while True:
             log.info("%s: starting", self.name)
             number, self._started = self._started, self._started + 1
-            runner = Runner(
-                self._model,
-                python=self._python,
-                work_dir=self._work_dir / str(number),
-                log=self._say,
-                setup_timeout_s=self._setup_timeout_s,
-            )
+            runner = self._source.runner(self._work_dir / str(number), listener)
             self._runners.append(runner)
             try:
                 return await runner.start()
-            except SetupFailed as error:
-                if error.refused:
+            except (SetupFailed, OSError) as error:
+                if isinstance(error, SetupFailed) and error.refused:
                     raise PredictorRefused(f"{self.name}: {error}") from None
-                problem = str(error)
-                if self._missing is not None and error.missing_module is not None:
-                    problem = self._missing(error.missing_module)
-            except OSError as error:
-                problem = f"{self._python} could not be started: {error.strerror}"
+                problem = self._source.explain(error)
             self._runners.remove(runner)
             await runner.stop(STOP_GRACE_S)
             log.warning("%s: %s; next try in %g s", self.name, problem, pause_s)
@@ -169,7 +157,7 @@ class Serving:
                 if runner.ready.is_set():
                     self._note_health(runner, await runner.check_health())
 
-    def _note_health(self, runner: Runner, reason: str | None) -> None:
+    def _note_health(self, runner: ModelRunner, reason: str | None) -> None:
         if self._unwell.get(runner) == reason:
             return
         if reason is None:
@@ -184,7 +172,7 @@ class Serving:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.stop(STOP_GRACE_S) for runner in runners), return_exceptions=True)
 
-    def _room(self, runner: Runner) -> int:
+    def _room(self, runner: ModelRunner) -> int:
         if not runner.ready.is_set() or runner in self._unwell:
             return 0
         return max(0, self._each - self._taken.get(runner, 0))

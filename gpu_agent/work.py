@@ -28,7 +28,8 @@ from gpu_agent.event_log import last_part
 from gpu_agent.inputs import InputFailed, Inputs
 from gpu_agent.output import BadOutput, fill, join, to_json
 from gpu_agent.report import Report, Wire
-from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, Result, Update
+from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, NotTaken, Result, Update
+from gpu_agent.source import ModelRunner
 from gpu_agent.spool import LocalFile, Record, Served, Spool
 from gpu_agent.transfer import OutputFile, Transfer, UploadDenied, UploadFailed
 
@@ -49,29 +50,13 @@ class Phase(StrEnum):
     FINISHED = "finished"
 
 
-class Predictor(Protocol):
-    """The part of a runner that an attempt uses."""
-
-    async def predict(
-        self,
-        id: str,
-        input: dict[str, Any],
-        on_update: Any,
-        *,
-        timeout_s: float | None,
-        context: dict[str, str] | None,
-    ) -> Result: ...
-    def cancel(self, id: str, grace_s: float) -> None: ...
-    def release(self, id: str) -> None: ...
-
-
 class Desk(Wire, Protocol):
     """The channel that an attempt belongs to."""
 
     served: Served
 
     async def grant(self, work: "Work", file: OutputFile) -> UploadTo: ...
-    async def hand_back(self, work: "Work") -> None:
+    async def hand_back(self, work: "Work", why: NotTaken) -> None:
         """Have it run again, here or elsewhere, as if it had not begun."""
 
     def moved(self, work: "Work", before: Phase) -> None:
@@ -90,10 +75,6 @@ class Tools:
 
 class _Canceled(Exception):
     pass
-
-
-class _NotItsFault(Exception):
-    """It ended early for another's sake, and may run again as if it had not begun."""
 
 
 class Work:
@@ -127,7 +108,7 @@ class Work:
         self._problem: tuple[str, str] | None = None
         self._cancel_grace_s: float | None = None
         self._scopes: set[asyncio.Timeout] = set()
-        self._runner: Predictor | None = None
+        self._runner: ModelRunner | None = None
         self._updates: asyncio.Queue[Update | None] = asyncio.Queue()
 
     @property
@@ -161,18 +142,18 @@ class Work:
         self.dropped = True
         self.cancel(ABORT_GRACE_S)
 
-    async def run(self, dispatch: Dispatch, runner: Predictor, declared: Declared) -> None:
+    async def run(self, dispatch: Dispatch, runner: ModelRunner, declared: Declared) -> None:
         """All of it, up to the result on disk. Never raises for a fault of model, user or network."""
         folder = self._tools.scratch / self.id
         self._runner = runner
         try:
             try:
                 record = await self._predict(dispatch, runner, declared, folder)
-            except _NotItsFault:
+            except NotTaken as why:
                 self.dropped = True
                 self._runner = None
                 self._move(Phase.ENDING)
-                await self._desk.hand_back(self)
+                await self._desk.hand_back(self, why)
                 return
             except Exception:
                 log.exception("%s: unexpected error", self.id)
@@ -188,7 +169,7 @@ class Work:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _predict(
-        self, dispatch: Dispatch, runner: Predictor, declared: Declared, folder: Path
+        self, dispatch: Dispatch, runner: ModelRunner, declared: Declared, folder: Path
     ) -> Record:
         began = time.monotonic()
         try:
@@ -208,6 +189,7 @@ class Work:
         if self._cancel_grace_s is not None:
             return self._record("canceled")
         left_s = dispatch.run_s - (time.monotonic() - began)
+        result: Result | NotTaken
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_updates(runner))
             try:
@@ -218,8 +200,14 @@ class Work:
                     timeout_s=max(left_s, 0.001),
                     context={"id": self.key[0]},
                 )
+            except NotTaken as why:
+                result = why
             finally:
                 self._updates.put_nowait(None)
+        if isinstance(result, NotTaken):
+            if self._cancel_grace_s is None:
+                raise result
+            return self._record("canceled")
         return self._judge(result, dispatch.run_s)
 
     def _judge(self, result: Result, run_s: float) -> Record:
@@ -235,7 +223,7 @@ class Work:
         if self._cancel_grace_s is not None:
             return self._record("canceled", **same)
         if result.error_code == NEIGHBOUR:
-            raise _NotItsFault
+            raise NotTaken("unavailable", "it ended early for another's sake")
         if self._problem is not None:
             code, text = self._problem
             return self._record("failed", error=text, code=code, **same)
@@ -285,7 +273,7 @@ class Work:
         )
         return Record(model=self._desk.served.model, finished=finished, files=files)
 
-    async def _take_updates(self, runner: Predictor) -> None:
+    async def _take_updates(self, runner: ModelRunner) -> None:
         """Make events of updates, in order, until the end."""
         while (update := await self._updates.get()) is not None:
             if self._problem is not None or self._cancel_grace_s is not None:

@@ -16,6 +16,7 @@ from gpu_agent.choice import Choice
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import PredictorRefused
 from gpu_agent.settings import AgentSettings
+from gpu_agent.source import FolderSource
 from gpu_agent.state_dir import open_state_dir
 from gpu_agent.tls import client_context
 from tests.support.http_server import Answer, http_server
@@ -115,7 +116,8 @@ class Rig:
             place = self.folder / name.replace("/", "-")
             place.mkdir(exist_ok=True)
             (place / "predict.py").write_text(source)
-            read[name] = Choice(ModelDir.read(place), sys.executable, "own", "cogflare agent")
+            choice = Choice(ModelDir.read(place), sys.executable, "own", "cogflare agent")
+            read[name] = FolderSource(choice, setup_timeout_s=20.0)
         chosen = AgentSettings(
             server=self.server.url,
             token="t",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gpu_agent.choice import Choice
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import Serving
+from gpu_agent.source import FolderSource
 
 SOURCE = """\
 import os
@@ -29,12 +31,13 @@ async def test_a_model_that_is_not_well_gets_no_work(
     changed = asyncio.Event()
     serving = Serving(
         name="me/m",
-        model=ModelDir.read(tmp_path / "model"),
+        source=FolderSource(
+            Choice(ModelDir.read(tmp_path / "model"), sys.executable, "own", "cogflare agent"),
+            setup_timeout_s=20.0,
+        ),
         version="",
-        python=sys.executable,
         work_dir=tmp_path / "work",
         processes=1,
-        setup_timeout_s=20.0,
         loaded=lambda *_: changed.set(),
         changed=changed.set,
         health_interval_s=0.01,

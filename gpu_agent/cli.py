@@ -71,6 +71,10 @@ async def _serve(settings: AgentSettings, choices: "Mapping[str, Choice]", state
         for name, choice in choices.items()
     }
     try:
+        if servers := settings.cog_servers():
+            from gpu_agent.container.source import sources_of
+
+            sources |= sources_of(servers, settings, state.work, tls)
         agent = Agent(settings, sources, state, tls, await asyncio.to_thread(gpus))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
 """What a model's schema declares to be in an input, at any depth: files to fetch, secrets to hide."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 Rule = Mapping[str, Any]
@@ -14,6 +14,7 @@ class Declared:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         schemas = document.get("components", {}).get("schemas", {})
+        self._undeclared = not {"Input", "TrainingInput"} & schemas.keys()
         properties = schemas.get("Input", schemas.get("TrainingInput", {})).get("properties", {})
         rules = {name: rule for name, rule in properties.items() if isinstance(rule, dict)}
         self._files = {name: rule for name, rule in rules.items() if _holds(rule, _is_file)}
@@ -22,9 +23,17 @@ class Declared:
             name: rule["default"] for name, rule in self._files.items() if rule.get("default") is not None
         }
 
-    def with_files(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Place]]]:
-        """A copy of the input, with the defaults that are URLs of files; and where in it files are named."""
+    def with_files(
+        self, given: Mapping[str, Any], known: Collection[str] = ()
+    ) -> tuple[dict[str, Any], list[tuple[str, Place]]]:
+        """A copy of the input, with the defaults that are URLs of files; and where in it files are named.
+
+        A model that declares no inputs at all may have files anywhere: there the ``known`` URLs are files.
+        """
         ready = dict(given)
+        if self._undeclared and known:
+            ready = copy.deepcopy(ready)
+            return ready, [(name, place) for name in ready for place in _known_texts(ready, name, known)]
         for name, default in self._default_files.items():
             if name not in ready and _holds_url(default):
                 ready[name] = default
@@ -96,6 +105,17 @@ def _texts(holder: Any, key: Any, rule: Rule, test: Test) -> Iterator[Place]:
         if found:
             yield from found
             return
+
+
+def _known_texts(holder: Any, key: Any, known: Collection[str]) -> Iterator[Place]:
+    """Where in ``holder[key]`` there are texts that are known."""
+    value = holder[key]
+    if isinstance(value, str):
+        if value in known:
+            yield holder, key
+    elif isinstance(value, dict | list):
+        for inner in value if isinstance(value, dict) else range(len(value)):
+            yield from _known_texts(value, inner, known)
 
 
 def _holds_url(default: Any) -> bool:

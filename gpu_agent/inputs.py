@@ -48,7 +48,7 @@ class Inputs:
         signed ones, which come without our token. Raises ``InputFailed`` for the first
         input that cannot be had. Cancelling is safe.
         """
-        ready, found = declared.with_files(given)
+        ready, found = declared.with_files(given, files)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(number: int, name: str, holder: Any, key: Any) -> None:
@@ -70,7 +70,7 @@ class Inputs:
         if url.startswith(f"{self._base_url}/files/"):
             return await self._own.fetch(url.removeprefix(self._base_url), folder)
         if url[:5].lower() == "data:":
-            return await asyncio.to_thread(_decode, url, folder)
+            return await asyncio.to_thread(decode_data_url, url, folder)
         if url[:8].lower().startswith(("http://", "https://")):
             return await self._world.fetch(url, folder)
         raise FetchFailed("expected an http, https or data URL")
@@ -93,8 +93,11 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-def _decode(url: str, folder: Path) -> Path:
-    """Write what a data URL holds; its ``filename`` or ``name`` parameter is kept."""
+def decode_data_url(url: str, folder: Path, stem: str = "file") -> Path:
+    """Write what a data URL holds; its ``filename`` or ``name`` parameter is kept, else ``stem`` names it.
+
+    Raises ``FetchFailed``.
+    """
     head, comma, data = url[5:].partition(",")
     if not comma:
         raise FetchFailed("a data URL without a comma")
@@ -108,6 +111,6 @@ def _decode(url: str, folder: Path) -> Path:
     name = safe_name(
         unquote_to_bytes(named.get("filename") or named.get("name") or "").decode(errors="replace")
     )
-    path = folder / (name or "file" + extension(content_type))
+    path = folder / (name or stem + extension(content_type))
     path.write_bytes(content)
     return path

@@ -32,7 +32,17 @@ class AgentSettings:
     server: str = _required("URL of the server, as https://cogflare.example.org")
     token: str = _required("worker token of that server")
     models: tuple[str, ...] = _required(
-        "OWNER/NAME=DIR: serve the predictor in DIR under this name", option="model"
+        "OWNER/NAME=DIR: serve the predictor in DIR under this name; with a URL instead of DIR, the running "
+        "Cog server there",
+        option="model",
+    )
+    cog_url: str = _setting(
+        "", "URL of a running Cog server, as http://127.0.0.1:5000, for --model OWNER/NAME"
+    )
+    cog_callback_url: str = _setting(
+        "",
+        "URL by which Cog servers reach this agent, as http://host.docker.internal:5100; it listens on that "
+        "port. Default: a free port on 127.0.0.1",
     )
     slots: int | None = _setting(
         None,
@@ -60,6 +70,9 @@ class AgentSettings:
         (), "private network, as 10.0.0.0/8, that inputs may be fetched from"
     )
     input_bytes: int = _setting(1024**3, "largest input file that is fetched")
+    cog_answer_bytes: int = _setting(
+        512 * 1024**2, "largest answer of a Cog server, with its output files in it; and largest of these"
+    )
     input_s: float = _setting(300.0, "longest time that fetching one input file may take")
     upload_s: float = _setting(900.0, "time for which a failing upload is tried again")
     setup_timeout_s: float = _setting(1800.0, "longest time that a model's setup() may take")
@@ -76,16 +89,28 @@ class AgentSettings:
 
     def model_dirs(self) -> dict[str, Path]:
         """Model name -> its folder, in the order given. Raises ``SettingsError``."""
-        found: dict[str, Path] = {}
+        return {name: Path(place) for name, place in self._places().items() if "://" not in place}
+
+    def cog_servers(self) -> dict[str, str]:
+        """Model name -> the URL of its Cog server, without a slash at the end. Raises ``SettingsError``."""
+        return {name: place.rstrip("/") for name, place in self._places().items() if "://" in place}
+
+    def _places(self) -> dict[str, str]:
+        found: dict[str, str] = {}
         for text in self.models:
-            name, equals, folder = text.partition("=")
-            if not equals or not folder:
-                raise SettingsError(f"--model {text}: expected OWNER/NAME=DIR")
+            name, equals, place = text.partition("=")
+            if not equals and self.cog_url:
+                place = self.cog_url
+            if not place:
+                raise SettingsError(
+                    f"--model {text}: expected OWNER/NAME=DIR, OWNER/NAME=http://HOST:PORT of a Cog server, "
+                    "or --cog-url beside it"
+                )
             if not valid_model_name(name):
                 raise SettingsError(f"--model {text}: {name!r} is not owner/name in lower case")
             if name in found:
                 raise SettingsError(f"--model {name} is given twice")
-            found[name] = Path(folder)
+            found[name] = place
         return found
 
     def check(self) -> None:
@@ -99,8 +124,9 @@ class AgentSettings:
             )
         if not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             raise SettingsError("--token has characters that no token has")
-        if not self.model_dirs():
+        if not self._places():
             raise SettingsError("--model is missing: name at least one as OWNER/NAME=DIR")
+        self._check_cog_servers()
         if self.slots is not None and self.slots < 1:
             raise SettingsError("--slots must be at least 1")
         if self.retries is not None and self.retries < 0:
@@ -113,3 +139,35 @@ class AgentSettings:
             raise SettingsError("--version must be 64 hexadecimal digits in lower case")
         if self.version and len(self.models) > 1:
             raise SettingsError("--version goes with a single --model")
+
+    def _check_cog_servers(self) -> None:
+        if self.cog_url:
+            _check_url("--cog-url", self.cog_url)
+        for name, url in self.cog_servers().items():
+            _check_url(f"--model {name}", url)
+        shared = sum("=" not in text for text in self.models)
+        if self.cog_url and not shared:
+            raise SettingsError("--cog-url goes with a --model OWNER/NAME that has no = in it")
+        if shared > 1:
+            raise SettingsError(
+                "--cog-url goes with a single --model OWNER/NAME: write several as OWNER/NAME=http://HOST:PORT"
+            )
+        if self.cog_callback_url:
+            _check_url("--cog-callback-url", self.cog_callback_url)
+            if not urlsplit(self.cog_callback_url).port or urlsplit(self.cog_callback_url).scheme != "http":
+                raise SettingsError(
+                    f"--cog-callback-url {self.cog_callback_url!r}: expected http://HOST:PORT, the agent "
+                    "listens on that port"
+                )
+
+
+def _check_url(option: str, url: str) -> None:
+    """Raises ``SettingsError`` for what is not the URL of a server."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    right = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+    if not right or parts.username or parts.password:
+        raise SettingsError(f"{option} {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")

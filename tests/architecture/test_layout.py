@@ -26,7 +26,7 @@ MAY_IMPORT = {
 
 PURE = ("coordinator/protocol", "coordinator/prediction.py", "coordinator/scheduling.py")
 IMPURE_MODULES = {"asyncio", "time", "socket", "threading", "subprocess", "sqlite3", "httpx", "websockets"}
-AGENTS_LIBRARIES = {"msgspec", "websockets", "httpx", "yaml", "httpcore", "anyio", "certifi"}
+AGENTS_LIBRARIES = {"msgspec", "websockets", "httpx", "yaml", "httpcore", "h11", "anyio", "certifi"}
 
 
 def relative(path: Path) -> str:

@@ -191,3 +191,14 @@ def test_names_of_what_was_fetched():
     assert fetched_name("http://h/download", "", "image/jpeg; q=1") == "download.jpg"
     assert fetched_name("http://h/", "", "") == "file"
     assert fetched_name("http://h/x", "attachment; filename*=UTF-8''%C3%A9t%C3%A9.wav", "") == "été.wav"
+
+
+async def test_a_model_without_a_document_gets_our_own_files_wherever_they_are_named(tmp_path):
+    ours = "https://our.example/v1/files/a.txt"
+    given = {"deep": {"list": ["text", ours]}, "world": "https://else.example/b.txt"}
+    done, own, world = await ready(given, tmp_path, {ours: "/files/a.txt?s"}, document={})
+    assert (own, world) == (["/files/a.txt?s"], [])
+    assert done["deep"]["list"][0] == "text"
+    assert done["deep"]["list"][1].endswith("/a.txt?s"), "a file of that name"
+    assert done["world"] == given["world"]
+    assert given["deep"]["list"][1] == ours

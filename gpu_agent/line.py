@@ -47,7 +47,10 @@ TRANSPORT_BYTES = 256 * 1024 * 1024
 REFUSALS = {
     HTTPStatus.UNAUTHORIZED: "the server does not know this token, or it was revoked",
     HTTPStatus.FORBIDDEN: "this token may not serve models: it needs the scope worker",
-    HTTPStatus.NOT_FOUND: "there is no Cogflare server at this URL",
+    HTTPStatus.NOT_FOUND: (
+        f"there is no Cogflare server at this URL: it has no {PATH}, and this runtime speaks Cogflare's "
+        f"agent protocol, {SUBPROTOCOL}"
+    ),
 }
 SLOW_CODES = {
     CloseCode.TOKEN_REVOKED: "the token was revoked",

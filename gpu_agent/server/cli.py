@@ -83,10 +83,14 @@ def isolated(settings: CogServerSettings) -> bool:
 
 
 def model_of(settings: CogServerSettings) -> ModelDir:
-    """The model to serve. Raises ``ModelDirError``."""
+    """The model to serve. Raises ``ModelDirError`` and ``BadSetting``."""
     model = ModelDir.read(
         settings.dir, predict_ref=settings.predictor, train_ref=settings.trainer, versioned=False
     )
+    if settings.x_mode == "train":
+        if not model.train_ref:
+            raise BadSetting(f"--x-mode train: {model.path} has no train in its cog.yaml, nor --trainer")
+        model = dataclasses.replace(model, predict_ref=model.train_ref)
     if settings.max_concurrency is not None:
         model = dataclasses.replace(model, concurrency=settings.max_concurrency)
     return model

@@ -115,6 +115,10 @@ class CogServerSettings:
     trainer: str = _setting(
         "", "FILE.py:NAME of what trains the model, instead of what cog.yaml says", also="COG_TRAIN_TYPE_STUB"
     )
+    x_mode: Literal["predict", "train"] = field(
+        default="predict",
+        metadata={"help": "what POST /predictions runs: with train, the function that trains the model"},
+    )
     max_concurrency: int | None = field(
         default=None,
         metadata={

@@ -40,12 +40,17 @@ class Command:
     """A running ``cogflare`` command, or another program; its output is read into ``lines`` as it comes."""
 
     def __init__(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, program: str = COGFLARE
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: str = COGFLARE,
+        cwd: Path | None = None,
     ) -> None:
         self.lines: list[str] = []
         env = {k: v for k, v in os.environ.items() if not k.startswith("COGFLARE_")}
         self.process = subprocess.Popen(
             [program, *arguments],
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

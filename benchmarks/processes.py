@@ -104,7 +104,7 @@ def cogflare(folder: Path, *, models: int, commit_delay_s: float) -> Iterator[Co
     environment = {"COGFLARE_BENCH_COMMIT_DELAY_S": str(commit_delay_s)} if commit_delay_s else {}
     command = [COGFLARE, "serve", "--port", str(port), "--data", str(data), "--log-level", "warning"]
     with child("cogflare serve", command, log, environment) as server:
-        _until(lambda: _ready(url), "cogflare serve", server, log)
+        _until(lambda: ready(url), "cogflare serve", server, log)
         token = create_token(data, "bench")
         agent_log = folder / "agent.log"
         command = [sys.executable, str(HERE / "fake_agent.py"), "--server", url, "--models", str(models)]
@@ -141,7 +141,8 @@ def _connects(port: int) -> bool:
     return False
 
 
-def _ready(url: str) -> bool:
+def ready(url: str) -> bool:
+    """Whether the server at this URL takes requests."""
     with (
         suppress(urllib.error.URLError, OSError),
         urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer,

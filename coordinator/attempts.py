@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
-from coordinator.history import History
 from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
@@ -113,7 +112,6 @@ class Attempts:
             secret=self._token(),
             key=self._token(),
         )
-        entry.history = History(self._book.limits.history_bytes)
         version = document.version if document.pinned else session.version
         attempts = (*_remembered(document.attempts), attempt)
         retries = session.retries if document.retries is None else document.retries
@@ -195,7 +193,6 @@ class Attempts:
 
     def _reopen(self, entry: Entry, attempt: Attempt) -> None:
         """A cut-off agent is back with what had been given up, and nobody else has begun it."""
-        entry.history = History(self._book.limits.history_bytes)
         attempts = _with(entry, replace(attempt, ended_at=None, outcome=None, reason=""))
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts)
         self._open(entry, attempt)

@@ -1,28 +1,48 @@
 """The memory of a model's coordinator, and the rows, timers and notices that follow from changing it.
 
 Everything changes a prediction through ``change`` and ``end``, so that each turn stages each prediction once.
+Of what waits only a window is in memory (``backlog.py``).
 """
 
 import heapq
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
+from coordinator.actor.storage import Rows
 from coordinator.actor.turn import Turn
+from coordinator.backlog import Backlog
 from coordinator.calls import SocketAddress
-from coordinator.history import History
-from coordinator.model_schema import FORGET_FACT, INSERT, KEEP_FACT, REMOVE, UPDATE
+from coordinator.creations import Creations
+from coordinator.history import NOTHING, History
+from coordinator.model_schema import (
+    FIRST_MARK,
+    FORGET_FACT,
+    INSERT,
+    KEEP_FACT,
+    LAST,
+    MARK,
+    OPEN,
+    REMOVE,
+    TAKE,
+    UPDATE,
+    WAIT,
+    WATERMARK,
+    document_of,
+)
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
 from coordinator.scheduling.flow import Gpu, Waiting
 from coordinator.scheduling.forecast import Forecast
 from coordinator.scheduling.queue import Queue
-from coordinator.waiting import deadline_of, waiting_of
+from coordinator.waiting import NOT_QUEUED, deadline_of, queued_as, waiting_of
 
 UNKNOWN_S = 60.0
 """What a prediction is taken to cost, in seconds, as long as none of its model has run."""
+STAYS = -1
 _RUNS = "runs"
 """The fact that holds the forecast."""
 _RUNS_KEPT_EVERY = 32
@@ -76,11 +96,17 @@ class Entry:
     document: Document
     place: int
     """Its place among all that came: the key of its row, and its order in its flow."""
-    history: History
-    input_bytes: int
+    history: History = NOTHING
+    """What its last attempt has said."""
     stored: bool = False
-    indexed: int = 0
-    """The highest sequence that the control index has."""
+    row_waits: bool = False
+    """Whether its row, as it was staged last, is one of those that wait."""
+    on_disk: bool = False
+    """It waits, and for the queue it does so on disk: it may leave memory."""
+    leaves: int = STAYS
+    """The last read that had been asked for when it could leave memory."""
+    waiting: Waiting | None = None
+    """As the queue was told of it last."""
     attempt: int = 0
     """Number of the open attempt; 0 while there is none."""
     session: Session | None = None
@@ -98,6 +124,10 @@ class Entry:
     """What its owners were charged for the open attempt, at ``charged_at`` (monotonic)."""
     charged_at: float = 0.0
 
+    @property
+    def input_bytes(self) -> int:
+        return len(self.document.input)
+
     def find(self, number: int) -> Attempt | None:
         return next((a for a in self.document.attempts if a.number == number), None)
 
@@ -112,37 +142,87 @@ class Book:
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
         """Those with an open attempt."""
-        self.queue = Queue(ageing_s=limits.ageing_s, window=limits.queue_length)
+        self.queue = Queue(window=limits.queue_window, ageing_s=limits.ageing_s)
+        self.backlog = Backlog(self)
+        self.creations = Creations()
+        self.ending = 0
+        """How many have ended and are not in the index yet."""
         self.sessions: dict[SocketAddress, Session] = {}
         self.forecast = Forecast()
         self._runs_unkept = 0
         self.sharing: dict[SocketAddress, Session] = {}
         """Those of agents with several models for the same slots."""
-        self._sequence = 0
+        self._last_place = 0
+        self._mark: int | None = None
         self._dirty: dict[str, Entry] = {}
+        self._leaving: deque[tuple[int, Entry]] = deque()
         self._deadlines: list[tuple[float, str]] = []
         self._timer_at: float | None = None
         self._wake_at: float | None = None
-        self._queue_deadlines: list[tuple[int, str]] = []
-        self._alarm_at: int | None = None
+
+    # --- from storage -------------------------------------------------------------------------------------
+
+    def load(self, rows: Mapping[str, Rows]) -> list[Entry]:
+        """Take up what storage held. Gives the predictions that do not wait; the others come as they are
+        needed."""
+        ((last,),) = rows[LAST]
+        self._mark = rows[WATERMARK][0][0] if rows[WATERMARK] else None
+        self.creations.load(self._mark or 0, last)
+        self._last_place = max(last, self._mark or 0)
+        self.backlog.load(rows)
+        return [self.take_up(row, waiting=False) for row in rows[OPEN]]
+
+    def take_up(self, row: tuple[Any, ...], *, waiting: bool) -> Entry:
+        """An entry made of a row, unless memory has it already and knows better. The index is told of it if
+        it may not know it. One that waits does so on disk, for the queue, and leaves unless it is changed."""
+        place, document = document_of(row)
+        known = self.entries.get(document.id)
+        if known is not None:
+            return known
+        entry = self.entries[document.id] = Entry(document, place, stored=True)
+        if document.status.terminal:
+            self.ending += 1
+            self.turn.send(self._project, document)
+        elif self.creations.must_be_told_again(place):
+            self.tell(document, place)
+        if waiting:
+            entry.row_waits = entry.on_disk = True
+            self.leave(entry)
+        return entry
+
+    def stay(self, entry: Entry) -> None:
+        """It is in memory for good, as far as storage is concerned."""
+        entry.on_disk, entry.leaves = False, STAYS
+
+    def leave(self, entry: Entry) -> None:
+        """It need not be in memory any longer, and goes when the turn is over. It stays as long as a read is
+        under way that was asked for before: that one may bring a row which is out of date."""
+        entry.leaves = self.turn.reads_begun
+        self._leaving.append((entry.leaves, entry))
+
+    def _let_leave(self) -> None:
+        ended = self.turn.reads_ended
+        while self._leaving and self._leaving[0][0] <= ended:
+            mark, entry = self._leaving.popleft()
+            document = entry.document
+            if entry.leaves == mark and (document.status.terminal or not entry.strays):
+                entry.leaves = STAYS
+                del self.entries[document.id]
 
     # --- predictions --------------------------------------------------------------------------------------
 
-    def add(self, document: Document, place: int | None = None) -> Entry:
-        """Take up a prediction: a new one (no place yet), or one that storage held."""
-        stored = place is not None
-        self._sequence = self._sequence + 1 if place is None else max(self._sequence, place)
-        entry = self.entries[document.id] = Entry(
-            document=document,
-            place=place or self._sequence,
-            history=History(self.limits.history_bytes),
-            input_bytes=len(document.input),
-            stored=stored,
-        )
-        if not stored:
-            self._dirty[document.id] = entry
-        self.turn.send(self._project, document)
+    def add(self, document: Document) -> Entry:
+        """Take up a new prediction."""
+        self._last_place += 1
+        entry = self.entries[document.id] = Entry(document, self._last_place)
+        self._dirty[document.id] = entry
+        self.tell(document, entry.place)
         return entry
+
+    def tell(self, document: Document, place: int) -> None:
+        """Let the index know that there is this prediction."""
+        self.creations.told(document.id, place)
+        self.turn.send(self._project, document)
 
     def change(
         self, entry: Entry, happening: Happening | None, *, durable: bool = True, **changes: Any
@@ -158,7 +238,7 @@ class Book:
     def end(self, entry: Entry, happening: Happening, **changes: Any) -> None:
         """Make it terminal: the last thing that ever happens to it."""
         document, now = entry.document, self.turn.now
-        self.queue.discard(document.id)
+        self._unqueue(entry)
         self.stop(entry)
         if not changes.get("logs"):
             changes["logs"] = entry.history.logs()
@@ -170,6 +250,7 @@ class Book:
         self.change(entry, happening, attempts=attempts, completed_at=now, sequence=sequence, **changes)
         if happening is Happening.SUCCEEDED:
             self._learn(entry.document)
+        self.ending += 1
         self.turn.send(self._project, entry.document)
         self.turn.notify(document.id)
         self.turn.notify(f"end:{document.id}")
@@ -191,17 +272,28 @@ class Book:
             if name == _RUNS:
                 self.forecast.load(value)
 
-    def remove(self, entry: Entry) -> None:
-        """The index has it for good. If the row stays after a crash, it is projected again and then goes."""
-        del self.entries[entry.document.id]
-        self.turn.write_later(REMOVE, entry.place)
+    def indexed(self, prediction: str, sequence: int) -> None:
+        """The index has it in this state. Once that is its last one it leaves for good; if its row stays
+        after a crash, it is told again and then goes."""
+        self.creations.indexed(prediction)
+        entry = self.entries.get(prediction)
+        if entry is None or entry.leaves != STAYS:
+            return
+        if entry.document.status.terminal and sequence >= entry.document.sequence:
+            self.ending -= 1
+            self.turn.write_later(REMOVE, entry.place)
+            if self.turn.reads_ended == self.turn.reads_begun:
+                del self.entries[prediction]
+            else:
+                self.leave(entry)
 
     def enqueue(self, entry: Entry) -> None:
         """Let it wait at its place; for another agent than those that it failed on."""
-        self.queue.add(self.waiting(entry))
-        deadline = deadline_of(entry.document)
-        if deadline is not None:
-            heapq.heappush(self._queue_deadlines, (deadline, entry.document.id))
+        entry.waiting = self.waiting(entry)
+        self.queue.add(entry.waiting)
+        self.backlog.let_go()
+        self._dirty[entry.document.id] = entry
+        self.backlog.ends_by(deadline_of(entry.document))
 
     def waiting(self, entry: Entry) -> Waiting:
         """A prediction as the queue sees it, and what it will probably cost."""
@@ -209,11 +301,24 @@ class Book:
         cost_s = self.forecast.predicted(document.version, document.token, document.user)
         return waiting_of(document, entry.place, min(UNKNOWN_S, document.run_s) if cost_s is None else cost_s)
 
+    def _unqueue(self, entry: Entry) -> None:
+        """It waits no longer, wherever it did."""
+        if entry.on_disk:
+            self.stay(entry)
+            self.queue.left_disk(self.waiting(entry))
+        else:
+            self.queue.discard(entry.document.id)
+
     def run(self, entry: Entry, attempt: int) -> None:
         """An attempt of it is open: it waits no longer, and its owners are charged."""
+        if entry.on_disk:
+            self._unqueue(entry)
         entry.attempt = attempt
+        entry.history = History(self.limits.history_bytes)
         self.running[entry.document.id] = entry
-        entry.charged, entry.charged_at = self.waiting(entry), self.turn.monotonic
+        entry.charged = entry.waiting or self.waiting(entry)
+        entry.charged_at = self.turn.monotonic
+        entry.waiting = None
         self.queue.began(entry.charged)
 
     def stop(self, entry: Entry, *, counts: bool = True) -> None:
@@ -226,41 +331,42 @@ class Book:
             self.queue.ended(charged.flow, charged.cost_s, took_s)
 
     def flush(self) -> None:
-        """At the end of each turn: stage what it changed, and set the alarm and the timer that follow."""
-        for entry in self._dirty.values():
-            document = encode(replace(entry.document, input=b""))
-            if entry.stored:
-                self.turn.write(UPDATE, document, entry.place)
-            else:
-                entry.stored = True
-                self.turn.write(INSERT, entry.place, entry.document.urgency, entry.document.input, document)
-        self._dirty.clear()
-        self._set_alarm()
+        """At the end of each turn: stage what it changed, let go of what need not be in memory, and set the
+        timer that follows."""
+        self.backlog.flush()
+        if self._dirty:
+            for entry in self._dirty.values():
+                self._stage(entry)
+            self._dirty.clear()
+            self._set_mark()
+        if self._leaving:
+            self._let_leave()
         self._set_timer()
 
-    # --- the persisted alarm: limits of waiting -----------------------------------------------------------
+    def _stage(self, entry: Entry) -> None:
+        prediction, place = entry.document.id, entry.place
+        document = encode(replace(entry.document, input=b""))
+        waiting = entry.on_disk or prediction in self.queue
+        queued = queued_as(entry.document) if waiting else NOT_QUEUED
+        if not entry.stored:
+            row = (place, prediction, *queued, entry.input_bytes, document, entry.document.input)
+            self.turn.write(INSERT, *row)
+        elif waiting:
+            self.turn.write(WAIT, *queued, document, place)
+        else:
+            self.turn.write(TAKE if entry.row_waits else UPDATE, document, place)
+        entry.stored, entry.row_waits = True, waiting
 
-    def waited_too_long(self) -> list[Entry]:
-        """When the alarm is due: the queued predictions whose limit is over."""
-        over, due, now = [], self._queue_deadlines, self.turn.now
-        while due and (due[0][0] <= now or due[0][1] not in self.queue):
-            _, prediction = heapq.heappop(due)
-            entry = self.entries.get(prediction)
-            if entry and prediction in self.queue and (deadline_of(entry.document) or 0) <= now:
-                over.append(entry)
-        self._alarm_at = None
-        self.turn.alarm_at(None)
-        return over
-
-    def _set_alarm(self) -> None:
-        """The alarm may be early, never late: it is moved only when something must come before it."""
-        due = self._queue_deadlines
-        if len(due) > 2 * len(self.queue) + _SLACK:
-            self._queue_deadlines = due = [item for item in due if item[1] in self.queue]
-            heapq.heapify(due)
-        if due and (self._alarm_at is None or due[0][0] < self._alarm_at):
-            self._alarm_at = due[0][0]
-            self.turn.alarm_at(self._alarm_at)
+    def _set_mark(self) -> None:
+        """How far the index has all creations; only along with other rows, for to be behind costs little."""
+        mark = self.creations.watermark
+        if mark == (self._mark or 0):
+            return
+        if self._mark is None:
+            self.turn.write(FIRST_MARK, WATERMARK, mark)
+        else:
+            self.turn.write(MARK, mark, WATERMARK)
+        self._mark = mark
 
     # --- the timer in memory: leases, graces, limits of running --------------------------------------------
 

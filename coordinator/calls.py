@@ -20,7 +20,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", omit_d
 
 
 class Create(Call, frozen=True, kw_only=True, tag="create"):
-    """Accept a prediction. The id is the caller's (``Ids.make``); the same id again changes nothing."""
+    """Accept a prediction. The id is the caller's (``Ids.make``); the same id again changes nothing, as long
+    as it has not ended and left for the index: who asks ``again`` has looked there."""
 
     id: str
     account: str
@@ -31,6 +32,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     version: str = ""
     input_files: dict[str, str] = {}
     streams: bool = False
+    again: bool = False
+    """It may have been accepted before."""
     queue_s: float | None = None
     run_s: float | None = None
     total_s: float | None = None
@@ -50,7 +53,7 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """Not accepted; nothing was kept. ``retry_after_s`` is set when trying again makes sense."""
 
-    code: Literal["queue_full", "queue_bytes_full"]
+    code: Literal["queue_full", "queue_bytes_full", "index_behind"]
     detail: str
     retry_after_s: float | None = None
 
@@ -257,6 +260,22 @@ AnyCall = (
     | AskWorkers
 )
 AnyReply = Refused | Found | Explained | RoomIs | Unknown | Events | Done | WorkersAre
+
+
+def about(call: AnyCall) -> tuple[str, ...]:
+    """The predictions that the call is about, as far as they were there before it."""
+    if isinstance(call, Get | Why | Cancel | EventsAfter):
+        return (call.id,)
+    if isinstance(call, Create):
+        return (call.id,) if call.again else ()
+    if isinstance(call, AttachSession):
+        return tuple(held.prediction for held in call.attach.held)
+    if isinstance(call, FilesChecked):
+        return (call.message.prediction,)
+    # What runs is in memory: only of an attempt that was given up the prediction may wait.
+    if isinstance(call, FromAgent) and isinstance(call.message, Finished | Upload):
+        return (call.message.prediction,)
+    return ()
 
 
 class CheckFiles(msgspec.Struct, frozen=True):

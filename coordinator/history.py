@@ -58,3 +58,12 @@ class History:
 
     def files(self) -> tuple[StoredFile, ...]:
         return tuple(file for event in self._events for file in event.files)
+
+
+class _Nothing(History):
+    def add(self, event: Event) -> bool:
+        raise TypeError("this history is of predictions that have not begun")
+
+
+NOTHING = _Nothing(0)
+"""The history of every prediction that has not begun: they share it, for there may be many."""

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from coordinator import calls
-from coordinator.actor.storage import Rows
-from coordinator.actor.turn import Turn, Wait
+from coordinator.actor.storage import Read, Rows
+from coordinator.actor.turn import Fetch, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.book import Book, Entry, Session
-from coordinator.model_schema import FACTS, PREDICTIONS, WORKERS
-from coordinator.prediction import Document, ErrorCode, Happening, decode
+from coordinator.model_schema import BY_ID, FACTS, WORKERS
+from coordinator.prediction import Document, ErrorCode, Happening
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.scheduling.flow import Gpu, Needs
@@ -77,9 +77,8 @@ class Model:
         self._book.turn = self._workers.turn = turn
         self._workers.load(rows[WORKERS])
         self._book.load_facts(rows[FACTS])
-        for sequence, _, input_json, blob in rows[PREDICTIONS]:
-            document = replace(decode(blob), input=input_json)
-            entry = self._book.add(document, sequence)
+        for entry in self._book.load(rows):
+            document = entry.document
             attempt = next((a for a in document.attempts if a.ended_at is None), None)
             if document.status.terminal:
                 continue
@@ -90,19 +89,36 @@ class Model:
         self._book.flush()
 
     def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
+        if rows is not None:
+            for found in rows:
+                for row in found:
+                    self._book.take_up(row, waiting=True)
+        elif missing := self._on_disk(call):
+            return Fetch(tuple(Read(BY_ID, (prediction,)) for prediction in missing))
         reply = self._calls[type(call)](call)
         self._book.flush()
         return reply
 
     def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
-        """This object reads nothing between its loads yet."""
+        for entry in self._book.backlog.rows(tag, rows):
+            self._waited_too_long(entry)
+        self._attempts.dispatch()
+        self._book.flush()
+
+    def _on_disk(self, call: Any) -> list[str]:
+        """The predictions that a call is about and that may wait on disk: they must be in memory first."""
+        if not self._book.backlog.may_hide:
+            return []
+        return [prediction for prediction in calls.about(call) if prediction not in self._book.entries]
 
     def alarm(self, turn: Turn) -> None:
-        for entry in self._book.waited_too_long():
-            error = too_long(entry.document, len(self._book.sessions))
-            code = ErrorCode.DEADLINE_BEFORE_START
-            self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
+        self._book.backlog.alarm()
         self._book.flush()
+
+    def _waited_too_long(self, entry: Entry) -> None:
+        error = too_long(entry.document, len(self._book.sessions))
+        code = ErrorCode.DEADLINE_BEFORE_START
+        self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
 
     def timer(self, turn: Turn) -> None:
         for entry in self._book.overdue():
@@ -116,8 +132,8 @@ class Model:
     def idle(self) -> bool:
         """Queued predictions may wait on disk: their alarm, or an agent's attach, brings the object back."""
         book = self._book
-        known = all(entry.indexed >= entry.document.sequence for entry in book.entries.values())
-        return not book.sessions and not book.running and known
+        untold = book.ending or len(book.creations) or book.creations.page
+        return not (book.sessions or book.running or untold)
 
     # --- clients ------------------------------------------------------------------------------------------
 
@@ -164,13 +180,16 @@ class Model:
 
     def _refusal(self, input_bytes: int) -> calls.Refused | None:
         """Overload is refused before anything changes."""
-        limits, queue = self._book.limits, self._book.queue
+        limits, queue, behind = self._book.limits, self._book.queue, len(self._book.creations)
         if len(queue) >= limits.queue_length:
             detail = f"{len(queue)} predictions wait for this model already (limit: queue_length)"
             return calls.Refused(code="queue_full", detail=detail, retry_after_s=5.0)
         if queue.input_bytes + input_bytes > limits.queue_bytes:
             detail = f"{queue.input_bytes} bytes of input wait for this model already (limit: queue_bytes)"
             return calls.Refused(code="queue_bytes_full", detail=detail, retry_after_s=5.0)
+        if behind >= limits.index_backlog:
+            detail = f"{behind} predictions of this model are not in the index yet (limit: index_backlog)"
+            return calls.Refused(code="index_behind", detail=detail, retry_after_s=2.0)
         return None
 
     def _find(self, prediction: str, account: str) -> Entry | None:
@@ -370,11 +389,7 @@ class Model:
     def _indexed(self, call: calls.Indexed) -> calls.Done:
         """What is terminal and in the control index leaves the coordinator."""
         for prediction, sequence in call.sequences.items():
-            entry = self._book.entries.get(prediction)
-            if entry is not None:
-                entry.indexed = max(entry.indexed, sequence)
-                if entry.document.status.terminal and entry.indexed >= entry.document.sequence:
-                    self._book.remove(entry)
+            self._book.indexed(prediction, sequence)
         return calls.Done()
 
     # --- workers ------------------------------------------------------------------------------------------

@@ -1,72 +1,224 @@
 """What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index, and one
 for each worker that something is to be said of (``workers.py``).
 
-Predictions are keyed by their place in the queue, which is unique and grows: the table is one tree, written
-at its end, and a load reads it in order.
+Predictions are keyed by their place among all that came, which is unique and grows: the table is one tree,
+written at its end. A row has a ``flow`` as long as it waits, and only then is it in the indexes of what
+waits; one that is dispatched in the turn that made it is never in them. So a load reads what runs or has
+ended, and of what waits the flows and their sizes, however long the queue is.
 """
 
+from typing import Any
+
+from msgspec.structs import replace
 from sqlalchemy import (
+    BigInteger,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
+    Text,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
 )
 
-from coordinator.actor.storage import Schema, Statement
+from coordinator.actor.storage import Move, Schema, Statement
+from coordinator.prediction import Document, decode
+from coordinator.waiting import NOT_QUEUED, queued_as, waits
 
-INSERT, UPDATE, REMOVE, PREDICTIONS = "insert", "update", "remove", "predictions"
+INSERT, UPDATE, WAIT, TAKE, REMOVE = "insert", "update", "wait", "take", "remove"
 KEEP_WORKER, FORGET_WORKER, WORKERS = "keep_worker", "forget_worker", "workers"
 KEEP_FACT, FORGET_FACT, FACTS = "keep_fact", "forget_fact", "facts"
+FIRST_MARK, MARK = "first_mark", "mark"
+OPEN, FLOWS, OWNERS, LAST, WATERMARK = "open", "flows", "owners", "last", "watermark"
+BY_ID, HEADS, OLDEST, OVERDUE, NEXT_DEADLINE, CREATED = (
+    "by_id",
+    "heads",
+    "oldest",
+    "overdue",
+    "next_deadline",
+    "created",
+)
+
+FLOWS_LOADED = 10_000
+"""How many flows a load knows one by one; of the rest, which came last, it knows how many each token has."""
+
+_INTEGER = BigInteger().with_variant(Integer, "sqlite")
 
 _metadata = MetaData()
-_predictions = Table(
-    "predictions",
+_entries = Table(
+    "entries",
     _metadata,
-    Column("sequence", Integer, primary_key=True),
-    Column("urgency", Integer, nullable=False),
-    Column("input", LargeBinary, nullable=False),
+    Column("place", _INTEGER, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("flow", Text),
+    Column("owner_length", Integer),
+    Column("deadline", _INTEGER),
+    Column("input_bytes", _INTEGER, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    Column("input", LargeBinary, nullable=False),
 )
 _workers = Table(
     "workers",
     _metadata,
-    Column("agent", String, primary_key=True),
+    Column("agent", Text, primary_key=True),
     Column("standing", LargeBinary, nullable=False),
 )
 _facts = Table(
     "facts",
     _metadata,
-    Column("name", String, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-_this = _predictions.c.sequence == bindparam("row")
+_marks = Table(
+    "marks",
+    _metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", _INTEGER, nullable=False),
+)
+_c = _entries.c
+_waits = _c.flow.is_not(None)
+
+
+def _partial(name: str, *columns: Any, where: Any, unique: bool = False) -> None:
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+_partial("ix_entries_waiting", _c.flow, _c.place, _c.input_bytes, _c.owner_length, where=_waits)
+_partial("ix_entries_waiting_id", _c.id, where=_waits, unique=True)
+_partial("ix_entries_deadline", _c.deadline, where=_c.deadline.is_not(None))
+_partial("ix_entries_open", _c.place, where=_c.flow.is_(None))
+
+_owner = func.substr(_c.flow, 1, _c.owner_length)
+"""What the flows of one token have in common."""
+_this = _c.place == bindparam("row")
+_ROW = (_c.place, _c.document, _c.input)
+"""What ``document_of`` reads."""
+
+
+def _number(name: str) -> Any:
+    return bindparam(name, type_=Integer)
+
+
+def _within_bytes(*conditions: Any, names: tuple[str, ...]) -> Statement:
+    """Waiting rows by place, after one; as many as there may be, and no more than fit into so many bytes of
+    input, but at least one. In no order: a sort would take the inputs through temporary files."""
+    total = func.sum(_c.input_bytes).over(order_by=_c.place)
+    page = (
+        select(_c.place, (total - _c.input_bytes).label("before"))
+        .where(_waits, _c.place > bindparam("after"), *conditions)
+        .order_by(_c.place)
+        .limit(_number("at_most"))
+        .subquery()
+    )
+    rows = select(*_ROW).join(page, page.c.place == _c.place).where(page.c.before < bindparam("most_bytes"))
+    parameters = ("after", "at_most", "most_bytes")
+    return Statement(rows, (*parameters, *names))
+
+
+def document_of(row: tuple[Any, ...]) -> tuple[int, Document]:
+    """(place, document) of a row."""
+    place, document, input_json = row
+    return place, replace(decode(document), input=input_json)
+
+
+def _from_0_1(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row of the first release: all that was looked at was loaded."""
+    place, _, input_json, blob = row
+    document = decode(blob)
+    queued = queued_as(document) if waits(document) else NOT_QUEUED
+    return (place, document.id, *queued, len(input_json), blob, input_json)
+
+
+_of_0_1 = Table(
+    "predictions",
+    MetaData(),
+    Column("sequence", Integer, primary_key=True),
+    Column("urgency", Integer, nullable=False),
+    Column("input", LargeBinary, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
 
 MODEL_SCHEMA = Schema(
     metadata=_metadata,
     writes={
-        INSERT: Statement(insert(_predictions), ("sequence", "urgency", "input", "document")),
-        UPDATE: Statement(
-            update(_predictions).where(_this).values(document=bindparam("document")), ("document", "row")
+        INSERT: Statement(
+            insert(_entries),
+            ("place", "id", "flow", "owner_length", "deadline", "input_bytes", "document", "input"),
         ),
-        REMOVE: Statement(delete(_predictions).where(_this), ("row",)),
+        UPDATE: Statement(
+            update(_entries).where(_this).values(document=bindparam("document")), ("document", "row")
+        ),
+        WAIT: Statement(
+            update(_entries)
+            .where(_this)
+            .values({name: bindparam(name) for name in ("flow", "owner_length", "deadline", "document")}),
+            ("flow", "owner_length", "deadline", "document", "row"),
+        ),
+        TAKE: Statement(
+            update(_entries)
+            .where(_this)
+            .values(flow=None, owner_length=None, deadline=None, document=bindparam("document")),
+            ("document", "row"),
+        ),
+        REMOVE: Statement(delete(_entries).where(_this), ("row",)),
         KEEP_WORKER: Statement(insert(_workers), ("agent", "standing")),
         KEEP_FACT: Statement(insert(_facts), ("name", "value")),
         FORGET_FACT: Statement(delete(_facts).where(_facts.c.name == bindparam("fact")), ("fact",)),
         FORGET_WORKER: Statement(
             delete(_workers).where(_workers.c.agent == bindparam("worker")), ("worker",)
         ),
+        FIRST_MARK: Statement(insert(_marks), ("name", "value")),
+        MARK: Statement(
+            update(_marks).where(_marks.c.name == bindparam("mark")).values(value=bindparam("value")),
+            ("value", "mark"),
+        ),
     },
     loads={
-        PREDICTIONS: select(_predictions).order_by(_predictions.c.sequence),
+        OPEN: select(*_ROW).where(_c.flow.is_(None)).order_by(_c.place),
+        FLOWS: select(_c.flow, func.count(), func.sum(_c.input_bytes), func.min(_c.place).label("first"))
+        .where(_waits)
+        .group_by(_c.flow)
+        .order_by("first")
+        .limit(FLOWS_LOADED),
+        OWNERS: select(_owner, func.count(), func.sum(_c.input_bytes), func.min(_c.place))
+        .where(_waits)
+        .group_by(_owner),
+        NEXT_DEADLINE: select(func.min(_c.deadline)).where(_c.deadline.is_not(None)),
+        LAST: select(func.coalesce(func.max(_c.place), 0)),
         WORKERS: select(_workers).order_by(_workers.c.agent),
         FACTS: select(_facts),
+        WATERMARK: select(_marks.c.value).where(_marks.c.name == WATERMARK),
     },
+    reads={
+        BY_ID: Statement(select(*_ROW).where(_waits, _c.id == bindparam("id")), ("id",)),
+        HEADS: _within_bytes(_c.flow == bindparam("flow"), names=("flow",)),
+        OLDEST: _within_bytes(
+            _c.flow >= bindparam("from"), _c.flow < bindparam("below"), names=("from", "below")
+        ),
+        OVERDUE: Statement(
+            select(*_ROW)
+            .where(_c.deadline.is_not(None), _c.deadline <= bindparam("now"))
+            .order_by(_c.deadline)
+            .limit(_number("at_most")),
+            ("now", "at_most"),
+        ),
+        NEXT_DEADLINE: Statement(
+            select(func.min(_c.deadline)).where(_c.deadline.is_not(None), _c.deadline > bindparam("now")),
+            ("now",),
+        ),
+        CREATED: Statement(
+            select(*_ROW)
+            .where(_waits, _c.place > bindparam("after"), _c.place <= bindparam("until"))
+            .order_by(_c.place)
+            .limit(_number("at_most")),
+            ("after", "until", "at_most"),
+        ),
+    },
+    moves=(Move(_of_0_1, INSERT, _from_0_1),),
 )
-"""The input is written once and never again; the document without it changes with each durable step."""

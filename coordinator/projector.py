@@ -83,7 +83,8 @@ class Projector:
             if not self._pending:
                 self._work.clear()
                 await self._work.wait()
-            await self._pause(GATHER_S)
+            if len(self._pending) < BATCH:
+                await self._pause(GATHER_S)
             try:
                 await self._write()
                 failures = 0

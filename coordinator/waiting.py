@@ -46,3 +46,25 @@ def too_long(document: Document, workers: int) -> str:
         waited = f" of {document.queue_s:g} s" if document.queue_s else ""
         limit = f"waited longer than its limit{waited} for waiting"
     return f"{limit}; connected workers: {workers}"
+
+
+Queued = tuple[str | None, int | None, int | None]
+"""What only the row of a waiting prediction has: the text of its flow, how much of that is the same for all
+flows of its token, and its deadline."""
+NOT_QUEUED: Queued = (None, None, None)
+_NO_USER = Flow(0, "", "").text().removeprefix('["",""')
+
+
+def queued_as(document: Document) -> Queued:
+    flow = flow_of(document)
+    return flow.text(), len(owner_text(flow)), deadline_of(document)
+
+
+def owner_text(flow: Flow) -> str:
+    """What the texts of all flows of the same token begin with."""
+    return Flow(0, flow.account, flow.token).text().removesuffix(_NO_USER)
+
+
+def owner_of(text: str) -> Flow:
+    """Some flow of the token that this is the text of."""
+    return Flow.of(f"{text}{_NO_USER}")

@@ -44,6 +44,9 @@ CODES: dict[str, Kind] = {
     "throttled": Kind(429, "Too many requests", "you have asked for too much; see Retry-After"),
     "queue_full": Kind(503, "Queue full", "too many predictions wait for this model; see Retry-After"),
     "queue_bytes_full": Kind(503, "Queue full", "the waiting inputs of this model are too large together"),
+    "index_behind": Kind(
+        503, "Service unavailable", "new predictions come faster than they can be listed; see Retry-After"
+    ),
     "unavailable": Kind(
         503, "Service unavailable", "the answer is unknown: repeat the call; see Retry-After"
     ),

@@ -69,8 +69,11 @@ async def cancel(edge: Edge, id: str, account: str) -> Document:
     return await _left(edge, id, account)
 
 
-async def repeated(edge: Edge, call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call that is safe to repeat, and repeat it once when the coordinator's instance went away."""
+async def repeated(
+    edge: Edge, call: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
+) -> T:
+    """Make a call, and repeat it once, as ``again`` if that is another one, when the coordinator's instance
+    went away."""
     clock = edge.services.clock
     started = clock.monotonic()
     try:
@@ -79,7 +82,7 @@ async def repeated(edge: Edge, call: Callable[[], Awaitable[T]]) -> T:
         if clock.monotonic() - started > _REPEAT_WITHIN_S:
             raise
     await asyncio.sleep(_REPEAT_AFTER_S)
-    return await call()
+    return await (again or call)()
 
 
 def _number(edge: Edge, id: str) -> int:

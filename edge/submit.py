@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
 from coordinator.scheduling.flow import Needs
+from coordinator.stub import ModelStub
 from edge.auth import BAD_TOKEN, Principal
 from edge.catalog import Reference, Target, reference
 from edge.context import Edge
@@ -89,8 +91,7 @@ async def submit(
         token_share=principal.share,
         max_running=principal.max_running,
     )
-    stub = edge.services.models.stub(number)
-    reply = await repeated(edge, lambda: stub.create(call))
+    reply = await _create(edge, edge.services.models.stub(number), call)
     if isinstance(reply, calls.Refused):
         raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
     wait = wait_of(headers, edge.services.limits.wait_s)
@@ -101,6 +102,21 @@ async def submit(
             waiting = _or_canceled(edge, request, document, waiting)
         document = await waiting
     return await _created(edge, target, document, wait)
+
+
+async def _create(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Found | calls.Refused:
+    """Create, and ask again once when the coordinator's instance went away. It may have been accepted, may
+    even have ended: then it must not begin anew. The coordinator is asked first, for what has left it is in
+    the index."""
+
+    async def again() -> calls.Found | calls.Refused:
+        known = await stub.get(calls.Get(id=call.id, account=call.account))
+        if isinstance(known, calls.Found):
+            return known
+        ended = await edge.services.subscriptions.ended(call.id, call.account)
+        return await stub.create(replace(call, again=True)) if ended is None else calls.Found(document=ended)
+
+    return await repeated(edge, lambda: stub.create(call), again)
 
 
 def _refuse_unbuilt(body: CreateBody) -> None:

@@ -169,7 +169,7 @@ class _Plan:
                 for index in table.indexes
             ]
         self.writes = {name: _positional(s.sql, s.parameters) for name, s in schema.writes.items()}
-        self.loads = {name: str(s.compile(dialect=_DIALECT)) for name, s in schema.loads.items()}
+        self.loads = {name: _constant(load) for name, load in schema.loads.items()}
         self.reads = {name: _positional(s.sql, s.parameters) for name, s in schema.reads.items()}
         self.moves = [
             (
@@ -204,6 +204,10 @@ class _Plan:
         sql, reorder = self.reads[read.statement]
         parameters = read.parameters if reorder is None else reorder(read.parameters)
         return db.execute(sql, parameters).fetchall()
+
+
+def _constant(sql: Any) -> str:
+    return str(sql.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def _positional(sql: Any, parameters: tuple[str, ...]) -> tuple[str, _REORDER | None]:

@@ -47,8 +47,15 @@ class ServerLimits:
     output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
     page_size: int = _limit(100, "predictions in one page of a list")
-    queue_length: int = _limit(100_000, "predictions that may wait for one model")
-    queue_bytes: int = _limit(512 * MIB, "input bytes that may wait for one model")
+    queue_length: int = _limit(1_000_000, "predictions that may wait for one model")
+    queue_bytes: int = _limit(4096 * MIB, "input bytes that may wait for one model")
+    queue_window: int = _limit(
+        10_000, "waiting predictions of one model kept in memory; the rest is on disk", 1
+    )
+    refill_bytes: int = _limit(16 * MIB, "input bytes read at once when waiting predictions come from disk")
+    index_backlog: int = _limit(
+        20_000, "new predictions of one model that the index may be behind before more are refused"
+    )
     queue_s: float = _limit(3600.0, "longest time a prediction waits before it is canceled")
     ageing_s: float = _limit(600.0, "seconds of waiting after which a prediction gains a class", 1.0)
     run_s: float = _limit(1800.0, "longest time one attempt may run")

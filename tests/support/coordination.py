@@ -243,6 +243,20 @@ class Worker:
         assert isinstance(message, kind), message
         return message
 
+    async def next_of(self, kind: type[M]) -> M:
+        """The next message of this kind on this session; others before it are left out."""
+        while not isinstance(message := await self.next(wire.Message), kind):
+            pass
+        return message
+
+    def unread(self) -> wire.ServerMessage | None:
+        """The next message on this session, if it has come; ``attach`` reads ``attached``."""
+        inbox = self._inbox()
+        if len(inbox) <= self._read:
+            return None
+        self._read += 1
+        return inbox[self._read - 1]
+
     async def silence(self) -> None:
         """Nothing more has come, with everything durable."""
         await self.house.settled()

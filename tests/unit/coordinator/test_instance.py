@@ -7,51 +7,15 @@ from typing import Any
 
 import pytest
 
-from coordinator.actor.errors import CommitFailed, ReadFailed, StorageBroken
-from coordinator.actor.instance import LATER_S, Instance
-from coordinator.actor.storage import Read
-from coordinator.actor.turn import Fetch, Turn, Wait
+from coordinator.actor.errors import CommitFailed, StorageBroken
+from coordinator.actor.instance import LATER_S
+from coordinator.actor.turn import Turn, Wait
 from coordinator.errors import Unavailable
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import Ledger, World, get, put
+from tests.support.one_object import DEADLINE_S, House, ask
 from tests.support.virtual_clock import VirtualClock, breathe
 from tests.support.waiting import until
-
-DEADLINE_S = 30.0
-
-
-class House:
-    """Starts instances of object 1, one after the other."""
-
-    def __init__(self, storages: FaultyStorages, clock: VirtualClock, world: World) -> None:
-        self.storages = storages
-        self.clock = clock
-        self.world = world
-        self.broken: list[Instance] = []
-        self.ledger: Ledger
-        self.started: list[Instance] = []
-
-    async def start(self, **attributes: Any) -> Instance:
-        self.ledger = Ledger(1)
-        for name, value in attributes.items():
-            setattr(self.ledger, name, value)
-        instance = Instance(
-            1,
-            self.ledger,
-            self.storages.storage(1),
-            clock=self.clock,
-            outside=self.world,
-            on_broken=self.broken.append,
-            before_timer=lambda: None,
-        )
-        self.started.append(instance)
-        await instance.start()
-        return instance
-
-    async def again(self, **attributes: Any) -> Instance:
-        """The next instance, once the last one's writer has ended."""
-        await self.started[-1].writer_ended()
-        return await self.start(**attributes)
 
 
 @pytest.fixture
@@ -61,10 +25,6 @@ async def house(ledgers: FaultyStorages, clock: VirtualClock, world: World) -> A
     ledgers.let_go()
     for instance in house.started:
         await instance.stop()
-
-
-def ask(instance: Instance, call: Any, deadline_s: float = DEADLINE_S) -> "asyncio.Task[Any]":
-    return asyncio.ensure_future(instance.call(call, deadline_s))
 
 
 # --- durability -------------------------------------------------------------------------------------------
@@ -565,156 +525,3 @@ async def test_the_timer_is_one_and_of_the_instance(house: House) -> None:
     await instance.stop()
     await house.clock.advance(9.0)
     assert len(house.ledger.timers) == 1
-
-
-# --- reading ----------------------------------------------------------------------------------------------
-
-
-def value_of(name: str) -> Any:
-    """A call that answers with what storage has of this name."""
-
-    def call(ledger: Ledger, turn: Turn, rows: Any = None) -> Any:
-        return Fetch((Read("by_name", (name,)),)) if rows is None else rows[0]
-
-    return call
-
-
-def look(tag: str, *names: str) -> Any:
-    """A call that has these names read."""
-    return lambda ledger, turn: turn.read(tag, *(Read("by_name", (name,)) for name in names))
-
-
-async def test_a_handler_is_asked_again_with_the_rows_that_it_wants(house: House) -> None:
-    instance = await house.start()
-    await instance.call(put("a", 1), DEADLINE_S)
-    assert await instance.call(value_of("a"), DEADLINE_S) == [(1,)]
-    assert await instance.call(value_of("b"), DEADLINE_S) == []
-
-
-async def test_rows_are_read_once_all_before_is_durable(house: House) -> None:
-    instance = await house.start()
-    house.storages.hold()
-    ask(instance, put("a", 1))
-    reply = ask(instance, value_of("a"))
-    await until(lambda: house.storages.running, "the commit has begun")
-    await breathe()
-    assert house.storages.reads == []
-    house.storages.let_go()
-    assert await reply == [(1,)]
-
-
-async def test_other_turns_run_while_rows_are_read(house: House) -> None:
-    instance = await house.start()
-    await instance.call(put("a", 1), DEADLINE_S)
-    house.storages.hold_reads()
-    reply = ask(instance, value_of("a"))
-    await until(lambda: house.storages.reading, "the read has begun")
-    await instance.call(put("a", 2), DEADLINE_S)
-    house.storages.let_go()
-    assert await reply == [(1,)], "the rows are of when they were read"
-
-
-async def test_a_posted_call_may_fetch_too(house: House) -> None:
-    instance = await house.start()
-    seen: list[Any] = []
-
-    def call(ledger: Ledger, turn: Turn, rows: Any = None) -> Any:
-        if rows is None:
-            return Fetch((Read("by_name", ("a",)),))
-        seen.append(rows)
-        return None
-
-    instance.post(put("a", 1))
-    instance.post(call)
-    await until(lambda: seen, "the call has its rows")
-    assert seen == [[[(1,)]]]
-
-
-async def test_what_a_turn_has_read_comes_as_a_turn(house: House) -> None:
-    instance = await house.start()
-
-    def call(ledger: Ledger, turn: Turn) -> None:
-        ledger.put(turn, "a", 1)
-        look("both", "a", "b")(ledger, turn)
-
-    house.storages.hold()
-    instance.post(call)
-    await until(lambda: house.storages.running, "the commit has begun")
-    await breathe()
-    assert house.storages.reads == []
-    house.storages.let_go()
-    await until(lambda: house.ledger.read, "the rows come")
-    assert house.ledger.read == [("both", [[(1,)], []])]
-
-
-async def test_it_is_known_which_reads_may_still_bring_old_rows(house: House) -> None:
-    instance = await house.start()
-    assert (instance.reads_begun, instance.reads_ended) == (0, 0)
-    house.storages.hold_reads()
-    instance.post(look("first", "a"))
-    fetching = ask(instance, value_of("a"))
-    await until(lambda: house.storages.reading == 2, "both are under way")
-    assert (instance.reads_begun, instance.reads_ended) == (2, 0)
-    fetching.cancel()
-    await asyncio.wait([fetching])
-    instance.post(look("third", "a"))
-    assert (instance.reads_begun, instance.reads_ended) == (3, 0)
-    house.storages.let_go()
-    await until(lambda: len(house.ledger.read) == 2, "the rows come")
-    assert (instance.reads_begun, instance.reads_ended) == (3, 3)
-
-
-async def test_an_object_that_reads_is_at_work(house: House) -> None:
-    instance = await house.start()
-    house.storages.hold_reads()
-    instance.post(look("one", "a"))
-    assert not instance.idle()
-    house.storages.let_go()
-    await until(instance.idle, "it is idle")
-    assert len(house.ledger.read) == 1
-
-
-async def test_rows_that_do_not_come_in_time_are_unknown(house: House) -> None:
-    instance = await house.start()
-    house.storages.hold_reads()
-    reply = ask(instance, value_of("a"), deadline_s=5.0)
-    await until(lambda: house.storages.reading, "the read has begun")
-    await house.clock.advance(5)
-    with pytest.raises(Unavailable, match="in time"):
-        await reply
-    assert instance.broken is None
-    house.storages.let_go()
-    assert await instance.call(value_of("a"), DEADLINE_S) == []
-
-
-@pytest.mark.parametrize("how", ["called", "posted", "of a turn"])
-@pytest.mark.parametrize("error", [ReadFailed("no file handles"), StorageBroken("disk I/O error")])
-async def test_a_read_that_fails_breaks_the_instance(house: House, error: Exception, how: str) -> None:
-    instance = await house.start()
-    await instance.call(put("a", 1), DEADLINE_S)
-    house.storages.fail_read(error)
-    if how == "called":
-        with pytest.raises(Unavailable):
-            await instance.call(value_of("a"), DEADLINE_S)
-    else:
-        instance.post(value_of("a") if how == "posted" else look("one", "a"))
-    await until(lambda: house.broken, "it is discarded")
-    assert house.broken == [instance]
-    assert house.world.fatal_errors == ([error] if isinstance(error, StorageBroken) else [])
-    with pytest.raises(Unavailable):
-        await instance.call(get("a"), DEADLINE_S)
-    again = await house.again()
-    assert await again.call(value_of("a"), DEADLINE_S) == [(1,)]
-    assert house.ledger.read == []
-
-
-async def test_stop_ends_reads(house: House) -> None:
-    instance = await house.start()
-    house.storages.hold_reads()
-    reply = ask(instance, value_of("a"))
-    instance.post(look("one", "a"))
-    await until(lambda: house.storages.reading == 2, "the reads have begun")
-    assert await instance.stop()
-    with pytest.raises(Unavailable):
-        await reply
-    assert house.ledger.read == []

@@ -33,7 +33,7 @@ from coordinator.protocol.messages import Dispatch, ServerMessage
 MODEL = "bench/model-000"
 ABSENT = "f" * 64
 """A version that no agent has."""
-DEPTHS = (10, 10_000)
+DEPTHS = (10, 10_000, 1_000_000)
 RECOVERED = 100_000
 SESSIONS = 2_000
 LATENCIES = 500

@@ -51,7 +51,7 @@ class Channel:
 class Doors(Protocol):
     """What a connection needs of the gateway."""
 
-    async def register(self, principal: Principal, attach: wire.Attach) -> int:
+    async def register(self, principal: Principal, hello: wire.Hello, attach: wire.Attach) -> int:
         """Register the version; give the coordinator's number."""
 
     async def attach(self, number: int, call: calls.AttachSession) -> None: ...
@@ -249,7 +249,7 @@ class AgentConnection:
         tries = 0
         while True:
             try:
-                channel.number = await self._doors.register(self._principal, attach)
+                channel.number = await self._doors.register(self._principal, call.hello, attach)
                 channel.lost = False
                 await self._doors.attach(channel.number, call)
             except (Unavailable, StoreUnavailable) as error:

@@ -146,7 +146,7 @@ class Gateway:
 
     # --- Doors: what connections need ----------------------------------------------------------------------
 
-    async def register(self, principal: Principal, attach: wire.Attach) -> int:
+    async def register(self, principal: Principal, hello: wire.Hello, attach: wire.Attach) -> int:
         pool = principal.pools[0]
         if attach.state == "loading":
             await self._store.models.check_registration(
@@ -167,6 +167,9 @@ class Gateway:
             allowed=principal.models,
             now=self._clock.now(),
         )
+        if hello.gpus:
+            gpus = [(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus]
+            await self._store.models.seen(pool, attach.model, gpus, self._clock.now())
         return await self._store.objects.number(pool, attach.model)
 
     async def attach(self, number: int, call: calls.AttachSession) -> None:

@@ -12,7 +12,7 @@ from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.channels import ChannelState
 from coordinator.protocol.errors import ChannelNotOpen, ProtocolViolation
 from coordinator.protocol.limits import WireLimits
-from coordinator.protocol.messages import AgentMessage, Closing, Hello, Welcome
+from coordinator.protocol.messages import AgentMessage, Attached, Closing, Hello, Welcome
 from gpu_agent.line import Line, Tell, on_loop
 from gpu_agent.link import Link
 
@@ -138,6 +138,7 @@ class Connection:
             link.welcome = message
             self._listener.connected(message)
         elif not isinstance(message, Closing):
+            link.useful = link.useful or isinstance(message, Attached)
             self._listener.received(message)
 
     def _writable(self, link: Link) -> None:

@@ -12,7 +12,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -41,6 +41,9 @@ REFUSED_RETRY_S = 30.0
 """Pause after an answer that trying again soon cannot change."""
 SETTLED_S = 1.0
 """A connection that lived this long was a good one: the next failure starts again with a short pause."""
+BRIEF_FAILURES, MOST_FAILURES = 3, 20
+"""How many failures in a row make the pause longer; a connection that served a model, if only for a moment,
+keeps it short."""
 TRANSPORT_BYTES = 256 * 1024 * 1024
 """What the transport takes of a frame; the session holds the server to the agreed limit."""
 
@@ -77,6 +80,7 @@ class _Ended:
 
     reason: str
     pause_s: float = 0.0
+    useful: bool = False
 
 
 class Line:
@@ -146,10 +150,11 @@ class Line:
         while not self._leaving.is_set():
             began = self._loop.time()
             ended = await self._once_or_leave()
-            failures = 1 if self._loop.time() - began > SETTLED_S else failures + 1
+            settled = self._loop.time() - began > SETTLED_S
+            failures = 1 if settled else min(failures + 1, BRIEF_FAILURES if ended.useful else MOST_FAILURES)
             if self._leaving.is_set():
                 return
-            jitter_s = random.uniform(0, min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 20)))
+            jitter_s = random.uniform(0, min(LAST_RETRY_S, FIRST_RETRY_S * 2**failures))
             if ended.reason != self._said:
                 self._said = ended.reason
                 log.warning(
@@ -241,7 +246,7 @@ class Line:
             self._link = self._socket = None
             link.written.set()
             self._tell.ended(link)
-        return ended
+        return replace(ended, useful=link.useful)
 
     async def _read(self, socket: ClientConnection, link: Link) -> None:
         clock = asyncio.get_running_loop().time

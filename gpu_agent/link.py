@@ -31,6 +31,8 @@ class Link:
         self.welcome: Welcome | None = None
         self.closing: Closing | None = None
         self.violation: ProtocolViolation | None = None
+        self.useful = False
+        """A model was attached."""
         self.greeted = asyncio.Event()
         self.ready = asyncio.Event()
         """Something waits to be written, or the connection is to end by ``violation``."""

@@ -42,8 +42,8 @@ REFUSED_RETRY_S = 30.0
 SETTLED_S = 1.0
 """A connection that lived this long was a good one: the next failure starts again with a short pause."""
 BRIEF_FAILURES, MOST_FAILURES = 3, 20
-"""How many failures in a row make the pause longer; a connection that served a model, if only for a moment,
-keeps it short."""
+"""How many failures in a row make the pause longer. It stays short when the server has said when to come
+back, or the connection served a model, if only for a moment."""
 TRANSPORT_BYTES = 256 * 1024 * 1024
 """What the transport takes of a frame; the session holds the server to the agreed limit."""
 
@@ -80,7 +80,8 @@ class _Ended:
 
     reason: str
     pause_s: float = 0.0
-    useful: bool = False
+    told: bool = False
+    """The server itself has said when to come back, or the connection was of use: why stay away long?"""
 
 
 class Line:
@@ -151,7 +152,7 @@ class Line:
             began = self._loop.time()
             ended = await self._once_or_leave()
             settled = self._loop.time() - began > SETTLED_S
-            failures = 1 if settled else min(failures + 1, BRIEF_FAILURES if ended.useful else MOST_FAILURES)
+            failures = 1 if settled else min(failures + 1, BRIEF_FAILURES if ended.told else MOST_FAILURES)
             if self._leaving.is_set():
                 return
             jitter_s = random.uniform(0, min(LAST_RETRY_S, FIRST_RETRY_S * 2**failures))
@@ -246,7 +247,7 @@ class Line:
             self._link = self._socket = None
             link.written.set()
             self._tell.ended(link)
-        return replace(ended, useful=link.useful)
+        return replace(ended, told=ended.told or link.useful)
 
     async def _read(self, socket: ClientConnection, link: Link) -> None:
         clock = asyncio.get_running_loop().time
@@ -318,12 +319,13 @@ def _refused(error: websockets.InvalidStatus) -> _Ended:
     if status in REFUSALS:
         return _Ended(f"{REFUSALS[HTTPStatus(status)]} (HTTP {status})", REFUSED_RETRY_S)
     after = error.response.headers.get("Retry-After", "")
-    return _Ended(f"the server answered HTTP {status}", min(float(after), 60.0) if after.isdigit() else 0.0)
+    told = after.isdigit()
+    return _Ended(f"the server answered HTTP {status}", min(float(after), 60.0) if told else 0.0, told)
 
 
 def _closed(error: BaseException, closing: Closing | None) -> _Ended:
     if closing is not None:
-        return _Ended(closing.reason, closing.retry_s)
+        return _Ended(closing.reason, closing.retry_s, told=True)
     frame = error.rcvd if isinstance(error, websockets.ConnectionClosed) else None
     if frame is None:
         return _Ended("the connection was cut")

@@ -171,6 +171,10 @@ class Gatehouse:
         assert isinstance(reply, calls.Found)
         return id
 
+    async def workers(self, model: str) -> tuple[calls.Worker, ...]:
+        number = await self.store.objects.number("default", model)
+        return await self.coordinators.models.stub(number).workers()
+
     async def ended(self, id: str) -> Document:
         return await until(lambda: self.coordinators.projector.recent(id), f"{id} has ended")
 

@@ -4,8 +4,11 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -14,6 +17,7 @@ from coordinator.errors import Unavailable
 from coordinator.prediction import Status
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits, WireLimits
+from edge import gateway as module
 from tests.support.gatehouse import AgentSocket, Gatehouse, gatehouse
 from tests.support.virtual_clock import breathe
 from tests.support.waiting import until
@@ -164,6 +168,142 @@ class TestWork:
     async def test_a_model_name_that_is_none(self, door: Gatehouse, agent: AgentSocket) -> None:
         await agent.ask_attach("No Name")
         assert (await agent.next(wire.AttachRefused)).code == "invalid"
+
+
+class TestVersions:
+    """An agent one version older or newer than the server works."""
+
+    CORPUS = Path(__file__).parents[2] / "contract" / "wire" / "corpus" / "agent"
+
+    async def says(self, agent: AgentSocket, name: str, **fields: Any) -> None:
+        """Say a message of the corpus, with these fields in place of its own."""
+        message = msgspec.json.decode((self.CORPUS / f"{name}.json").read_bytes()) | fields
+        await agent.connection.send(msgspec.json.encode(message), text=True)
+
+    async def conversation(self, door: Gatehouse, agent: AgentSocket, **more: Any) -> None:
+        """From attach to acknowledgement in the messages of the corpus, with ``more`` in each."""
+        await self.says(agent, "attach", **more)
+        await agent.next(wire.Attached)
+        id = await door.create("acme/hello")
+        dispatch = await agent.next(wire.Dispatch)
+        which = {"prediction": dispatch.prediction, "attempt": dispatch.attempt, **more}
+        await self.says(agent, "accepted", **which)
+        await self.says(agent, "progress", **which)
+        await self.says(agent, "finished-succeeded", secret=dispatch.secret, files=[], output="said", **which)
+        assert (await agent.next(wire.Ack)).prediction == id
+        assert (await door.ended(id)).output == b'"said"'
+
+    async def test_an_agent_of_version_1(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello")
+            assert (await agent.next(wire.Welcome)).protocol == 1
+            await self.conversation(door, agent)
+            (worker,) = await door.workers("acme/hello")
+            assert (worker.name, worker.state) == ("gpu-box-1", "ok")
+
+    async def test_an_agent_of_version_3_with_messages_and_fields_that_we_do_not_know(
+        self, door: Gatehouse
+    ) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(
+                agent,
+                "hello-gpus",
+                mood="new",
+                gpus=[{"kind": "NVIDIA A100-SXM4-80GB", "memory_bytes": 85899345920, "watts": 400}],
+            )
+            assert (await agent.next(wire.Welcome)).protocol == 2
+            await agent.connection.send('{"type": "mood", "channel": 0, "of": {"the": "day"}}', text=True)
+            await self.conversation(door, agent, colour={"of": [1, None]})
+            assert await door.store.models.gpus("default", "acme/hello") == [
+                ("NVIDIA A100-SXM4-80GB", 85899345920)
+            ]
+
+    async def test_an_agent_that_no_longer_speaks_our_version(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello", protocol=9, oldest=3)
+            assert await agent.closed() == 4426
+
+    async def test_a_model_that_loads_is_there_without_being_registered(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello-gpus")
+            await agent.next(wire.Welcome)
+            await self.says(agent, "attach-loading")
+            await agent.next(wire.Attached)
+            assert await door.store.models.get("acme", "acme/hello") is None
+            (worker,) = await door.workers("acme/hello")
+            assert (worker.attached, worker.free) == (True, 0)
+            await self.says(agent, "detach")
+            await self.conversation(door, agent, channel=1)
+            assert await door.store.models.get("acme", "acme/hello") is not None
+
+    async def test_a_model_of_another_account_is_refused_while_it_loads_too(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello")
+            await agent.next(wire.Welcome)
+            await self.says(agent, "attach")
+            await agent.next(wire.Attached)
+        token = await door.token("stranger", account="other")
+        async with door.connected(token) as stranger:
+            await self.says(stranger, "hello-gpus", incarnation="another")
+            await stranger.next(wire.Welcome)
+            await self.says(stranger, "attach-loading")
+            assert (await stranger.next(wire.AttachRefused)).code == "not_allowed"
+
+
+class TestManyAtOnce:
+    async def test_a_hundred_agents_come_back_at_once_and_all_are_served(self, door: Gatehouse) -> None:
+        token = await door.token()
+        attached = asyncio.Semaphore(0)
+
+        async def agent(number: int, leave: asyncio.Event) -> None:
+            async with door.connected(token) as one:
+                await one.greet(f"agent-{number}")
+                await one.attach()
+                attached.release()
+                await leave.wait()
+
+        for _ in range(2):
+            leave = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                for number in range(100):
+                    group.create_task(agent(number, leave))
+                for _ in range(100):
+                    await attached.acquire()
+                assert sum(worker.attached for worker in await door.workers("acme/m")) == 100
+                leave.set()
+
+    async def test_more_than_may_connect_at_once_are_asked_to_come_later(self, tmp_path: Path) -> None:
+        limits = WireLimits(handshakes=2, hello_s=5.0)
+        async with gatehouse(tmp_path, ServerLimits(), limits) as door:
+            token = await door.token()
+            async with door.connected(token) as first, door.connected(token) as second:
+                with pytest.raises(InvalidStatus) as refused:
+                    async with door.connected(token):
+                        pass
+                response = refused.value.response
+                assert (response.status_code, int(response.headers["retry-after"]) >= 1) == (503, True)
+                for number, agent in enumerate((first, second)):
+                    await agent.greet(f"agent-{number}")
+                    await agent.attach()
+                async with door.connected(token) as third:
+                    await third.greet("agent-3")
+
+    async def test_agents_of_a_server_that_leaves_are_told_to_come_back_at_different_times(
+        self, door: Gatehouse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "RETURNS_PER_S", 1)
+        token = await door.token()
+        async with AsyncExitStack() as stack:
+            agents = []
+            for number in range(8):
+                agents.append(await stack.enter_async_context(door.connected(token)))
+                await agents[-1].greet(f"agent-{number}")
+            stopping = asyncio.create_task(door.gateway.stop())
+            waits = sorted([(await agent.next(wire.Closing)).retry_s for agent in agents])
+            await stopping
+        assert waits[0] >= module.CLOSING_RETRY_S
+        assert waits[-1] <= module.CLOSING_RETRY_S + 8
+        assert len(set(waits)) == 8
 
 
 class TestCoordinatorGone:

@@ -231,7 +231,7 @@ class Attempts:
         self._close(entry, Outcome.REFUSED, Happening.RETURNED, reason)
         if entry.document.cancel_requested:
             self._end_canceled(entry)
-        elif begun and self._once(entry):
+        elif begun and reason != "busy" and self._once(entry):
             error = "its worker gave it back unfinished, and it is one that must not be repeated"
             self._end(entry, Happening.FAILED, error=error, error_code=ErrorCode.WORKER_LOST)
         else:

@@ -66,7 +66,8 @@ def test_the_process_becomes_the_server(launch: Any, any_python: str, runtime: P
         (["--host", "::1", "--port", "80"], {}, ["--host", "::1", "--port", "80"]),
         ([], {"COG_HOST": "h", "COG_PORT": "81"}, ["--host", "h", "--port", "81"]),
         (["--host=a"], {"COG_HOST": "b"}, ["--host", "a"]),
-        (["--threads", "4", "--max-runners=3", "--cleanup-timeout", "10s"], {}, []),
+        (["--threads", "4", "--cleanup-timeout", "10s"], {}, []),
+        (["--max-runners=3"], {}, ["--max-runners", "3"]),
         (["--upload-url", "http://u/"], {}, ["--upload-url", "http://u/"]),
         (["--x-mode", "train"], {}, ["--x-mode", "train"]),
         (["--await-explicit-shutdown"], {}, ["--await-explicit-shutdown"]),
@@ -86,9 +87,11 @@ def test_options_of_every_generation(
     assert told["words"][4:] == expected
 
 
-def test_another_folder(launch: Any) -> None:
+def test_another_folder_or_none(launch: Any) -> None:
     _, told, _, _ = launch("http", "--working-directory", "/models/x")
     assert told["words"][:2] == ["cog-server", "/models/x"]
+    _, told, _, _ = launch("http", COG_USE_PROCEDURE_MODE="true")
+    assert told["words"][:2] == ["cog-server", "--procedure-mode"]
 
 
 def test_variables_are_put_into_the_servers_words(launch: Any) -> None:
@@ -113,7 +116,6 @@ def test_a_variable_that_no_generation_has_is_told(launch: Any) -> None:
         ([], {"COG_PORT": "x"}, "COG_PORT: 'x' cannot be used"),
         (["--await-explicit-shutdown", "maybe"], {}, "--await-explicit-shutdown: 'maybe' cannot be used"),
         (["--one-shot"], {}, "--one-shot: a server that ends after one prediction is `cogflare predict DIR`"),
-        ([], {"COG_USE_PROCEDURE_MODE": "1"}, "--use-procedure-mode: procedures are not served here"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(

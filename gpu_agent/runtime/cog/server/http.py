@@ -73,12 +73,11 @@ OPTIONS = (
     Option("runner-shutdown-grace-period", seconds, "time for what runs at the end", "drain-s", True),
     Option("threads", int, "without effect: every generation of Cog but the first has none"),
     Option("cleanup-timeout", seconds, "without effect", "", True),
-    Option("max-runners", int, "without effect: of procedures", "", True),
-    Option("use-procedure-mode", switch, "refused: procedures are not served", "", True),
+    Option("max-runners", int, "procedures that are set up at the same time", "max-runners", True),
+    Option("use-procedure-mode", switch, "serve procedures instead of a model", "", True),
     Option("one-shot", switch, "refused: a server serves until it is told to leave", "", True),
 )
 NOT_SERVED = {
-    "use-procedure-mode": "procedures are not served here: give each its own server",
     "one-shot": "a server that ends after one prediction is `cogflare predict DIR`",
 }
 
@@ -130,7 +129,9 @@ def parse(arguments: Sequence[str], environment: Dict[str, str]) -> Dict[str, ob
 
 def server_words(given: Dict[str, object]) -> List[str]:
     """The words of ``cogflare`` that stand for the options."""
-    words = ["cog-server", str(given.get("working-directory", ".")), "--python", sys.executable]
+    folder = str(given.get("working-directory", "."))
+    words = ["cog-server", "--procedure-mode" if given.get("use-procedure-mode") else folder]
+    words += ["--python", sys.executable]
     for option in OPTIONS:
         if option.becomes and option.name in given:
             words += [f"--{option.becomes}", str(given[option.name])]

@@ -39,7 +39,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     total_s: float | None = None
     """Limits of waiting, of each attempt, and of it all; None for the server's, which has none for it all."""
     lease_s: float | None = None
-    max_attempts: int | None = None
+    retries: int | None = None
+    """How many more workers get it after one was lost; None for what its model says."""
     urgency: int = 1
     user: str = ""
     gpu: str = ""

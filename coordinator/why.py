@@ -3,7 +3,7 @@
 Everything here is read in a turn of the coordinator (``model.py``) and changes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import Explained, Reason
@@ -38,7 +38,7 @@ def explain(book: Book, workers: Workers, entry: Entry) -> Explained:
 
 def fitting(book: Book, needs: Needs) -> list[Session]:
     """The sessions whose workers would do."""
-    return [s for s in book.sessions.values() if needs.met_by(s.version, s.gpus)]
+    return [s for s in book.sessions.values() if not s.leaving and needs.met_by(s.version, s.gpus)]
 
 
 def _reason(
@@ -58,16 +58,11 @@ def _reason(
     if not working:
         states = {standing.state for s in fit if (standing := workers.standing(s.agent)) is not None}
         return "draining" if states == {"draining"} else "workers_unhealthy"
-    if not any(session.warm for session in working) and not _any_runs(book, working):
+    if all(session.loading_since is not None for session in working):
         return "model_loading"
     if place.held:
         return "token_cap"
     return "behind_fair_share" if place.behind_share else "all_busy"
-
-
-def _any_runs(book: Book, sessions: Iterable[Session]) -> bool:
-    running = {id(entry.session) for entry in book.running.values()}
-    return any(id(session) in running for session in sessions)
 
 
 def _begins(book: Book, working: Sequence[Session], place: Place, max_running: int) -> Eta | None:

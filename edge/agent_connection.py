@@ -52,7 +52,7 @@ class Doors(Protocol):
     """What a connection needs of the gateway."""
 
     async def register(self, principal: Principal, hello: wire.Hello, attach: wire.Attach) -> int:
-        """Register the version; give the coordinator's number."""
+        """Register the version, and the GPUs beside it; give the coordinator's number."""
 
     async def attach(self, number: int, call: calls.AttachSession) -> None: ...
 

@@ -167,9 +167,8 @@ class Gateway:
             allowed=principal.models,
             now=self._clock.now(),
         )
-        if hello.gpus:
-            gpus = [(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus]
-            await self._store.models.seen(pool, attach.model, gpus, self._clock.now())
+        gpus = [(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus]
+        await self._store.models.seen(pool, attach.model, gpus, self._clock.now())
         return await self._store.objects.number(pool, attach.model)
 
     async def attach(self, number: int, call: calls.AttachSession) -> None:

@@ -61,14 +61,6 @@ class QueueOut(msgspec.Struct):
     detail: str
 
 
-class WhyAttemptOut(msgspec.Struct):
-    number: int
-    worker: str
-    dispatched_at: str
-    ended_at: str | None
-    outcome: str | None
-
-
 class WhyOut(msgspec.Struct):
     """Why a prediction is in the state that it is in: a sentence, and what it is made of."""
 
@@ -77,7 +69,7 @@ class WhyOut(msgspec.Struct):
     why: str
     reason: str | None
     error_code: str | None
-    attempts: list[WhyAttemptOut]
+    attempts: Sequence["AttemptOut"]
     queue: QueueOut | None
 
 
@@ -228,16 +220,7 @@ class Renderer:
             why=sentence(explained),
             reason=explained.reason,
             error_code=document.error_code,
-            attempts=[
-                WhyAttemptOut(
-                    number=attempt.number,
-                    worker=attempt.agent_name,
-                    dispatched_at=rfc3339(attempt.dispatched_at),
-                    ended_at=None if attempt.ended_at is None else rfc3339(attempt.ended_at),
-                    outcome=attempt.outcome,
-                )
-                for attempt in document.attempts
-            ],
+            attempts=_attempts(document),
             queue=self.queue(explained),
         )
 

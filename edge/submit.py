@@ -82,7 +82,7 @@ async def submit(
         run_s=wishes.run_s,
         total_s=wishes.total_s,
         lease_s=wishes.lease_s,
-        max_attempts=wishes.max_attempts,
+        retries=wishes.retries,
         urgency=wishes.urgency,
         user=wishes.user,
         gpu=wishes.gpu,

@@ -29,7 +29,7 @@ class Wishes:
     run_s: float | None
     total_s: float | None
     lease_s: float | None
-    max_attempts: int | None
+    retries: int | None
     gpu: str
     gpu_memory: int
     cancel_on_disconnect: bool
@@ -58,7 +58,7 @@ def wishes_of(
         run_s=config.run_s,
         total_s=total_s,
         lease_s=config.lease_s,
-        max_attempts=None if config.retries is None else config.retries + 1,
+        retries=config.retries,
         gpu=config.gpu,
         gpu_memory=config.gpu_memory,
         cancel_on_disconnect=_hangs_up(headers, config),

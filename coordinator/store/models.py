@@ -57,6 +57,12 @@ class Models:
                 r.model == bindparam("model"), r.version == bindparam("version"), r.pool == bindparam("pool")
             )
         )
+        had = capabilities.c
+        self._gpus = connections.prepare(
+            select(had.gpu, had.memory)
+            .where(had.pool == bindparam("pool"), had.model == bindparam("model"))
+            .order_by(had.gpu, had.memory)
+        )
         self._model = connections.prepare(select(*m).where(m.name == bindparam("model"), seen))
         self._places = connections.prepare(PLACES.where(r.model == bindparam("model")))
         of_model, by_id = v.model == bindparam("model"), v.id == bindparam("id")
@@ -243,13 +249,7 @@ class Models:
         ]
         if not rows:
             return
-        c = capabilities.c
-        known = {
-            (row.gpu, row.memory)
-            for row in await self._connections.rows(
-                select(c.gpu, c.memory).where(c.pool == pool, c.model == model)
-            )
-        }
+        known = set(await self.gpus(pool, model))
         fresh = [row for row in rows if (row["gpu"], row["memory"]) not in known]
         if fresh:
             insert = self._connections.insert(capabilities).on_conflict_do_nothing()
@@ -261,9 +261,7 @@ class Models:
 
     async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
         """The GPUs of all workers that ever served the model in the pool: name and bytes of each."""
-        c = capabilities.c
-        statement = select(c.gpu, c.memory).where(c.pool == pool, c.model == model).order_by(c.gpu, c.memory)
-        return [(row.gpu, row.memory) for row in await self._connections.rows(statement)]
+        return [(gpu, memory) for gpu, memory in await self._gpus.rows(pool=pool, model=model)]
 
     async def count_runs(self, runs: Mapping[str, int]) -> None:
         """Add finished runs to the models' counts; unknown models are passed over."""

@@ -54,8 +54,10 @@ class AgentSocket:
                     assert isinstance(message, kind), message
                     return message
 
-    async def greet(self, agent: str = "agent-1", incarnation: str = "i1") -> None:
-        hello = wire.Hello(protocol=1, agent=agent, incarnation=incarnation, name="box", slots=4)
+    async def greet(
+        self, agent: str = "agent-1", incarnation: str = "i1", gpus: tuple[wire.Gpu, ...] = ()
+    ) -> None:
+        hello = wire.Hello(protocol=1, agent=agent, incarnation=incarnation, name="box", slots=4, gpus=gpus)
         await self.say(hello)
         self.welcome = await self.next(wire.Welcome)
 

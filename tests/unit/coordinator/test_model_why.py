@@ -52,6 +52,16 @@ class TestReason:
         await mark(server, worker, "distrust")
         assert (await explained(server, await server.create())).reason == "workers_unhealthy"
 
+    async def test_model_loading(self, server: Coordination) -> None:
+        worker = Worker(server)
+        worker.protocol, worker.loading_since = 2, server.clock.now()
+        await worker.attach(slots=0)
+        id = await server.create()
+        assert (await explained(server, id)).reason == "model_loading"
+        ready = Worker(server, "ready")
+        await ready.attach(slots=0)
+        assert (await explained(server, id)).reason == "all_busy"
+
     async def test_all_busy(self, server: Coordination) -> None:
         worker = Worker(server)
         await worker.attach()

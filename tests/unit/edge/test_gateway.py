@@ -107,6 +107,15 @@ class TestRefusedBeforeTheUpgrade:
         assert (status, problem["code"], self.retry_after) == (503, "unavailable", "3")
 
 
+class TestHardware:
+    async def test_what_gpus_an_agent_has_is_remembered_for_its_models(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            gpu = wire.Gpu(kind="NVIDIA A100-SXM4-80GB", memory_bytes=80)
+            await agent.greet(gpus=(gpu, gpu))
+            await agent.attach("acme/m")
+        assert await door.store.models.gpus("default", "acme/m") == [("NVIDIA A100-SXM4-80GB", 80)]
+
+
 class TestWork:
     async def test_from_attach_to_acknowledgement(self, door: Gatehouse, agent: AgentSocket) -> None:
         assert agent.connection.subprotocol == wire.SUBPROTOCOL

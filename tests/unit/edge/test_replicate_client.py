@@ -82,6 +82,17 @@ async def test_failures_are_exceptions(server: TestServer, client: replicate.Cli
         await client.predictions.async_get("nothing")
 
 
+async def test_it_passes_over_the_place_of_one_that_waits(
+    server: TestServer, client: replicate.Client
+) -> None:
+    await client.predictions.async_create(version=VERSION, input={"text": "runs"})
+    waits = await client.predictions.async_create(version=VERSION, input={"text": "waits"})
+    shown = (await server.http.get(f"/v1/predictions/{waits.id}")).json()
+    assert shown["queue"]["position"] == 1
+    read = await client.predictions.async_get(waits.id)
+    assert (read.id, read.status) == (waits.id, "starting")
+
+
 async def test_everything_else_that_it_can_ask(server: TestServer, client: replicate.Client) -> None:
     made = await client.predictions.async_create(version=VERSION, input={"text": "x"})
     assert (await client.predictions.async_get(made.id)).status in ("starting", "processing")

@@ -21,7 +21,7 @@ class Place:
     of_token: int
     """Those of them that are of the same token."""
     behind_share: bool
-    """Others go first though they came later: theirs have had less."""
+    """Others go first because they have had less of their share."""
     held: bool
     """The token runs as many as it may."""
 
@@ -63,7 +63,7 @@ class Census:
                     begins == other.time + turns * cost_s / other.weight and other.rank[1:] < share.rank[1:]
                 )
                 ahead += max(0, min(turns, waiting))
-                passed = passed or (turns > 0 and waiting > 0)
+                passed = passed or (other.time < share.time and turns > 0 and waiting > 0)
             levels.append(ahead)
         needs = (None, line.flow.needs)
         ahead += sum(n for group, n in self._groups.items() if group[0] < lane and group[1] in needs)

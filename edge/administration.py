@@ -52,6 +52,7 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     from coordinator.store.database import Store, migrate, wall_clock
     from edge.failures import explained
     from edge.orders import Orders
+    from edge.provider_keys import LABEL, ProviderKeys
     from edge.records import Records
 
     if isinstance(order, AskStatus | FleetOrder):
@@ -62,6 +63,7 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     try:
         orders = Orders(
             store.tokens,
+            provider_keys=ProviderKeys(lambda: data.key(LABEL)),
             now=wall_clock,
             on_revoked=_nobody,
             status=_stopped,

@@ -31,6 +31,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "cog-server": Command("edge.commands.cog_server", "serve one model behind Cog's own HTTP API"),
     "token create": Command("edge.commands.token_create", "make a token; it is shown once"),
+    "token import": Command(
+        "edge.commands.token_import", "take over the tokens of a Cogflare of 2022, clients' and workers'"
+    ),
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),
     "account set": Command("edge.commands.account_set", "change an account's share"),

@@ -19,7 +19,8 @@ import msgspec
 
 log = logging.getLogger(__name__)
 
-LINE_BYTES = 1024 * 1024
+LINE_BYTES = 32 * 1024 * 1024
+"""Longest order: an import of some 100,000 tokens."""
 ANSWER_S = 15.0
 ADDRESS_BYTES = 100
 """Longest path that every system takes as the address of a Unix socket (macOS 103, Linux 107)."""
@@ -35,6 +36,24 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     worker: str | None = None
     share: float = 1.0
     max_running: int = 0
+    replicate: str | None = None
+
+
+class ImportedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Cogflare of 2022 kept of one token. ``label`` names it without giving it away."""
+
+    label: str
+    secret: str
+    allow: bool
+    replicate: str | None = None
+    worker: str | None = None
+
+
+class ImportTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.import"):
+    account: str
+    entries: tuple[ImportedToken, ...]
+    skip_bad: bool = False
+    dry_run: bool = False
 
 
 class ListTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.list"):
@@ -96,7 +115,7 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag=
 
 
 FleetOrder = ListWorkers | MarkWorker | ListDead | Redrive
-Order = CreateToken | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder
+Order = CreateToken | ImportTokens | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

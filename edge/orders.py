@@ -5,17 +5,18 @@ directly on the files when no server runs (``administration.py``).
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotAllowed, NotFound, StoreError
-from coordinator.store.tokens import Token
+from coordinator.store.tokens import Token, Tokens
 from edge.control import (
     AskStatus,
     CreateToken,
     Done,
     FleetOrder,
+    ImportTokens,
     ListTokens,
     Order,
     RecordOrder,
@@ -24,8 +25,10 @@ from edge.control import (
     Status,
 )
 from edge.exits import ExitCode
+from edge.provider_keys import ProviderKeys
 from edge.records import Records
 from edge.times import rfc3339
+from edge.token_import import TokenImport
 
 _CODES: dict[type[StoreError], ExitCode] = {
     NotFound: ExitCode.NOT_FOUND,
@@ -36,34 +39,15 @@ _CODES: dict[type[StoreError], ExitCode] = {
 }
 
 
-class _Tokens(Protocol):
-    async def create(
-        self,
-        *,
-        name: str,
-        account: str,
-        scopes: tuple[str, ...],
-        pools: tuple[str, ...],
-        models: tuple[str, ...],
-        expires_at: int | None,
-        worker: str | None,
-        share: float,
-        max_running: int,
-    ) -> tuple[Token, str]: ...
-
-    async def list(self, account: str | None) -> list[Token]: ...
-
-    async def revoke(self, id_or_name: str, account: str | None) -> Token: ...
-
-
 class Orders:
     """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are, and
     ``fleet`` does what is about workers and what they failed."""
 
     def __init__(
         self,
-        tokens: _Tokens,
+        tokens: Tokens,
         *,
+        provider_keys: ProviderKeys,
         now: Callable[[], int],
         on_revoked: Callable[[str], object],
         status: Callable[[], Status],
@@ -72,6 +56,7 @@ class Orders:
     ) -> None:
         self._records = records
         self._tokens = tokens
+        self._provider_keys = provider_keys
         self._now = now
         self._on_revoked = on_revoked
         self._status = status
@@ -100,8 +85,11 @@ class Orders:
                 worker=order.worker,
                 share=order.share,
                 max_running=order.max_running,
+                replicate=None if order.replicate is None else self._provider_keys.seal(order.replicate),
             )
             return {"token": secret, **described(token)}
+        if isinstance(order, ImportTokens):
+            return await self._import(order)
         if isinstance(order, ListTokens):
             return [described(token) for token in await self._tokens.list(order.account)]
         if isinstance(order, RevokeToken):
@@ -113,6 +101,10 @@ class Orders:
         if isinstance(order, AskStatus):
             return msgspec.to_builtins(self._status())
         return await self._fleet(order)
+
+    async def _import(self, order: ImportTokens) -> dict[str, Any]:
+        taking_over = TokenImport(self._tokens, self._provider_keys, order.account, self._now())
+        return await taking_over.run(order.entries, skip_bad=order.skip_bad, dry_run=order.dry_run)
 
 
 def described(token: Token) -> dict[str, Any]:
@@ -127,6 +119,9 @@ def described(token: Token) -> dict[str, Any]:
         "share": token.share,
         "max_running": token.max_running,
         "prefix": token.prefix,
+        "allow": token.allow,
+        "api": token.api,
+        "replicate": token.replicate is not None,
         "created_at": rfc3339(token.created_at),
         "expires_at": None if token.expires_at is None else rfc3339(token.expires_at),
         "revoked_at": None if token.revoked_at is None else rfc3339(token.revoked_at),

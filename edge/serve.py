@@ -32,6 +32,7 @@ from edge.fleet import Fleet
 from edge.gateway import Gateway
 from edge.listener import HttpServer, tls, urls
 from edge.orders import Orders
+from edge.provider_keys import LABEL, ProviderKeys
 from edge.records import Records
 from edge.services import Services
 from edge.settings import ServeSettings
@@ -211,8 +212,10 @@ async def _start_control(
             state=state,
         )
 
+    provider_secret = data.key(LABEL)
     orders = Orders(
         services.store.tokens,
+        provider_keys=ProviderKeys(lambda: provider_secret),
         now=services.clock.now,
         on_revoked=services.authenticator.forget,
         status=status,

@@ -63,6 +63,13 @@ class TokenCreateSettings:
             "metavar": "POOL",
         },
     )
+    replicate: str | None = field(
+        default=None,
+        metadata={
+            "help": "Replicate API key of the token's owner, or @FILE with it; stored encrypted",
+            "metavar": "KEY|@FILE",
+        },
+    )
     pool: tuple[str, ...] = field(
         default=("default",),
         metadata={"help": "pools that serve its predictions, the preferred first"},
@@ -86,6 +93,25 @@ class TokenCreateSettings:
         default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}
     )
     json: bool = field(default=False, metadata={"help": "print JSON, the secret included"})
+
+
+@dataclass(frozen=True)
+class TokenImportSettings:
+    """``cogflare token import``."""
+
+    file: Path = field(
+        metadata={
+            "help": "JSON: each token with its record, as the key-value store of a Cogflare of 2022 had them",
+            "positional": True,
+        }
+    )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    account: str = field(default="default", metadata={"help": "account that all of the file goes into"})
+    skip_bad: bool = field(
+        default=False, metadata={"help": "import what is right and leave out what is not, instead of nothing"}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "say what would be done, and change nothing"})
+    json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
 @dataclass(frozen=True)

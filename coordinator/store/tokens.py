@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,9 @@ MAX_SECRET_LENGTH = 1024
 _COLUMNS = tuple(column for column in tokens.c if column.name != "hash")
 _NAMES = (*(str(column.name) for column in _COLUMNS), "account_share")
 _RECORDS = select(*_COLUMNS, accounts.c.share).join(accounts, accounts.c.name == tokens.c.account)
+_NAME_HINT = "use 1 to 64 letters, digits and . _ @ - inside"
+_AT_ONCE = 500
+"""Secrets looked up by one statement."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +49,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     account_share: float = 1.0
     worker: str | None = None
     replicate: bytes | None = None
-    """Encrypted provider key; nothing writes it yet."""
+    """Provider key, encrypted before it comes here."""
     allow: bool = True
     api: str = "replicate"
     prefix: str
@@ -63,6 +66,16 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 def hash_secret(secret: str) -> bytes:
     """What is stored of a secret, and looked up."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def new_id() -> str:
+    """An id for a new token."""
+    return ID_PREFIX + base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+def hint_of(secret: str) -> str:
+    """The first characters of a secret that somebody else chose: few enough to keep the rest a secret."""
+    return secret[: min(PREFIX_LENGTH, len(secret) // 4)]
 
 
 class Tokens:
@@ -87,6 +100,7 @@ class Tokens:
         worker: str | None = None,
         share: float = 1.0,
         max_running: int = 0,
+        replicate: bytes | None = None,
     ) -> tuple[Token, str]:
         """Make a token, and its account when that is new. The second value is the secret, for the only time.
 
@@ -100,7 +114,7 @@ class Tokens:
         now = self._clock()
         secret = SECRET_PREFIX + secrets.token_urlsafe(32)
         token = Token(
-            id=ID_PREFIX + base64.b32encode(secrets.token_bytes(10)).decode().lower(),
+            id=new_id(),
             account=account,
             name=name,
             scopes=wanted,
@@ -109,6 +123,7 @@ class Tokens:
             worker=worker,
             share=share,
             max_running=max_running,
+            replicate=replicate,
             api=api,
             prefix=secret[:PREFIX_LENGTH],
             created_at=now,
@@ -139,6 +154,45 @@ class Tokens:
     async def by_id(self, id: str) -> Token | None:
         row = await self._by_id.first(id=id)
         return None if row is None else _from_row(row)
+
+    async def known(self, secrets: Sequence[str]) -> dict[str, Token]:
+        """The records of those of these secrets that anybody has, by secret."""
+        hashes = {hash_secret(secret): secret for secret in secrets}
+        found: dict[str, Token] = {}
+        for start in range(0, len(hashes), _AT_ONCE):
+            batch = tuple(hashes)[start : start + _AT_ONCE]
+            statement = _RECORDS.add_columns(tokens.c.hash).where(tokens.c.hash.in_(batch))
+            for *row, hash in await self._connections.rows(statement):
+                found[hashes[bytes(hash)]] = _from_row(row)
+        return found
+
+    async def adopt(
+        self,
+        account: str,
+        made: Sequence[tuple[Token, str]],
+        changed: Sequence[Token],
+        now: int,
+    ) -> None:
+        """Store records of secrets that others chose, and change known ones: all of it or nothing.
+
+        Raises Invalid for a bad account, NameTaken when a secret or name has come into use meanwhile.
+        """
+        if not valid_name(account):
+            raise Invalid(f"{account!r} is no name for an account", _NAME_HINT)
+        rows = [_to_row(token) | {"hash": hash_secret(secret)} for token, secret in made]
+        new_account = self._connections.insert(accounts).on_conflict_do_nothing()
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(new_account, {"name": account, "created_at": now})
+            if rows:
+                await connection.execute(tokens.insert(), rows)
+            for token in changed:
+                await connection.execute(update(tokens).where(tokens.c.id == token.id).values(_to_row(token)))
+
+        try:
+            await self._connections.write(work)
+        except IntegrityError:
+            raise NameTaken("one of these tokens has been made meanwhile", "import the file again") from None
 
     async def list(self, account: str | None = None) -> list[Token]:
         """All tokens, or those of one account, revoked ones too, oldest first."""
@@ -192,11 +246,9 @@ def _choose(id_or_name: str, found: list[Token]) -> Token:
 
 def _check(name: str, account: str, scopes: frozenset[str], pools: tuple[str, ...]) -> None:
     if not valid_name(name) or name.startswith(ID_PREFIX):
-        raise Invalid(f"{name!r} is no name for a token", "use 1 to 64 letters, digits and . _ @ - inside")
+        raise Invalid(f"{name!r} is no name for a token", _NAME_HINT)
     if not valid_name(account):
-        raise Invalid(
-            f"{account!r} is no name for an account", "use 1 to 64 letters, digits and . _ @ - inside"
-        )
+        raise Invalid(f"{account!r} is no name for an account", _NAME_HINT)
     if not scopes or not scopes <= set(SCOPES):
         unknown = ", ".join(sorted(scopes - set(SCOPES))) or "none"
         raise Invalid(f"unknown scopes: {unknown}", f"scopes are {', '.join(SCOPES)}")

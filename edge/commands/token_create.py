@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from edge.exits import CommandFailed, ExitCode
@@ -32,6 +33,7 @@ def run(settings: TokenCreateSettings) -> int:
         worker=settings.worker,
         share=settings.share,
         max_running=settings.max_running,
+        replicate=_provider_key(settings.replicate),
     )
     made: dict[str, Any] = carry_out(data, order, "token create")
     if settings.output is not None:
@@ -63,6 +65,26 @@ def _rights(settings: TokenCreateSettings) -> tuple[tuple[str, ...], tuple[str, 
     if settings.pool not in (defaults.pool, (settings.worker,)):
         raise CommandFailed("--worker names the token's pool: leave out --pool", ExitCode.USAGE)
     return ("worker",), (settings.worker,)
+
+
+def _provider_key(given: str | None) -> str | None:
+    """The key itself, or what the file holds. Raises CommandFailed; no message repeats a key."""
+    if given is None:
+        return None
+    key = given
+    if given.startswith("@"):
+        try:
+            key = Path(given[1:]).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise CommandFailed(
+                f"--replicate: {given[1:]} cannot be read: {reason}", ExitCode.USAGE
+            ) from None
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise CommandFailed(
+            "--replicate: that is no API key: it is empty or has blanks in it", ExitCode.USAGE
+        )
+    return key
 
 
 def _write(settings: TokenCreateSettings, secret: str) -> None:

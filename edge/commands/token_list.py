@@ -31,6 +31,8 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
     state = "live"
     if token["revoked_at"]:
         state = f"revoked {token['revoked_at'][:10]}"
+    elif not token["allow"]:
+        state = "locked out"
     elif token["expires_at"]:
         state = f"until {token['expires_at'][:16]}Z"
     return (

@@ -24,6 +24,7 @@ from edge.control import (
 from edge.data_dir import DataDir
 from edge.exits import CommandFailed, ExitCode
 from edge.orders import Orders
+from edge.provider_keys import ProviderKeys
 from edge.records import Records
 
 STATUS = Status(version="1", process=2, url="u", data="d", started_at="t", state="ready")
@@ -42,6 +43,7 @@ class Running:
     async def start(self, store: Store) -> None:
         orders = Orders(
             store.tokens,
+            provider_keys=ProviderKeys(lambda: b"p" * 32),
             now=wall_clock,
             on_revoked=self.revoked.append,
             status=lambda: STATUS,

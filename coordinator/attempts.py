@@ -10,6 +10,7 @@ from typing import Any, Literal
 from msgspec import Raw
 from msgspec.structs import replace
 
+from coordinator import legacy
 from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
@@ -111,6 +112,7 @@ class Attempts:
             dispatched_at=self._book.turn.now,
             secret=self._token(),
             key=self._token(),
+            legacy=session.legacy,
         )
         version = document.version if document.pinned else session.version
         attempts = (*_remembered(document.attempts), attempt)
@@ -129,8 +131,8 @@ class Attempts:
         """The open attempt is with this session; its agent keeps the run limit, we watch from further off."""
         entry.session = session
         entry.ours = False
-        limits = self._book.limits
-        self._book.set_deadline(entry, entry.document.run_s + limits.cancel_grace_s + OVERRUN_S)
+        overrun_s = 0.0 if session.legacy else OVERRUN_S  # nobody else keeps the limit of such a worker
+        self._book.set_deadline(entry, entry.document.run_s + self._book.limits.cancel_grace_s + overrun_s)
 
     def _send(self, entry: Entry, attempt: Attempt, session: Session) -> None:
         session.sent += 1
@@ -161,7 +163,10 @@ class Attempts:
             self.fence(entry)
             return
         self._book.change(entry, Happening.ACCEPTED, durable=False)
-        self._lease(entry)
+        if attempt.legacy:
+            self._book.set_deadline(entry, legacy.BACK_S)
+        else:
+            self._lease(entry)
 
     def _lease(self, entry: Entry) -> None:
         """How long its agent may stay away. What must not be repeated waits as long as it may run."""
@@ -211,17 +216,43 @@ class Attempts:
             else:
                 self._lost(entry, f"{attempt.agent_name} came back without it")
 
-    def session_gone(self, session: Session) -> None:
-        """Canceled predictions end now, the others keep their lease."""
+    def not_let_in(self, hello: wire.Hello, attach: wire.Attach) -> str | None:
+        """Why this worker of 2022 gets no session. What it had on another connection is lost."""
+        for entry in [e for e in self._book.running.values() if e.session is None]:
+            attempt = entry.find(entry.attempt)
+            if attempt and attempt.agent == hello.agent and attempt.incarnation != hello.incarnation:
+                self._lost(entry, legacy.CUT)
+        refusal = None if attach.held else legacy.refusal(self._workers, hello.agent)
+        if refusal is not None:
+            self.dispatch()
+        return refusal
+
+    def taken_back(self, session: Session) -> None:
+        """A worker of 2022 attaches again on the same connection: what it has is as it was."""
+        self._book.sessions.pop(session.address, None)
+        for entry in [e for e in self._book.running.values() if e.session is session]:
+            entry.session = None
+            self._book.set_deadline(entry, legacy.BACK_S)
+
+    def session_gone(self, session: Session, *, silent: bool = False) -> None:
+        """Canceled predictions end now, the others keep their lease; what a worker of 2022 ran is lost, or
+        not begun when it went in silence."""
         self._book.sessions.pop(session.address, None)
         self._book.sharing.pop(session.address, None)
         self._workers.gone(session.agent)
+        if silent:
+            legacy.reported(self._workers, session, session.unreported)
         for entry in [e for e in self._book.running.values() if e.session is session]:
             entry.session = None
             if entry.document.cancel_requested:
                 self.fence(entry)
-            else:
+            elif not session.legacy or session.concluding == entry.document.id:
                 self._lease(entry)
+            elif silent:
+                self._close(entry, Outcome.CRASHED, Happening.LOST, legacy.HUNG_UP)
+                self._again(entry)
+            else:
+                self._lost(entry, legacy.CUT)
 
     # --- it does not finish -------------------------------------------------------------------------------
 
@@ -255,6 +286,9 @@ class Attempts:
     def _lost(self, entry: Entry, reason: str) -> None:
         """The agent did not come back in time, or came back without it."""
         attempt = entry.find(entry.attempt)
+        if attempt is not None and attempt.legacy:
+            self._lost_by_legacy(entry, attempt, reason)
+            return
         if attempt is not None and not entry.ours and not entry.document.cancel_requested:
             self._strike(entry, attempt, Fault.WORKER, reason)
         self._close(entry, Outcome.LOST, Happening.LOST, reason)
@@ -262,6 +296,16 @@ class Attempts:
             self._end_canceled(entry)
         else:
             self._again(entry)
+
+    def _lost_by_legacy(self, entry: Entry, attempt: Attempt, reason: str) -> None:
+        """No report will ever come. What our own restart has cost does not count."""
+        if entry.ours:
+            legacy.unreported(self._workers, attempt, None, entry.document.id)
+            self.returned(entry, "the server restarted while a worker of 2022 ran it")
+            return
+        self._workers.distrust(attempt.agent, attempt.agent_name, reason)
+        self._close(entry, Outcome.LOST, Happening.LOST, reason)
+        self._again(entry)
 
     def _again(self, entry: Entry, **result: Any) -> None:
         """An attempt ended early: to the head, for another worker first; or that was the last one, and
@@ -307,7 +351,7 @@ class Attempts:
             self._end(entry, Happening.CANCELED, error=error, error_code=code)
             return
         self._book.change(entry, None, cancel_requested=True, error=error, error_code=code)
-        if entry.session is None:
+        if entry.session is None or entry.session.legacy:
             self.fence(entry)
         else:
             self._send_cancel(entry, entry.attempt, entry.session)
@@ -315,6 +359,9 @@ class Attempts:
 
     def fence(self, entry: Entry) -> None:
         """End a canceled prediction without its worker: what that one still reports is dropped."""
+        attempt = entry.find(entry.attempt)
+        if attempt is not None and attempt.legacy:
+            legacy.unreported(self._workers, attempt, entry.session, entry.document.id)
         self._close(entry, Outcome.FENCED, Happening.LOST, "canceled while it could not be told")
         self._end_canceled(entry)
 
@@ -340,7 +387,10 @@ class Attempts:
             working[entry.attempt] = entry.session
         self._book.end(entry, happening, **changes)
         for number, session in working.items():
-            self._send_cancel(entry, number, session)
+            if session.legacy and (running := entry.find(number)):
+                legacy.unreported(self._workers, running, session, entry.document.id)
+            else:
+                self._send_cancel(entry, number, session)
 
     # --- results ------------------------------------------------------------------------------------------
 
@@ -410,7 +460,10 @@ class Attempts:
 
 def own_files(entry: Entry, attempt: Attempt, files: Iterable[wire.StoredFile]) -> bool:
     """Whether each file was stored by this attempt: an agent may not hand out what others stored."""
-    prefix = output_prefix(entry.document.id, attempt.key)
+    if attempt.legacy:
+        prefix = legacy.files_prefix(entry.document.model)
+    else:
+        prefix = output_prefix(entry.document.id, attempt.key)
     return all(file.key.startswith(prefix) and is_key(file.key) for file in files)
 
 

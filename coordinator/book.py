@@ -83,6 +83,12 @@ class Session:
     leaving: bool = False
     """A newer process of the same agent is here: it ends what it has, and gets nothing new."""
     loading_since: int | None = None
+    legacy: bool = False
+    """A worker of 2022 (``legacy.py``)."""
+    unreported: str = ""
+    """The prediction that such a worker still works on, though it has been ended without it."""
+    concluding: str = ""
+    """The prediction that such a worker has reported, while its files are looked for."""
 
     @property
     def free(self) -> int:

@@ -83,6 +83,7 @@ Reason = Literal[
     "no_workers",
     "no_such_version",
     "no_such_hardware",
+    "input_too_large",
     "workers_unhealthy",
     "model_loading",
     "draining",
@@ -90,9 +91,10 @@ Reason = Literal[
     "behind_fair_share",
     "all_busy",
 ]
-"""Why a prediction waits: no worker is connected; none has its version, or such a GPU; those that have get no
-work because of what they did; they load the model; they are being drained; its token runs as many as it may;
-others have had less of their share; all slots are taken."""
+"""Why a prediction waits: no worker is connected; none has its version, or such a GPU; all are of 2022 and
+take no such large input; those that would do get no work because of what they did; they load the model; they
+are being drained; its token runs as many as it may; others have had less of their share; all slots are taken.
+"""
 
 
 class Explained(Reply, frozen=True, kw_only=True, tag="explained"):
@@ -175,6 +177,14 @@ class AttachSession(Call, frozen=True, kw_only=True, tag="attach_session"):
     address: SocketAddress
     hello: Hello
     attach: Attach
+    legacy: bool = False
+    """A worker of 2022, for which our edge speaks: see ``legacy.py``."""
+
+
+class NotAttached(Reply, frozen=True, kw_only=True, tag="not_attached"):
+    """This worker is to have no session: its answers cannot be trusted. Says why."""
+
+    detail: str
 
 
 class FromAgent(Call, frozen=True, kw_only=True, tag="from_agent"):
@@ -188,6 +198,8 @@ class DetachSession(Call, frozen=True, kw_only=True, tag="detach_session"):
     """The session's socket is gone. What it ran keeps its lease."""
 
     address: SocketAddress
+    silent: bool = False
+    """A legacy worker hung up in order, without a word on the job that it had been given."""
 
 
 class Done(Reply, frozen=True, kw_only=True, tag="done"):
@@ -260,7 +272,7 @@ AnyCall = (
     | MarkWorker
     | AskWorkers
 )
-AnyReply = Refused | Found | Explained | RoomIs | Unknown | Events | Done | WorkersAre
+AnyReply = Refused | Found | Explained | RoomIs | Unknown | Events | Done | NotAttached | WorkersAre
 
 
 def about(call: AnyCall) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from coordinator import calls
+from coordinator import calls, legacy
 from coordinator.actor.storage import Read, Rows
 from coordinator.actor.turn import Fetch, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
@@ -247,11 +247,19 @@ class Model:
 
     # --- sessions -----------------------------------------------------------------------------------------
 
-    def _attach(self, call: calls.AttachSession) -> calls.Done:
+    def _attach(self, call: calls.AttachSession) -> calls.Done | calls.NotAttached:
         """Reconciliation: the agent says what it holds, we say what becomes of it, then work flows."""
         hello, attach, book = call.hello, call.attach, self._book
         for old in [s for s in book.sessions.values() if s.agent == hello.agent]:
-            self._make_way(old, call)
+            if call.legacy and old.incarnation == hello.incarnation:
+                self._attempts.taken_back(old)
+            elif call.legacy:
+                self._attempts.session_gone(old)
+                self._replaced(old)
+            else:
+                self._make_way(old, call)
+        if call.legacy and (refusal := self._attempts.not_let_in(hello, attach)):
+            return calls.NotAttached(detail=refusal)
         session = book.sessions[call.address] = Session(
             address=call.address,
             channel=attach.channel,
@@ -266,6 +274,7 @@ class Model:
             warm=attach.state == "ready",
             loading_since=attach.since,
             gpus=tuple(Gpu(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus),
+            legacy=call.legacy,
         )
         if session.shared and session.protocol >= 2:
             book.sharing[call.address] = session
@@ -275,6 +284,8 @@ class Model:
         if standing is not None and standing.draining:
             self._tell_drain(session, draining=True)
         self._attempts.reconcile(session)
+        if call.legacy:
+            legacy.taken_up(self._workers, session, attach.held)
         self._attempts.dispatch()
         return calls.Done()
 
@@ -309,7 +320,8 @@ class Model:
     def _detach(self, call: calls.DetachSession) -> calls.Done:
         session = self._book.sessions.get(call.address)
         if session is not None:
-            self._attempts.session_gone(session)
+            self._attempts.session_gone(session, silent=call.silent)
+            self._attempts.dispatch()
         return calls.Done()
 
     def _from_agent(self, call: calls.FromAgent) -> calls.Done:
@@ -366,6 +378,7 @@ class Model:
 
     def _finished(self, session: Session, message: wire.Finished) -> None:
         """Files are looked for in storage first, outside of any turn."""
+        legacy.reported(self._workers, session, message.prediction)
         entry = self._attempts.wanted(message)
         attempt = proven(entry, message.attempt, message.secret)
         if entry is None or attempt is None or not message.files or entry.document.cancel_requested:
@@ -373,6 +386,7 @@ class Model:
         elif not own_files(entry, attempt, message.files):
             self._conclude(session.address, message, "the worker named output files that are not its own")
         else:
+            session.concluding = message.prediction
             self._book.turn.effect(calls.CheckFiles(session.address, message))
 
     def _files_checked(self, call: calls.FilesChecked) -> calls.Done:

@@ -89,6 +89,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: int | None = None
     outcome: str | None = None
     """A word of ``outcomes.Outcome``; None while open."""
+    legacy: bool = False
+    """With a worker of 2022 (``legacy.py``)."""
     reason: str = ""
     """Why it ended early, in words for the client; empty when it came to a result."""
 

@@ -64,11 +64,12 @@ class ModelStub:
             return reply
         raise _unexpected(reply)
 
-    async def attach(self, call: calls.AttachSession) -> None:
+    async def attach(self, call: calls.AttachSession) -> calls.Done | calls.NotAttached:
         """Attach a session; the coordinator itself sends ``attached`` to the agent."""
         reply = await self._ask(call)
-        if not isinstance(reply, calls.Done):
-            raise _unexpected(reply)
+        if isinstance(reply, calls.Done | calls.NotAttached):
+            return reply
+        raise _unexpected(reply)
 
     async def indexed(self, call: calls.Indexed) -> None:
         reply = await self._ask(call)
@@ -91,6 +92,10 @@ class ModelStub:
         return self._objects.post(self.number, call)
 
     def detach(self, call: calls.DetachSession) -> bool:
+        return self._objects.post(self.number, call)
+
+    def mark_at_once(self, call: calls.MarkWorker) -> bool:
+        """Like ``mark_worker``, in order with what is handed over of an agent."""
         return self._objects.post(self.number, call)
 
     async def _find(self, call: calls.AnyCall) -> calls.Found | calls.Unknown:

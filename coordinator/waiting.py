@@ -1,6 +1,8 @@
 """A prediction as the queue sees it: whether it waits, in which flow, and until when. Pure."""
 
 from coordinator.prediction import Document
+from coordinator.protocol.limits import LEGACY_FILE_BYTES, LEGACY_INPUT_BYTES
+from coordinator.protocol.names import legacy_version
 from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
 
 _FAILED = frozenset({"lost", "crashed", "unfit"})
@@ -11,8 +13,18 @@ def waits(document: Document) -> bool:
     return not document.status.terminal and all(a.ended_at is not None for a in document.attempts)
 
 
+def too_large_for_legacy(document: Document) -> bool:
+    """Whether a worker of 2022 could not take it: it closes its connection on a larger message."""
+    return len(document.input) + LEGACY_FILE_BYTES * len(document.input_files) > LEGACY_INPUT_BYTES
+
+
 def flow_of(document: Document) -> Flow:
-    needs = Needs(document.version if document.pinned else "", document.gpu, document.gpu_memory)
+    needs = Needs(
+        version=document.version if document.pinned else "",
+        gpu=document.gpu,
+        gpu_memory=document.gpu_memory,
+        unfit=legacy_version(document.model) if too_large_for_legacy(document) else "",
+    )
     return Flow(document.urgency, document.account, document.token, document.user, needs)
 
 
@@ -45,7 +57,8 @@ def too_long(document: Document, workers: int) -> str:
     else:
         waited = f" of {document.queue_s:g} s" if document.queue_s else ""
         limit = f"waited longer than its limit{waited} for waiting"
-    return f"{limit}; connected workers: {workers}"
+    text = f"{limit}; connected workers: {workers}"
+    return f"{text}; its input is too large for those of 2022" if too_large_for_legacy(document) else text
 
 
 Queued = tuple[str | None, int | None, int | None]

@@ -53,6 +53,8 @@ def _reason(
     if not sessions:
         return "no_workers"
     if not fit:
+        if needs.unfit and any(needs._replace(unfit="").met_by(s.version, s.gpus) for s in sessions):
+            return "input_too_large"
         of_version = any(needs.version in ("", session.version) for session in sessions)
         return "no_such_hardware" if of_version else "no_such_version"
     if not working:

@@ -212,7 +212,7 @@ class Workers:
     def distrust(self, agent: str, name: str, reason: str) -> None:
         """Give it nothing more, until it is released."""
         standing = self._standings.get(agent) or Standing(agent=agent, name=name)
-        if standing.trust is not Trust.DISTRUSTED:
+        if standing.trust is not Trust.DISTRUSTED or standing.reason != reason:
             self._keep(
                 replace(standing, trust=Trust.DISTRUSTED, reason=reason, since=self.turn.now, probes=0)
             )

@@ -7,6 +7,7 @@ _WAITS: dict[Reason, str] = {
     "no_workers": "no worker of this model is connected",
     "no_such_version": "no connected worker has the version that it is pinned to",
     "no_such_hardware": "no connected worker has the GPU that the model needs",
+    "input_too_large": "its input is too large for the connected workers, which are all of 2022",
     "workers_unhealthy": "the workers that could run it get no work because of what happened on them",
     "model_loading": "the workers that could run it are loading the model",
     "draining": "the workers that could run it are being drained",

@@ -12,6 +12,11 @@ T = TypeVar("T")
 KIB = 1024
 MIB = 1024 * KIB
 
+LEGACY_INPUT_BYTES = 960 * KIB
+"""Largest input of a worker of 2022: no setting, for such a worker takes no message above 1 MiB."""
+LEGACY_FILE_BYTES = 2 * KIB
+"""What a file in it counts: its signed URL."""
+
 
 def _limit(default: T, what: str, minimum: float | None = None) -> T:
     bounds = {} if minimum is None else {"minimum": minimum}
@@ -74,6 +79,8 @@ class ServerLimits:
     history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
     stream_backlog: int = _limit(1000, "events a slow stream reader may fall behind before it is cut off")
     stream_heartbeat_s: float = _limit(15.0, "seconds between comments on an idle event stream", 0.1)
+    legacy_job_files: int = _limit(1000, "files that a worker of 2022 may upload for one job")
+    legacy_job_bytes: int = _limit(5 * 1024 * MIB, "bytes that a worker of 2022 may upload for one job")
     file_ttl_s: float = _limit(86_400.0, "seconds that a file uploaded by a client is kept")
     file_url_ttl_s: float = _limit(86_400.0, "seconds that a signed file URL is valid")
     upload_ttl_s: float = _limit(3600.0, "seconds that an agent's upload URL is valid")

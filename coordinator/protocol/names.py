@@ -1,5 +1,6 @@
 """What names may look like: models, pools, accounts. Pure rules, used at every door."""
 
+import hashlib
 import re
 
 _PART = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
@@ -21,3 +22,8 @@ def valid_name(name: str) -> bool:
 def valid_version(version: str) -> bool:
     """True for a version id: 64 lower-case hexadecimal digits."""
     return _VERSION.fullmatch(version) is not None
+
+
+def legacy_version(model: str) -> str:
+    """The version that stands for whatever workers of 2022 run under this name: they tell none."""
+    return hashlib.sha256(f"cogflare 2022 worker of {model}".encode()).hexdigest()

@@ -22,10 +22,12 @@ class Needs(NamedTuple):
     """Part of the name of a GPU, in any case of letters."""
     gpu_memory: int = 0
     """Bytes that one GPU must have."""
+    unfit: str = ""
+    """A version whose workers will not do, whatever they have."""
 
     def met_by(self, version: str, gpus: Sequence[Gpu]) -> bool:
         """Whether a worker of this version with these GPUs will do. Kind and memory are of the same GPU."""
-        if self.version not in ("", version):
+        if self.version not in ("", version) or version == self.unfit != "":
             return False
         return not (self.gpu or self.gpu_memory) or any(
             self.gpu.lower() in gpu.name.lower() and gpu.memory >= self.gpu_memory for gpu in gpus
@@ -47,13 +49,14 @@ class Flow(NamedTuple):
     def text(self) -> str:
         """A value for a column: the same flow, the same text, in every release. Flows of one token share
         everything up to their user."""
-        plain = [self.account, self.token, self.user, self.urgency, *self.needs]
+        needs = self.needs if self.needs.unfit else self.needs[:-1]  # as it was written before there was one
+        plain = [self.account, self.token, self.user, self.urgency, *needs]
         return msgspec.json.encode(plain).decode()
 
     @staticmethod
     def of(text: str) -> "Flow":
-        account, token, user, urgency, version, gpu, gpu_memory = msgspec.json.decode(text)
-        return Flow(urgency, account, token, user, Needs(version, gpu, gpu_memory))
+        account, token, user, urgency, *needs = msgspec.json.decode(text)
+        return Flow(urgency, account, token, user, Needs(*needs))
 
 
 @dataclass(frozen=True, slots=True)

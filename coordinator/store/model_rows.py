@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Row, literal_column, or_, select
 
+from coordinator.protocol.names import legacy_version
 from coordinator.store.config import ModelConfig, decode
 from coordinator.store.errors import Invalid
 from coordinator.store.schema import models, registrations, versions
@@ -84,7 +85,9 @@ def choose_places(places: Sequence[Any], pools: Sequence[str] | None) -> Sequenc
 
 
 def newest_of(places: Sequence[Any]) -> str:
-    return str(max(place[2:4] for place in places)[1])
+    """The version made last; one that only stands for workers of 2022, when there is no other."""
+    known = [place for place in places if place[3] != legacy_version(place[0])] or places
+    return str(max(place[2:4] for place in known)[1])
 
 
 def to_model(

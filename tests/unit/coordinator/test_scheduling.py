@@ -271,3 +271,12 @@ def test_a_flow_is_a_text_and_back() -> None:
     flow = Flow(2, 'a"b', "t", "jürgen, the 2nd", Needs("v1", "A100", 5))
     assert Flow.of(flow.text()) == flow
     assert Flow(1, "a", "t").text() == '["a","t","",1,"","",0]'
+
+
+def test_a_version_that_will_not_do() -> None:
+    needs = Needs(unfit="v1")
+    assert not needs.met_by("v1", ())
+    assert needs.met_by("v2", ())
+    assert needs.met_by("", ())
+    flow = Flow(1, "a", "t", needs=needs)
+    assert Flow.of(flow.text()) == flow

@@ -72,4 +72,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing Cogflare and its tools into $(VENV) (about a minute)"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 	  -e '.[$(EXTRAS)]' -c constraints.txt
+	@# What the workers of 2022 speak with: beside the environment, which has a newer one.
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --no-deps --upgrade --target build/legacy websockets==10.3
 	@touch $@

@@ -17,7 +17,10 @@ from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.catalog import Catalog
 from edge.context import Edge
 from edge.errors import Problem, not_found
+from edge.legacy import routes as legacy
+from edge.legacy.door import LegacyDoor
 from edge.links import Links
+from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
 from edge.routes import files, models, predictions, server, streams
 from edge.schemas import Renderer
@@ -49,6 +52,7 @@ def create_app(services: Services) -> ASGIApp:
         *files.HANDLERS,
         *streams.HANDLERS,
         *server.HANDLERS,
+        *legacy.HANDLERS,
     ]
     app = Litestar(
         handlers,
@@ -59,15 +63,16 @@ def create_app(services: Services) -> ASGIApp:
         # Each handler reads its body itself, against the limit that is meant for it.
         request_max_body_size=None,
     )
-    return _Door(app, services.gateway)
+    return _Door(app, services.gateway, services.legacy)
 
 
 class _Door:
     """What every connection passes first."""
 
-    def __init__(self, app: ASGIApp, gateway: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gateway: ASGIApp, legacy_door: LegacyDoor) -> None:
         self._app = app
         self._gateway = gateway
+        self._legacy_door = legacy_door
         self._prefix = secrets.token_hex(5)
         self._count = itertools.count(1)
 
@@ -103,12 +108,10 @@ class _Door:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _api_path(scope["path"], b"").rstrip("/") == WORKERS_PATH:
             await self._gateway(scope, receive, send)
-            return
-        await receive()
-        problem = not_found()
-        headers = [(b"content-type", PROBLEM_JSON)]
-        await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": problem.body(), "more_body": False})
+        elif self._legacy_door.serves(scope):
+            await self._legacy_door(scope, receive, send)
+        else:
+            await refuse_upgrade(receive, send, not_found())
 
 
 def _api_path(path: str, query: bytes) -> str:

@@ -96,10 +96,17 @@ class Authenticator:
         secret = token_of(headers)
         if secret is None:
             raise unauthenticated(NO_TOKEN)
-        digest = hashlib.sha256(secret.encode()).digest()
+        principal = await self.of_secret(secret)
+        if principal is None:
+            raise unauthenticated(BAD_TOKEN)
+        return principal
+
+    async def of_secret(self, secret: str) -> Principal | None:
+        """Whose secret it is; None when it is nobody's, or of no use now. Raises Unavailable."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         found = await self._records.get(digest, partial(self._look_up, secret))
         if found is None or not found[0].usable(self._clock.now()):
-            raise unauthenticated(BAD_TOKEN)
+            return None
         return found[1]
 
     def watch(self, token: str, on_revoked: Callable[[], object]) -> Watch:

@@ -5,7 +5,7 @@ from functools import partial
 
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
-from coordinator.protocol.names import valid_model_name, valid_version
+from coordinator.protocol.names import legacy_version, valid_model_name, valid_version
 from coordinator.store.config import ModelConfig
 from coordinator.store.database import Store
 from coordinator.store.models import ModelRow, VersionRow
@@ -123,7 +123,7 @@ class Catalog:
 
     async def shown(self, document: Document) -> tuple[str, VersionSchema | None]:
         """The version to show for a prediction, and the schema that says which of its inputs are secret."""
-        if document.version:
+        if document.version and document.version != legacy_version(document.model):
             known = self._known.get((document.model, document.version))
             if known is None:
                 row = await self.version(document.account, document.model, document.version)
@@ -131,10 +131,11 @@ class Catalog:
                     return document.version, None
                 known = self._know(row)
             return document.version, known
+        # A worker of 2022 says nothing of its inputs: what is secret, the schema says that it was checked by.
         model = await self.model(document.account, document.model)
         if model is None or model.latest_version is None:
-            return "", None
-        return model.latest_version.id, self._know(model.latest_version)
+            return document.version, None
+        return document.version or model.latest_version.id, self._know(model.latest_version)
 
     async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
         """The GPUs that workers of the pool had, which served the model."""

@@ -25,6 +25,11 @@ CODES: dict[str, Kind] = {
     "bad_request": Kind(400, "Bad request", "the request is not well-formed HTTP, JSON or multipart"),
     "unauthenticated": Kind(401, "Unauthenticated", "no token, or one that is unknown, expired or revoked"),
     "missing_scope": Kind(403, "Forbidden", "the token lacks the scope that this call needs"),
+    "not_allowed": Kind(403, "Forbidden", "the token may not do this under that name"),
+    "distrusted": Kind(
+        403, "Forbidden", "a worker of 2022 whose answers cannot be trusted any more: restart its container"
+    ),
+    "no_open_job": Kind(403, "Forbidden", "an upload of a worker of 2022 that has no job of the model now"),
     "bad_signature": Kind(403, "Forbidden", "the URL is not one that this server signed"),
     "link_expired": Kind(403, "Forbidden", "the signed URL was valid once and no longer is"),
     "not_found": Kind(404, None, "no such thing, or it belongs to another account"),

@@ -23,6 +23,7 @@ from coordinator.stub import Models
 from edge.agent_connection import AgentConnection, Channel
 from edge.auth import Authenticator, Principal
 from edge.errors import Problem
+from edge.refusal import refuse_upgrade
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +71,14 @@ class Gateway:
         try:
             principal = await self._admit(scope)
         except Problem as problem:
-            await _refuse(receive, send, problem)
+            await refuse_upgrade(receive, send, problem)
             return
         except Unavailable as error:
             log.warning("an agent's token could not be looked up: %s", error)
             detail = "The token cannot be looked up now."
-            await _refuse(receive, send, Problem("unavailable", detail, retry_after_s=error.retry_after_s))
+            await refuse_upgrade(
+                receive, send, Problem("unavailable", detail, retry_after_s=error.retry_after_s)
+            )
             return
         await receive()  # websocket.connect
         await send({"type": "websocket.accept", "subprotocol": wire.SUBPROTOCOL})
@@ -200,14 +203,3 @@ class _Arrival:
 
     def over(self) -> None:
         self._arriving.discard(self)
-
-
-async def _refuse(receive: Any, send: Any, problem: Problem) -> None:
-    """Answer the upgrade request with a status instead (ASGI extension ``websocket.http.response``)."""
-    await receive()
-    body = problem.body()
-    headers = [(b"content-type", b"application/problem+json"), *problem.headers]
-    if problem.retry_after_s is not None:
-        headers.append((b"retry-after", str(problem.retry_after_s).encode()))
-    await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})

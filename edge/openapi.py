@@ -55,10 +55,13 @@ def document(app: Litestar, base: str) -> dict[str, Any]:
 
 
 def operations(app: Litestar) -> list[tuple[str, str, HTTPRouteHandler]]:
-    """(path template, method, handler) of every route, but what Litestar adds for OPTIONS."""
+    """(path template, method, handler) of every route, but what Litestar adds for OPTIONS, and what only the
+    workers of 2022 use."""
     found = []
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
+            if handler.include_in_schema is False:
+                continue
             for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
                 found.append((route.path_format, method, handler))
     return found

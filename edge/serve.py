@@ -30,12 +30,14 @@ from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
 from edge.fleet import Fleet
 from edge.gateway import Gateway
+from edge.legacy.door import LegacyDoor
 from edge.listener import HttpServer, tls, urls
 from edge.orders import Orders
 from edge.provider_keys import LABEL, ProviderKeys
 from edge.records import Records
 from edge.services import Services
 from edge.settings import ServeSettings
+from edge.sockets import AllSockets
 from edge.subscriptions import Subscriptions
 from edge.times import rfc3339
 
@@ -76,6 +78,7 @@ async def serve(settings: ServeSettings) -> int:
                 await _until(run.leaving, serving)
                 services.draining.set()
                 log.info("leaving: %s", run.reason)
+                await services.legacy.stop()
                 await _bounded(services.gateway.stop, "the agents' gateway")
                 http.leave(at_once=run.failure is not None)
                 await serving
@@ -165,7 +168,17 @@ async def _build(
     subscriptions = Subscriptions(
         coordinators.models, store.index, coordinators.projector, limits.history_bytes
     )
-    coordinators.connect(gateway)
+    legacy = LegacyDoor(
+        store=store,
+        models=coordinators.models,
+        blobs=blobs,
+        authenticator=authenticator,
+        limits=limits,
+        wire_limits=settings.wire,
+        public_url=public_url,
+        clock=clock,
+    )
+    coordinators.connect(AllSockets((gateway, legacy)))
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
@@ -185,6 +198,7 @@ async def _build(
         authenticator=authenticator,
         subscriptions=subscriptions,
         gateway=gateway,
+        legacy=legacy,
     )
 
 

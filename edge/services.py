@@ -14,6 +14,7 @@ from coordinator.store.database import Store
 from coordinator.stub import Models
 from edge.auth import Authenticator
 from edge.gateway import Gateway
+from edge.legacy.door import LegacyDoor
 from edge.subscriptions import Subscriptions
 
 
@@ -32,6 +33,7 @@ class Services:
     authenticator: Authenticator
     subscriptions: Subscriptions
     gateway: Gateway
+    legacy: LegacyDoor
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
 

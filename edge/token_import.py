@@ -84,7 +84,7 @@ class TokenImport:
     def _take_client(self, entry: ImportedToken, known: Token | None) -> None:
         plan = self._plan
         if entry.worker is not None and entry.worker not in self._pools:
-            plan.problems.append(f"{entry.label}: its worker string is a token of another account or kind here")
+            plan.problems.append(f"{entry.label}: its worker string is a token of another account, or kind")
             return
         own_worker = self._pools.get(entry.secret)  # workers dial in with this client's own secret
         scopes = CLIENT_SCOPES if own_worker is None else CLIENT_SCOPES | {"worker"}

@@ -38,7 +38,7 @@ _BRACKETED = re.compile(r"metadata\[(.+)\]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """The head of one part of the body."""
 
     name: str
@@ -46,7 +46,7 @@ class _Part:
     content_type: str
 
 
-Event = _Part | bytes | None
+Event = Part | bytes | None
 """A part begins, some of its bytes, it ends."""
 
 
@@ -64,7 +64,7 @@ class _Form:
 
 async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRow:
     """Read the body, store its file, and record it. Raises Problem; then nothing is kept."""
-    boundary = _boundary(request)
+    boundary = boundary_of(request, "content")
     limit_bytes = edge.services.limits.file_bytes
     announced = header(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limit_bytes + _FORM_BYTES:
@@ -72,7 +72,7 @@ async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRo
     id = secrets.token_hex(13)
     form = _Form(id)
     try:
-        async with aclosing(_events(request, boundary)) as events:
+        async with aclosing(form_events(request, boundary)) as events:
             await _read(edge, form, events)
         row = _row(edge, form, account)
         await edge.services.store.files.create(row)
@@ -87,17 +87,19 @@ async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRo
     return row
 
 
-def _boundary(request: HTTPRequest) -> str:
+def boundary_of(request: HTTPRequest, part: str) -> str:
+    """What separates the parts of a multipart body; ``part`` is the one with the file. Raises Problem."""
     kind, options = parse_options_header(header(request, b"content-type") or "")
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data" or not boundary:
         raise Problem(
-            "unsupported_media_type", "Send the file as multipart/form-data, in a part named content."
+            "unsupported_media_type", f"Send the file as multipart/form-data, in a part named {part}."
         )
     return str(boundary)
 
 
-async def _events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, None]:
+async def form_events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, None]:
+    """The body's parts as they come. Raises MultipartError, and Problem for a body that is cut off."""
     parser = PushMultipartParser(boundary, max_segment_count=_PARTS)
     while not parser.closed:
         message = await request.receive()
@@ -106,7 +108,7 @@ async def _events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, 
         if message["body"]:
             for event in parser.parse(message["body"]):
                 if isinstance(event, MultipartSegment):
-                    yield _Part(event.name or "", event.filename or "", event.content_type or "")
+                    yield Part(event.name or "", event.filename or "", event.content_type or "")
                 else:
                     yield None if event is None else bytes(event)
         if not message["more_body"]:
@@ -116,7 +118,7 @@ async def _events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, 
 async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) -> None:
     left_bytes = _FORM_BYTES
     async for part in events:
-        if not isinstance(part, _Part):
+        if not isinstance(part, Part):
             continue
         if part.name == "content":
             if form.stored is not None:
@@ -126,13 +128,13 @@ async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) ->
             form.key = upload_key(form.id, form.fields.get("filename") or form.name)
             form.stored = await edge.services.blobs.put(
                 form.key,
-                _body(events),
+                body_of(events),
                 content_type=_media_type(form.content_type),
                 limit_bytes=edge.services.limits.file_bytes,
             )
             continue
         value = bytearray()
-        async for chunk in _body(events):
+        async for chunk in body_of(events):
             left_bytes -= len(chunk)
             if left_bytes < 0:
                 raise too_large(_FORM_BYTES, "What is not the file")
@@ -140,7 +142,7 @@ async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) ->
         form.fields[part.name] = value.decode("utf-8", "replace")
 
 
-async def _body(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
+async def body_of(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
     """The bytes of the part that has just begun."""
     while True:
         event = await anext(events, None)

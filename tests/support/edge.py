@@ -26,6 +26,7 @@ from coordinator.store.database import Store, migrate
 from edge.app import create_app
 from edge.auth import Authenticator
 from edge.gateway import Gateway
+from edge.legacy.door import LegacyDoor
 from edge.services import Services
 from edge.subscriptions import Subscriptions
 
@@ -342,6 +343,16 @@ async def running(path: Path, limits: ServerLimits, slots: int = 1) -> AsyncIter
             authenticator=authenticator,
             subscriptions=subscriptions,
             gateway=gateway,
+            legacy=LegacyDoor(
+                store=store,
+                models=coordinators.models,
+                blobs=blobs,
+                authenticator=authenticator,
+                limits=limits,
+                wire_limits=WireLimits(),
+                public_url=BASE,
+                clock=clock,
+            ),
         )
         _, token = await store.tokens.create(name="all", scopes=("admin",))
         app = create_app(services)

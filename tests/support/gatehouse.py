@@ -27,6 +27,8 @@ from coordinator.protocol.limits import ServerLimits, WireLimits
 from coordinator.store.database import Store
 from edge.auth import Authenticator
 from edge.gateway import Gateway
+from edge.legacy.door import LegacyDoor
+from edge.sockets import AllSockets
 from tests.support.control_store import open_store
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.waiting import until
@@ -126,7 +128,7 @@ class Gatehouse:
             store=store,
             storages=self.storages,
             placement=LocalPlacement(),
-            blobs=DiskBlobs(folder / "blobs"),
+            blobs=(blobs := DiskBlobs(folder / "blobs")),
             signer=Signer(b"s" * 32),
             clock=clock,
             limits=limits,
@@ -140,8 +142,22 @@ class Gatehouse:
             wire_limits=wire_limits,
             clock=clock,
         )
-        self.coordinators.connect(self.gateway)
+        self.legacy = LegacyDoor(
+            store=store,
+            models=self.coordinators.models,
+            blobs=blobs,
+            authenticator=self.authenticator,
+            limits=limits,
+            wire_limits=wire_limits,
+            public_url="http://here",
+            clock=clock,
+        )
+        self.coordinators.connect(AllSockets((self.gateway, self.legacy)))
         self.url = ""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        door = self.legacy if self.legacy.serves(scope) else self.gateway
+        await door(scope, receive, send)
 
     async def token(self, name: str = "worker", **fields: Any) -> str:
         given: dict[str, Any] = {"account": "acme", "scopes": ("worker",)} | fields
@@ -190,7 +206,7 @@ async def gatehouse(folder: Path, limits: ServerLimits, wire_limits: WireLimits)
     house = Gatehouse(store, folder, limits, wire_limits)
     await house.coordinators.start()
     config = uvicorn.Config(
-        house.gateway,
+        house.app,
         port=0,
         loop="none",
         ws="websockets-sansio",
@@ -213,6 +229,7 @@ async def gatehouse(folder: Path, limits: ServerLimits, wire_limits: WireLimits)
     finally:
         house.storages.let_go()
         await house.gateway.stop()
+        await house.legacy.stop()
         await server.shutdown()
         await house.authenticator.stop()
         await house.coordinators.stop()

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from edge.address import BACKLOG
+from edge.one_write import OneWriteProtocol
 
 KEEP_ALIVE_S = 75
 DATE_S = 1.0
@@ -23,7 +24,7 @@ class AsgiServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=OneWriteProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",

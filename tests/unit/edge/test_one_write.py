@@ -1,0 +1,59 @@
+"""A transport that holds the head of an answer for its body."""
+
+import asyncio
+import socket
+
+from edge.one_write import OneWrite
+
+
+async def _open() -> tuple[OneWrite, socket.socket]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    return OneWrite(transport), theirs
+
+
+def _there(theirs: socket.socket) -> bytes:
+    try:
+        return theirs.recv(1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+async def test_what_is_alone_goes_at_the_end_of_the_turn() -> None:
+    transport, theirs = await _open()
+    with theirs:
+        transport.write(b"head")
+        assert _there(theirs) == b""
+        await asyncio.sleep(0)
+        assert _there(theirs) == b"head"
+        transport.close()
+
+
+async def test_the_second_write_takes_the_first_along() -> None:
+    transport, theirs = await _open()
+    with theirs:
+        transport.write(b"head")
+        transport.write(b"body")
+        assert _there(theirs) == b"headbody"
+        transport.write(b"third")
+        transport.write(b"")
+        assert _there(theirs) == b"third"
+        await asyncio.sleep(0)
+        assert _there(theirs) == b""
+        transport.close()
+
+
+async def test_nothing_is_left_behind_at_the_end_or_by_who_goes_on_without_it() -> None:
+    transport, theirs = await _open()
+    with theirs:
+        transport.write(b"first")
+        transport.bare().write(b", second")
+        transport.write(b", last")
+        transport.close()
+        got = b""
+        async with asyncio.timeout(5):
+            while part := await asyncio.get_running_loop().sock_recv(theirs, 1 << 16):
+                got += part
+        assert got == b"first, second, last"
+        assert transport.is_closing()

@@ -57,6 +57,7 @@ class SyncServer:
         self._parent.ready()
         while True:
             self._signaled = False
+            wakeup.clear()
             seen = self._folder.look()
             if seen.rejected:
                 self._parent.output()
@@ -91,13 +92,11 @@ class SyncServer:
             point_back(pointed)
             self._capture.end()
         self._job = None
-        wakeup.mute()
+        wakeup.refresh()
         job.finish()
         self._parent.ready()
         job.clean()
         self._folder.prepare()
-        wakeup.refresh()
-        wakeup.unmute()
 
     def _call(self, job: Job, request: bytes) -> None:
         try:

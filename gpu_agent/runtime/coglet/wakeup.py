@@ -4,12 +4,11 @@ On Linux the kernel itself sends it (``fcntl.F_NOTIFY``); elsewhere a thread on 
 works the parent sends SIGIO after each file it writes: the handler only ever means "look again".
 """
 
-import functools
 import os
 import select
 import signal
 import sys
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 
 class Wakeup:
@@ -22,14 +21,13 @@ class Wakeup:
         os.set_blocking(self._writer, False)
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
-        self._set_events: Optional[Callable[[int], Any]] = None
-        self._events = 0
         self.refresh()
         # A parent that blocks signals passes that on to us.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO, signal.SIGHUP})
 
     def refresh(self) -> None:
-        """Install the handler; again after setup and each prediction: a model may put its own there."""
+        """Install the handler; again after setup and each prediction: a model may put its own there, and the
+        next file to appear is our answer."""
         signal.signal(signal.SIGIO, self._handle)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
@@ -52,22 +50,14 @@ class Wakeup:
             fcntl.fcntl(watched, fcntl.F_NOTIFY, events)
         except OSError:
             return False
-        self._set_events = functools.partial(fcntl.fcntl, watched, fcntl.F_NOTIFY)
-        self._events = events
         return True
 
-    def mute(self) -> None:
-        """Do not be woken by files: one of ours is about to appear. Look again after ``unmute``."""
-        if self._set_events is not None:
-            self._set_events(0)
-
-    def unmute(self) -> None:
-        if self._set_events is not None:
-            self._set_events(self._events)
-
     def wait(self) -> None:
-        """Return after a signal, at once if one came since the last call."""
+        """Return after a signal, at once if one came since the last ``clear``."""
         self._poll.poll()
+
+    def clear(self) -> None:
+        """Forget the signals until now, those of our own files among them: whoever calls it looks next."""
         try:
             while len(os.read(self._reader, 512)) == 512:
                 pass

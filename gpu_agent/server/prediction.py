@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -76,8 +75,8 @@ class Prediction:
         """What is wrong with its input, where that could not be known before; it has failed then."""
         self.body = b""
         """The whole of it as JSON, once it has ended."""
-        self._created_at = order.created_at
-        self._made_at = time.time()
+        given = order.created_at
+        self._created_at = times.now() if given is None else given.isoformat(timespec="microseconds")
         self._began = 0.0
         self._started_at: str | None = None
         self._completed_at: str | None = None
@@ -195,7 +194,6 @@ class Prediction:
         return self.body or self._render()
 
     def _render(self) -> bytes:
-        created_at = self._created_at or datetime.fromtimestamp(self._made_at, UTC)
         document = _Document(
             id=self.id,
             status=self.status,
@@ -204,7 +202,7 @@ class Prediction:
             error=self._error,
             logs=self._log.text() if self._logs is None else self._logs,
             metrics=self._metrics,
-            created_at=created_at.isoformat(timespec="microseconds"),
+            created_at=self._created_at,
             started_at=self._started_at,
             completed_at=self._completed_at,
             version=None,

@@ -11,12 +11,12 @@ LARGEST_BYTES = 1 << 30
 """Of one file. More is no answer: it would fill the memory of whoever reads it."""
 
 
-def open_answer(path: str) -> int:
-    """A descriptor to read from. Raises ``OSError``, ``FileNotFoundError`` when it is not there yet.
+def open_answer(path: str, how: int = os.O_RDONLY) -> int:
+    """A descriptor to read from, or with ``os.O_RDWR`` to write to later. Raises ``OSError``, ``FileNotFoundError`` when it is not there yet.
 
     A link is not followed, and a pipe does not block.
     """
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def read_all(descriptor: int) -> bytes:

@@ -64,21 +64,31 @@ class LogPipe:
     def open(self) -> bool:
         return self._descriptor >= 0
 
-    def _read(self, most: int = 1) -> None:
+    def _read(self) -> None:
+        if self._take(1):
+            self.close()
+
+    def _take(self, most: int) -> bool:
+        """Whether that was the end: nobody may write to it any more."""
         while self.open and most:
             try:
                 data = os.read(self._descriptor, CHUNK_BYTES)
             except BlockingIOError:
-                return
+                return False
             if not data:
-                self.close()
-                return
+                return True
             self._on_data(data)
             most -= 1
+        return False
 
     def drain(self) -> None:
         """Take what is in the pipe now. Bounded, as somebody may be writing without end."""
-        self._read(most=64)
+        if self.ended():
+            self.close()
+
+    def ended(self) -> bool:
+        """The same, but an end, which it tells, does not close it: a FIFO may have writers again."""
+        return self._take(64)
 
     def pass_on(self, on_data: Callable[[bytes], None]) -> None:
         """From now on the bytes go there."""

@@ -14,8 +14,9 @@ from gpu_agent.answers import read_answer
 from gpu_agent.cell import Cell
 from gpu_agent.coglet_command import coglet_command, coglet_environment
 from gpu_agent.declared import Declared
+from gpu_agent.drafts import Drafts
 from gpu_agent.health import HealthQuestions
-from gpu_agent.log_fifo import LogFifo
+from gpu_agent.log_fifo import LogFifos
 from gpu_agent.log_pipe import Lines, LogPipe, LogTail
 from gpu_agent.masking import Masker
 from gpu_agent.model_dir import ModelDir
@@ -23,8 +24,6 @@ from gpu_agent.runner_types import NEIGHBOUR, Loaded, Mode, SetupFailed, Update
 from gpu_agent.running import Made, Running
 from gpu_agent.signals import OutputSignal
 
-MANY_LOGS = 64
-"""Log FIFOs after which those that nobody writes to any more are sorted out."""
 _NOT_UNDERSTOOD = "the model's process gave a result of its setup that nobody understands"
 FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.01, 1.0
 """When a cancelation that is not taken is signaled again, doubling."""
@@ -67,8 +66,8 @@ class RunnerProcess:
         self._next: Made | None = None
         self._running: dict[str, Running] = {}
         self._output: LogPipe | None = None
-        self._logs: set[LogFifo] = set()
-        """Of the next prediction, of those that run, and of ended ones that somebody may still write to."""
+        self._logs = LogFifos(f"{folder}/logs")
+        self._drafts = Drafts(str(folder / "tmp"))
         self._process: asyncio.subprocess.Process | None = None
         self._waiter: asyncio.Task[None] | None = None
         self._lifeline = -1
@@ -219,8 +218,8 @@ class RunnerProcess:
             try:
                 running.request(input, context)
             except BaseException:
-                made.close()
-                made.log.close()
+                made.draft.close()
+                self._logs.give(made.log)
                 raise
         self._running[key] = running
         self._nudge()
@@ -234,19 +233,13 @@ class RunnerProcess:
                 self._next = self._make(self._last_key + 1)
 
     def _make(self, key: int) -> Made:
-        made = Made(self._path, str(key))
-        self._logs.add(made.log)
-        return made
+        return Made(self._drafts.take(), self._logs.take(str(key)))
 
     def _tidy(self, running: Running) -> None:
         """What is left to do for a prediction after its answer."""
         with self._acting():
-            running.clean()
-        self._logs.discard(running.log)
-        if running.log.pipe.open:
-            self._logs.add(running.log)
-            if len(self._logs) >= MANY_LOGS:
-                self._logs = {log for log in self._logs if log.pipe.open}
+            running.clean(self._drafts)
+            self._logs.give(running.log)
 
     def cancel(self, running: Running, grace_s: float) -> None:
         """End it as canceled: by asking, and after the grace by killing this process."""
@@ -336,7 +329,7 @@ class RunnerProcess:
         with self._acting():
             for running in self._running.values():
                 running.lost(reason, code)
-                running.clean()
+                running.clean(self._drafts)
         self._running.clear()
         self._set_up.set()
 
@@ -381,13 +374,12 @@ class RunnerProcess:
             self._output.close()
         self._lines.flush()
         if self._next is not None:
-            self._next.close()
+            self._next.draft.close()
         if self._health is not None:
             self._health.close()
         with self._acting():
-            for log in self._logs:
-                log.close()
-        self._logs.clear()
+            self._logs.close()
+            self._drafts.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1

@@ -1,7 +1,7 @@
 """One prediction in a model process, as its parent follows it: its log's pipe, its events, its response."""
 
 # Plain strings and descriptors, as objects for them would be a fifth of the time of a short prediction.
-# ruff: noqa: PTH104, PTH108, PTH110
+# ruff: noqa: PTH108, PTH110
 
 import asyncio
 import codecs
@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gpu_agent.answers import open_answer, read_all
+from gpu_agent.drafts import Draft, Drafts
 from gpu_agent.log_fifo import LogFifo
 from gpu_agent.log_pipe import LogTail, left_out
 from gpu_agent.masking import Masker
@@ -37,27 +38,12 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-class Made:
-    """What a prediction needs, made before it is there: the FIFO of its log, and the file of its request."""
+class Made(NamedTuple):
+    """What a prediction needs, made before it is there."""
 
-    def __init__(self, folder: str, key: str) -> None:
-        self._draft = f"{folder}/tmp/request-{key}.draft"  # noqa: S108
-        self._descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.log = LogFifo(f"{folder}/logs/{key}")
-
-    def write(self, data: bytes, path: str) -> None:
-        """The file's whole content; then it appears under ``path``."""
-        written = os.write(self._descriptor, data)
-        while written < len(data):
-            written += os.write(self._descriptor, memoryview(data)[written:])
-        self.close()
-        os.rename(self._draft, path)
-
-    def close(self) -> None:
-        """Idempotent."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    draft: Draft
+    """Of its request."""
+    log: LogFifo
 
 
 class Running:
@@ -67,7 +53,7 @@ class Running:
         self,
         folder: str,
         key: str,
-        made: "Made",
+        made: Made,
         on_update: Callable[[Update], None],
         *,
         log_bytes: int,
@@ -83,6 +69,7 @@ class Running:
         self.timed_out = False
         self._folder = folder
         self._key = key
+        self._response_path = f"{folder}/response-{key}.json"
         self._on_update = on_update
         self._submitted_at = now_us()
         self._items: list[Any] = []
@@ -96,13 +83,15 @@ class Running:
         self._flush_timer: asyncio.TimerHandle | None = None
         self.log = made.log
         self.log.listen(self._on_log)
-        self._made = made
+        self._draft = made.draft
+        self._read: tuple[int, int] | None = None
+        """The response's descriptor and length, once it was read."""
         self._masker = masker
 
     def request(self, input: dict[str, Any], context: Mapping[str, str]) -> None:
         """Hand it to the process. Raises ``ValueError`` for an input that is no JSON."""
         data = _ENCODER.encode({"input": input, "context": context}).encode()
-        self._made.write(data, f"{self._folder}/request-{self._key}.json")
+        self._draft.write(data, f"{self._folder}/request-{self._key}.json")
 
     def ask_to_cancel(self) -> None:
         if not self.cancel_asked:
@@ -142,13 +131,13 @@ class Running:
 
     def _take_response(self) -> dict[str, Any] | None:
         try:
-            descriptor = open_answer(f"{self._folder}/response-{self._key}.json")
+            descriptor = open_answer(self._response_path, os.O_RDWR)
         except FileNotFoundError:
             return None
-        try:
-            response: dict[str, Any] = msgspec.json.decode(read_all(descriptor))
-        finally:
-            os.close(descriptor)
+        self._read = (descriptor, 0)
+        data = read_all(descriptor)
+        self._read = (descriptor, len(data))
+        response: dict[str, Any] = msgspec.json.decode(data)
         return response
 
     def _read_events(self) -> tuple[list[Item], dict[str, Any]]:
@@ -182,6 +171,8 @@ class Running:
         self._add_log(self._masker.feed(data))
 
     def _add_log(self, data: bytes) -> None:
+        if not data:
+            return
         self._tail.add(data)
         self._fresh.add(data)
         if self._flush_timer is None and self.result is None:
@@ -246,7 +237,6 @@ class Running:
             status, more["error"], more["error_code"] = "failed", "the prediction took too long", "timeout"
         elif self.cancel_asked:
             status, more["error"], more["error_code"] = "canceled", None, None
-        self.log.pipe.drain()
         logs = self._tail.text()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
@@ -257,10 +247,11 @@ class Running:
         self.result = Result(status, output, files, logs=logs, **more)
         self.on_end()
 
-    def clean(self) -> None:
-        """After the end: remove what is left of it in the folder, but for its output files."""
-        _remove(f"{self._folder}/response-{self._key}.json")
-        self.log.retire()
+    def clean(self, drafts: Drafts) -> None:
+        """After the end: remove what is left of it in the folder, but for its output files and its log."""
+        if self._read is not None:
+            drafts.keep(self._response_path, *self._read)
+            self._read = None
         if self._events is not None:
             os.close(self._events)
             self._events = None

@@ -168,6 +168,35 @@ def test_requests_that_are_none(start_coglet: Start) -> None:
     assert not list((coglet.work / "tmp").glob("*/*"))
 
 
+def test_a_request_file_that_is_also_somebody_elses_stays_as_it_is(start_coglet: Start) -> None:
+    coglet = start_coglet(SYNC)
+    coglet.setup_result()
+    text = '{"input": {"text": "kept"}}'
+    template = coglet.work.parent / "template"
+    template.write_text(text)
+    for id in ("a", "b"):
+        (coglet.work.parent / "link").hardlink_to(template)
+        (coglet.work.parent / "link").rename(coglet.work / f"request-{id}.json")
+        assert coglet.response(id)["output"] == "kept"
+    assert template.read_text() == text
+    draft = coglet.work.parent / "draft"
+    draft.write_text('{"input": {"text": "read-only"}}')
+    draft.chmod(0o400)
+    draft.rename(coglet.work / "request-c.json")
+    assert coglet.response("c")["output"] == "read-only"
+
+
+def test_answers_shorter_and_longer_than_their_requests_are_whole(start_coglet: Start) -> None:
+    coglet = start_coglet(SYNC)
+    coglet.setup_result()
+    for number, length in enumerate((0, 5000, 1, 200_000, 2, 70_000, 60_000, 3)):
+        assert coglet.predict(f"long{number}", text="x" * length)["output"] == "x" * length
+        failed = coglet.predict(f"short{number}", text="x" * length, do="no such", more="y" * length)
+        assert failed["output"] == "x" * length
+    coglet.write("request-empty.json", {"input": {"text": ["x" * 60_000]}})
+    assert coglet.response("empty")["error_code"] == "invalid_input"
+
+
 def test_cancel(start_coglet: Start) -> None:
     coglet = start_coglet(SYNC)
     coglet.setup_result()

@@ -1,10 +1,11 @@
 """The working directory shared with the parent: which file says what. Every file appears by a rename."""
 
-import itertools
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
 
+from coglet.drafts import Drafts
 from coglet.scratch import Scratch
 
 OPENAPI = "openapi.json"
@@ -12,7 +13,7 @@ SETUP_RESULT = "setup-result.json"
 STOP = "stop"
 _REQUEST, _RESPONSE, _CANCEL, _EVENTS, _JSON = "request-", "response-", "cancel-", "events-", ".json"
 LONGEST_ID = 128
-_SHORT = 1 << 16
+_ID = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST_ID - 1}}}")
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -38,12 +39,11 @@ class WorkFolder:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
-        self._temporary = os.path.join(self.path, "tmp")
-        self._numbers = itertools.count(1)
-        self._drafts: List[Tuple[str, int]] = []
         for name in ("tmp", "out", "logs"):
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
-        self.scratch = Scratch(self._temporary)
+        temporary = os.path.join(self.path, "tmp")
+        self.scratch = Scratch(temporary)
+        self._drafts = Drafts(temporary)
 
     def look(self) -> Seen:
         requests = []
@@ -84,19 +84,10 @@ class WorkFolder:
 
     def take_request(self, prediction: str) -> Optional[bytes]:
         """The request's bytes, once; None when the parent has taken it back."""
-        path = f"{self.path}/{_REQUEST}{prediction}{_JSON}"
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return self._drafts.take_over(f"{self.path}/{_REQUEST}{prediction}{_JSON}")
         except FileNotFoundError:
             return None
-        try:
-            request = os.read(descriptor, _SHORT)
-            if len(request) == _SHORT:
-                request = b"".join([request, *iter(lambda: os.read(descriptor, 1 << 20), b"")])
-        finally:
-            os.close(descriptor)
-        os.unlink(path)
-        return request
 
     def take_cancel(self, prediction: str) -> bool:
         """Whether the parent has asked to cancel this one since the last call."""
@@ -121,33 +112,17 @@ class WorkFolder:
 
     def _write(self, name: str, document: Dict[str, Any]) -> int:
         data = encode(document)
-        try:
-            draft, descriptor = self._drafts.pop()
-        except IndexError:  # several threads write
-            draft, descriptor = self._new_draft()
-        try:
-            write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
-        os.rename(draft, f"{self.path}/{name}")
+        self._drafts.take().write(data, f"{self.path}/{name}")
         return len(data)
 
-    def _new_draft(self) -> Tuple[str, int]:
-        draft = f"{self._temporary}/{next(self._numbers)}.draft"
-        return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-
     def prepare(self) -> None:
-        """Make the file of the next answer while there is time: that is most of the cost of writing it."""
-        if not self._drafts:
-            self._drafts.append(self._new_draft())
+        """Do for the next answer what can be done before it is there."""
+        self._drafts.prepare()
 
     def close(self) -> None:
         """Leave nothing empty behind."""
         self.scratch.close()
-        for draft, descriptor in self._drafts:
-            os.close(descriptor)
-            os.unlink(draft)
-        self._drafts.clear()
+        self._drafts.close()
 
     @property
     def bell_path(self) -> str:
@@ -169,15 +144,4 @@ class WorkFolder:
 
 def valid_id(prediction: str) -> bool:
     """Whether an id is safe in every file name made of it."""
-    return (
-        0 < len(prediction) <= LONGEST_ID
-        and prediction[0] not in ".-"
-        and all(character.isalnum() or character in "._-" for character in prediction)
-        and prediction.isascii()
-    )
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, memoryview(data)[written:])
+    return _ID.fullmatch(prediction) is not None

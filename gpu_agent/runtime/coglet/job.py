@@ -143,7 +143,7 @@ class Job:
 def _read_request(request: bytes) -> Tuple[Dict[str, Any], Dict[str, str]]:
     """Its input and its context. Raises ``Rejected``."""
     try:
-        document = json.loads(request)
+        document = json.loads(request.decode("utf-8", "surrogatepass"))
     except ValueError as error:
         raise Rejected(f"the request is not JSON: {error}") from None
     if not isinstance(document, dict):

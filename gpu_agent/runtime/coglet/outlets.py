@@ -5,7 +5,8 @@ import signal
 import stat
 from typing import Any, Dict, List, Optional
 
-from coglet.folder import WorkFolder, encode, write_all
+from coglet.drafts import write_all
+from coglet.folder import WorkFolder, encode
 
 Document = Dict[str, Any]
 

@@ -35,6 +35,12 @@ class Draft:
         self.close()
         os.rename(self.path, path)
 
+    def discard(self) -> None:
+        """It is not needed after all."""
+        self.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
     def close(self) -> None:
         """Idempotent."""
         if self._descriptor >= 0:

@@ -218,7 +218,7 @@ class RunnerProcess:
             try:
                 running.request(input, context)
             except BaseException:
-                made.draft.close()
+                made.draft.discard()
                 self._logs.give(made.log)
                 raise
         self._running[key] = running

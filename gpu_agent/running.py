@@ -134,8 +134,11 @@ class Running:
             descriptor = open_answer(self._response_path, os.O_RDWR)
         except FileNotFoundError:
             return None
-        self._read = (descriptor, 0)
-        data = read_all(descriptor)
+        try:
+            data = read_all(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._read = (descriptor, len(data))
         response: dict[str, Any] = msgspec.json.decode(data)
         return response

@@ -134,6 +134,7 @@ class Coglet:
     def write(self, name: str, document: Any = None) -> None:
         draft = self.work.parent / "draft"
         draft.write_text("" if document is None else json.dumps(document))
+        draft.chmod(0o600)  # coglet answers in such a one
         draft.rename(self.work / name)
 
     def predict(self, id: str, **input: Any) -> dict[str, Any]:

@@ -172,18 +172,26 @@ def test_a_request_file_that_is_also_somebody_elses_stays_as_it_is(start_coglet:
     coglet = start_coglet(SYNC)
     coglet.setup_result()
     text = '{"input": {"text": "kept"}}'
-    template = coglet.work.parent / "template"
+    template, link = coglet.work.parent / "template", coglet.work.parent / "link"
     template.write_text(text)
-    for id in ("a", "b"):
-        (coglet.work.parent / "link").hardlink_to(template)
-        (coglet.work.parent / "link").rename(coglet.work / f"request-{id}.json")
+    template.chmod(0o600)
+    for id, make_link in (("a", link.hardlink_to), ("b", link.hardlink_to), ("c", link.symlink_to)):
+        make_link(template)
+        link.rename(coglet.work / f"request-{id}.json")
         assert coglet.response(id)["output"] == "kept"
     assert template.read_text() == text
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o644])
+def test_an_answer_is_for_the_parent_alone_however_its_request_was(mode: int, start_coglet: Start) -> None:
+    coglet = start_coglet(SYNC)
+    coglet.setup_result()
     draft = coglet.work.parent / "draft"
-    draft.write_text('{"input": {"text": "read-only"}}')
-    draft.chmod(0o400)
-    draft.rename(coglet.work / "request-c.json")
-    assert coglet.response("c")["output"] == "read-only"
+    draft.write_text('{"input": {"text": "said"}}')
+    draft.chmod(mode)
+    draft.rename(coglet.work / "request-a.json")
+    assert coglet.response("a")["output"] == "said"
+    assert (coglet.work / "response-a.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_answers_shorter_and_longer_than_their_requests_are_whole(start_coglet: Start) -> None:

@@ -6,12 +6,14 @@ answer.
 
 import itertools
 import os
+import stat
 from typing import List, NamedTuple, Tuple
 
 MOST = 8
 """Files kept for later."""
 LONGEST_BYTES = 1 << 16
 """A longer one is not worth its place on the disk."""
+_PRIVATE = stat.S_IFREG | 0o600
 
 
 class Draft(NamedTuple):
@@ -54,18 +56,18 @@ class Drafts:
 
     def take_over(self, path: str) -> bytes:
         """What is in the file, which is gone then. Raises ``FileNotFoundError`` when it is not there."""
-        descriptor, ours = _open(path)
+        taken = self._new_path()
+        os.rename(path, taken)  # first: whatever appears there from now on is another file
+        descriptor, ours = _open(taken)
         data = os.read(descriptor, LONGEST_BYTES)
         if len(data) == LONGEST_BYTES:
             data = b"".join([data, *iter(lambda: os.read(descriptor, 1 << 20), b"")])
         elif ours and len(self._free) < MOST:
-            draft = Draft(self._new_path(), descriptor, len(data))
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.rename(path, draft.path)
-            self._free.append(draft)
+            self._free.append(Draft(taken, descriptor, len(data)))
             return data
         os.close(descriptor)
-        os.unlink(path)
+        os.unlink(taken)
         return data
 
     def _made(self) -> Draft:
@@ -84,12 +86,13 @@ class Drafts:
 
 
 def _open(path: str) -> Tuple[int, bool]:
-    """And whether it is the only name of a file that we may write to."""
+    """And whether it is like one that we made: a file that nobody else may read, under this name alone."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # a link, or not ours to write to
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC), False
-    return descriptor, os.fstat(descriptor).st_nlink == 1
+    found = os.fstat(descriptor)
+    return descriptor, found.st_nlink == 1 and found.st_mode == _PRIVATE
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn for a bare ASGI application, on a socket of ours, under signals of ours."""
+"""uvicorn for an ASGI application, on a socket of ours, under signals of ours."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from edge.address import BACKLOG
 from edge.one_write import OneWriteProtocol
 
 KEEP_ALIVE_S = 75
+"""Longer than the idle time of usual proxies, so that they, not we, close idle connections."""
 DATE_S = 1.0
 """How often the Date header is made anew."""
 
@@ -19,13 +20,16 @@ DATE_S = 1.0
 class AsgiServer(uvicorn.Server):
     """``serve`` returns after ``leave``, when every answer is out. It installs no signal handlers."""
 
-    def __init__(self, app: Any, listener: socket.socket, *, last_answers_s: float) -> None:
-        """``last_answers_s`` is what clients have for reading their answers after ``leave``."""
+    def __init__(
+        self, app: Any, listener: socket.socket, *, last_answers_s: float, ws: Any = "none", **more: Any
+    ) -> None:
+        """``last_answers_s`` is what clients have for reading their answers after ``leave``. ``ws`` and
+        ``more`` are settings of uvicorn's for websockets and TLS."""
         config = uvicorn.Config(
             app,
             loop="none",
             http=OneWriteProtocol,
-            ws="none",
+            ws=ws,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -34,10 +38,12 @@ class AsgiServer(uvicorn.Server):
             proxy_headers=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
+            **more,
         )
         # A fraction of a second is fine where it is used; only the annotation says int.
         config.timeout_graceful_shutdown = last_answers_s  # type: ignore[assignment]
         super().__init__(config)
+        self.listening = asyncio.Event()
         self._listener = listener
         self._leaving = asyncio.Event()
 
@@ -48,6 +54,10 @@ class AsgiServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super().serve(sockets or [self._listener])
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     async def main_loop(self) -> None:
         # uvicorn's own looks ten times a second whether it is to leave.
         while not await self.on_tick(0):
@@ -55,7 +65,8 @@ class AsgiServer(uvicorn.Server):
                 async with asyncio.timeout(DATE_S):
                     await self._leaving.wait()
 
-    def leave(self) -> None:
-        """Close what is idle, and let answers that are under way end."""
+    def leave(self, *, at_once: bool = False) -> None:
+        """Close what is idle, and let answers that are under way end, or nothing."""
         self.should_exit = True
+        self.force_exit = self.force_exit or at_once
         self._leaving.set()

@@ -1,22 +1,14 @@
-"""The HTTP server's outside: its certificate, its URLs, and uvicorn under our own signals."""
+"""The HTTP server's outside: its certificate, its URLs, and what listens."""
 
-import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvicorn
-
-from edge.address import BACKLOG
+from edge.asgi_listener import AsgiServer
 from edge.exits import CommandFailed, ExitCode
 from edge.settings import ServeSettings
-
-KEEP_ALIVE_S = 75
-"""Longer than the idle time of usual proxies, so that they, not we, close idle connections."""
 
 
 def tls(settings: ServeSettings) -> ssl.SSLContext | None:
@@ -62,45 +54,20 @@ def urls(settings: ServeSettings, listener: socket.socket) -> tuple[str, str]:
     return local, public
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn, started on our socket and stopped by us: it installs no signal handlers."""
-
-    def __init__(self, app: Any, settings: ServeSettings, context: ssl.SSLContext | None) -> None:
-        config = uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=settings.wire.frame_bytes,
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            ssl_context_factory=None if context is None else lambda *_: context,
-        )
-        # A fraction of a second is fine where it is used; only the annotation says int.
-        config.timeout_graceful_shutdown = settings.limits.drain_s  # type: ignore[assignment]
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    def leave(self, *, at_once: bool = False) -> None:
-        """Stop accepting and let requests end within the grace, or at once."""
-        self.should_exit = True
-        self.force_exit = self.force_exit or at_once
+def http_server(
+    app: Any, listener: socket.socket, settings: ServeSettings, context: ssl.SSLContext | None
+) -> AsgiServer:
+    """The server of ``cogflare serve``. Agents come by websocket, so frames may be as long as theirs."""
+    return AsgiServer(
+        app,
+        listener,
+        last_answers_s=settings.limits.drain_s,
+        ws="websockets-sansio",
+        ws_max_size=settings.wire.frame_bytes,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        ssl_context_factory=None if context is None else lambda *_: context,
+    )
 
 
 def _check_readable(path: Path) -> None:

@@ -31,7 +31,7 @@ from edge.failures import explained
 from edge.fleet import Fleet
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
-from edge.listener import HttpServer, tls, urls
+from edge.listener import http_server, tls, urls
 from edge.orders import Orders
 from edge.provider_keys import LABEL, ProviderKeys
 from edge.records import Records
@@ -69,8 +69,8 @@ async def serve(settings: ServeSettings) -> int:
                     services = await _build(settings, data, public_url, parts, run)
                     secret = await _first_token(services.store, data)
                     await _start_control(services, data, local_url, parts, run)
-                http = HttpServer(create_app(services), settings, context)
-                serving = asyncio.create_task(http.serve(sockets=[listener]))
+                http = http_server(create_app(services), listener, settings, context)
+                serving = asyncio.create_task(http.serve())
                 parts.push_async_callback(_end, serving)
                 await _until(http.listening, serving)
                 _tune_interpreter()

@@ -21,6 +21,7 @@ from coglet.mistakes import LoadError, Refused  # noqa: E402
 from coglet.model import Model, may_be_concurrent  # noqa: E402
 from coglet.options import Options  # noqa: E402
 from coglet.outlets import LinearOutlet, Parent  # noqa: E402
+from coglet.printed import print_document  # noqa: E402
 from coglet.signature import Signature  # noqa: E402
 from coglet.sync import SyncServer  # noqa: E402
 from coglet.wakeup import Wakeup  # noqa: E402
@@ -140,22 +141,7 @@ class Coglet:
 
 
 def print_schema(options: Options) -> int:
-    """Print the document on stdout, whatever the model itself prints there while it is imported."""
-    import json
-
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        document = Model(options).document()
-    except LoadError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except BaseException as error:
-        sys.stderr.write(traceback_of(error))
-        return 1
-    with open(stdout, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return 0
+    return print_document(lambda: Model(options).document(), (LoadError,))
 
 
 def main() -> int:

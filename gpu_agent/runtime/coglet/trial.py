@@ -1,36 +1,21 @@
 """One prediction in this very process, for a model's author."""
 
-import json
-import os
-import sys
 import tempfile
 from typing import Any, Dict
 
 from coglet.encoding import BadOutput, below
 from coglet.files import Files
 from coglet.inputs import BadInput, convert_input
-from coglet.job import traceback_of
 from coglet.mistakes import LoadError
 from coglet.model import Model
 from coglet.options import Options
+from coglet.printed import print_document
 
 
 def run(reference: str) -> int:
     """Set the model up and predict with its ``test_inputs``. Prints the output; returns the exit code."""
-    stdout = os.dup(1)
-    os.dup2(2, 1)  # what the model prints is not its output
-    try:
-        model = Model(Options(["--dir", ".", "--predictor", reference]))
-        output = _output(model)
-    except (LoadError, BadInput, BadOutput) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except Exception as error:
-        sys.stderr.write(traceback_of(error))
-        return 1
-    with open(stdout, "w", encoding="utf-8") as file:
-        file.write(json.dumps(output, indent=2, ensure_ascii=False) + "\n")
-    return 0
+    options = Options(["--dir", ".", "--predictor", reference])
+    return print_document(lambda: _output(Model(options)), (LoadError, BadInput, BadOutput))
 
 
 def _output(model: Model) -> Any:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,10 @@ class Runner:
             for path in self._outputs.pop(id, ()):
                 if os.path.isdir(path):  # noqa: PTH112 - a fifth of the cost
                     shutil.rmtree(path, ignore_errors=True)
+
+    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
+        """An output file that is safe to read for the length of a block. Raises ``OSError``."""
+        return self._cell.opened(file)
 
     async def stop(self, grace_s: float) -> None:
         """End the process, after ``grace_s`` by force, and remove the working directory. Idempotent.

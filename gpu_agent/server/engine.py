@@ -34,6 +34,7 @@ class Engine(Protocol):
         id: str,
         input: dict[str, Any],
         on_update: OnUpdate,
+        *,
         timeout_s: float | None,
         context: dict[str, str],
     ) -> Result: ...
@@ -89,7 +90,6 @@ class Model:
         self._say = say
         self._setup_log = LogTail(workshop.log_bytes)
         self._wait_file = wait_file
-        self._cell = workshop.cell
         self._runner = workshop.runner("predict", self._on_line)
         self._starting: asyncio.Task[None] | None = None
 
@@ -134,24 +134,9 @@ class Model:
             return None
         return await self._runner.check_health()
 
-    async def predict(
-        self,
-        id: str,
-        input: dict[str, Any],
-        on_update: OnUpdate,
-        timeout_s: float | None,
-        context: dict[str, str],
-    ) -> Result:
-        return await self._runner.predict(id, input, on_update, timeout_s=timeout_s, context=context)
-
-    def cancel(self, id: str, grace_s: float) -> None:
-        self._runner.cancel(id, grace_s)
-
-    def release(self, id: str) -> None:
-        self._runner.release(id)
-
-    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
-        return self._cell.opened(file)
+    @property
+    def engine(self) -> Engine:
+        return self._runner
 
     async def stop(self) -> None:
         """End the process: one that is still being set up at once. Idempotent."""
@@ -178,6 +163,7 @@ class Trainer:
         id: str,
         input: dict[str, Any],
         on_update: OnUpdate,
+        *,
         timeout_s: float | None,
         context: dict[str, str],
     ) -> Result:

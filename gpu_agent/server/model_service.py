@@ -49,7 +49,7 @@ class ModelService(Service):
             return
         self._document = msgspec.json.encode(loaded.schema)
         work_dir = self._workshop.work_dir
-        model = self._served(self._model, loaded.schema, loaded.concurrency, work_dir / "predictions")
+        model = self._served(self._model.engine, loaded.schema, loaded.concurrency, work_dir / "predictions")
         self._serve("prediction", model)
         schemas = loaded.schema.get("components", {}).get("schemas", {})
         if "TrainingInput" in schemas:

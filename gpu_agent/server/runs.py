@@ -88,7 +88,9 @@ class Run:
             raise _Canceled
         self._prediction.on_cancel = self._stop_engine
         context = {**order.context, "id": self._prediction.id}
-        return await self._engine.predict(self._key, given, self._on_update, self._timeout_s, context)
+        return await self._engine.predict(
+            self._key, given, self._on_update, timeout_s=self._timeout_s, context=context
+        )
 
     def _stop_engine(self) -> None:
         self._engine.cancel(self._key, self._cancel_grace_s)

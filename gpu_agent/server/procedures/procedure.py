@@ -147,7 +147,7 @@ class Procedure:
         if model.loaded is None:
             raise SetupFailed(model.problem)
         self.document = model.loaded.schema
-        return site.serve(model, model.loaded.schema, model.loaded.concurrency, lodging)
+        return site.serve(model.engine, model.loaded.schema, model.loaded.concurrency, lodging)
 
     def _read(self, source: Path, lodging: Lodging) -> ModelDir:
         with lodging.cell.acting():

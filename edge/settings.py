@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from coordinator.protocol.limits import ServerLimits, WireLimits
+from coordinator.protocol.limits import UNUSED_ENVIRONMENT_S, ServerLimits, WireLimits
 
 DEFAULT_DATA = Path("~/.local/share/cogflare")
 """In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
@@ -338,6 +338,12 @@ class InterpreterSettings:
     )
     cache: Path | None = field(
         default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
+    unused_environment_s: float = field(
+        default=UNUSED_ENVIRONMENT_S,
+        metadata={
+            "help": "time without use after which an environment that --install made is removed; 0 for never"
+        },
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gpu_agent.environment import Say, prepare
+from gpu_agent.environment import prepare
+from gpu_agent.environment_use import Say
 from gpu_agent.interpreters import own_version
 from gpu_agent.model_dir import CONFIG, ModelDir
 

@@ -25,7 +25,7 @@ def main(settings: AgentSettings) -> int:
         print("cogflare agent does not run on native Windows; use WSL2", file=sys.stderr)
         return EXIT_USAGE
     from gpu_agent.choice import choose
-    from gpu_agent.environment import EnvironmentFailed
+    from gpu_agent.environment import EnvironmentFailed, forget_unused
     from gpu_agent.model_dir import ModelDir, ModelDirError
     from gpu_agent.state_dir import open_state_dir
 
@@ -51,6 +51,8 @@ def main(settings: AgentSettings) -> int:
             )
             for name, model in models.items()
         }
+        if settings.install:
+            forget_unused(settings.cache, settings.unused_environment_s, log.warning)
         return asyncio.run(_serve(settings, choices, state))
     except EnvironmentFailed as error:
         print(f"cogflare agent: {error}", file=sys.stderr)

@@ -3,9 +3,10 @@
     CACHE/environments/DIGEST/tree-XXXX/    the environment; its scripts name this place, so it never moves
     CACHE/environments/DIGEST/venv          a link to it, which appears by a rename once it is whole
     CACHE/environments/DIGEST/lock          held by who makes it
+    CACHE/environments/DIGEST/used          held by who runs models in it (environment_use.py)
 
 The digest is of the interpreter, the lines that list packages, and the local files that these name. Anything
-here may be removed while no model runs in it; it is made again.
+here may be removed while no model runs in it; it is made again. What nobody has used for long we remove.
 """
 
 import contextlib
@@ -13,15 +14,15 @@ import fcntl
 import hashlib
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpu_agent.coglet_command import OWN_ENVIRONMENT
+from gpu_agent.environment_use import LOCK, Say, in_words, remove, remove_unused, size_bytes, use
 from gpu_agent.interpreters import Interpreter, find, own_version, probe
 from gpu_agent.model_dir import CONFIG, ModelDir
 from gpu_agent.requirements import RequirementsFailed, ingredients
@@ -29,9 +30,6 @@ from gpu_agent.requirements import RequirementsFailed, ingredients
 OLDEST = (3, 9)
 """What coglet runs on."""
 _NOT_FOR_PIP = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"})
-
-Say = Callable[[str], None]
-"""Takes one line for the person who waits."""
 
 
 class EnvironmentFailed(Exception):
@@ -42,8 +40,14 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogflare"
 
 
+def environments(cache: Path | None) -> Path:
+    """The directory of all of them; ``cache`` is what ``--cache`` names."""
+    return (cache or default_cache()).absolute() / "environments"
+
+
 def prepare(model: ModelDir, cache: Path | None, say: Say) -> str:
-    """The interpreter of the model's environment, which is made when it is not there.
+    """The interpreter of the model's environment, which is made when it is not there, and kept until this
+    process has ended.
 
     Blocks for as long as pip needs, which prints on stderr; ``say`` gets what else is worth telling. What
     ends it early (``KeyboardInterrupt``) ends pip too and leaves nothing. Raises ``EnvironmentFailed``.
@@ -51,21 +55,30 @@ def prepare(model: ModelDir, cache: Path | None, say: Say) -> str:
     if left := left_to_do(model):
         say(left)
     base = _base(model)
-    folder = (cache or default_cache()).absolute() / "environments" / _digest(model, base)
+    folder = environments(cache) / _digest(model, base)
     python = str(folder / "venv" / "bin" / "python")
     try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        use(folder)
         if not os.path.exists(python):  # noqa: PTH110 - follows the links, to the end
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _held(folder / "lock", model, say):
+            with _held(folder / LOCK, model, say):
                 if not os.path.exists(python):  # noqa: PTH110
                     say(f"{model.path}: making its environment, Python {base.version}, in {folder}")
                     _make(model, base, folder)
+                    say(f"{model.path}: its environment is there, {in_words(size_bytes(folder))}")
     except OSError as error:
         raise EnvironmentFailed(
             f"the environment of {model.path} cannot be made in {folder}: {error.strerror or error}; "
             "choose another place with --cache"
         ) from None
     return python
+
+
+def forget_unused(cache: Path | None, unused_s: float, say: Say) -> None:
+    """Remove the environments that nobody has used for so long; 0 keeps all. What this process has prepared
+    by now is in use."""
+    if unused_s > 0:
+        remove_unused(environments(cache), unused_s, say)
 
 
 def left_to_do(model: ModelDir) -> str:
@@ -128,7 +141,7 @@ def _held(path: Path, model: ModelDir, say: Say) -> Iterator[None]:
 
 def _make(model: ModelDir, base: Interpreter, folder: Path) -> None:
     for unfinished in (*folder.glob("tree-*"), *folder.glob("venv*")):
-        _remove(unfinished)
+        remove(unfinished)
     tree = Path(tempfile.mkdtemp(prefix="tree-", dir=folder))
     try:
         _fill(model, base, tree)
@@ -137,7 +150,7 @@ def _make(model: ModelDir, base: Interpreter, folder: Path) -> None:
         link.symlink_to(tree.name)
         link.rename(folder / "venv")
     except BaseException:
-        _remove(tree)
+        remove(tree)
         raise
 
 
@@ -186,10 +199,3 @@ def _run(command: Sequence[str], folder: Path) -> int:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)

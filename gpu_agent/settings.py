@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.limits import UNUSED_ENVIRONMENT_S
 from coordinator.protocol.names import valid_model_name, valid_version
 
 T = TypeVar("T")
@@ -59,6 +60,10 @@ class AgentSettings:
     )
     cache: Path | None = field(
         default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
+    unused_environment_s: float = _setting(
+        UNUSED_ENVIRONMENT_S,
+        "time without use after which an environment that --install made is removed; 0 for never",
     )
     name: str = _setting("", "name of this machine in lists; default its host name")
     state: Path | None = field(

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
+UNUSED_ENVIRONMENT_S = 30 * 86_400.0
+"""How long what ``--install`` made is kept without use."""
 
 LEGACY_INPUT_BYTES = 960 * KIB
 """Largest input of a worker of 2022: no setting, for such a worker takes no message above 1 MiB."""

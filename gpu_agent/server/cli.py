@@ -103,16 +103,19 @@ def interpreter_of(settings: CogServerSettings, model: ModelDir) -> str:
     if not settings.install and not model.build.minor_version:
         return sys.executable
     from gpu_agent.choice import choose
-    from gpu_agent.environment import EnvironmentFailed
+    from gpu_agent.environment import EnvironmentFailed, forget_unused
 
     def say(line: str) -> None:
         print(f"cogflare cog-server: {line}", file=sys.stderr)
 
     install, cache = settings.install, settings.cache
     try:
-        return choose(model, python="", install=install, cache=cache, command=COMMAND, say=say).python
+        python = choose(model, python="", install=install, cache=cache, command=COMMAND, say=say).python
     except EnvironmentFailed as error:
         raise NoInterpreter(str(error)) from None
+    if install:
+        forget_unused(cache, settings.unused_environment_s, say)
+    return python
 
 
 def advice(settings: CogServerSettings, model: ModelDir, python: str, module: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from coordinator.protocol.limits import MIB
+from coordinator.protocol.limits import MIB, UNUSED_ENVIRONMENT_S
 
 T = TypeVar("T")
 
@@ -108,6 +108,11 @@ class CogServerSettings:
     )
     cache: Path | None = field(
         default=None, metadata={"help": "directory for what --install makes; default ~/.cache/cogflare"}
+    )
+    unused_environment_s: float = _setting(
+        UNUSED_ENVIRONMENT_S,
+        "time without use after which an environment that --install made is removed; 0 for never",
+        minimum=0.0,
     )
     predictor: str = _setting(
         "", "FILE.py:NAME of the predictor, instead of what cog.yaml says", also="COG_PREDICT_TYPE_STUB"

@@ -8,7 +8,7 @@ from edge.exits import CommandFailed, ExitCode
 from edge.settings import InterpreterSettings
 from gpu_agent.choice import Choice, choose
 from gpu_agent.document import NoInterpreter, NotLoaded, read_document
-from gpu_agent.environment import EnvironmentFailed
+from gpu_agent.environment import EnvironmentFailed, forget_unused
 from gpu_agent.model_dir import ModelDir, ModelDirError
 
 
@@ -24,7 +24,7 @@ def chosen(folder: Path, settings: InterpreterSettings, command: str) -> Choice:
     """The model in this folder and its interpreter, which is made when it must be. Raises CommandFailed."""
     model = model_in(folder)
     try:
-        return choose(
+        choice = choose(
             model,
             python=str(settings.python or ""),
             install=settings.install,
@@ -34,6 +34,9 @@ def chosen(folder: Path, settings: InterpreterSettings, command: str) -> Choice:
         )
     except EnvironmentFailed as error:
         raise CommandFailed(str(error)) from None
+    if settings.install:
+        forget_unused(settings.cache, settings.unused_environment_s, _say)
+    return choice
 
 
 def document_of(choice: Choice, to: BinaryIO) -> dict[str, Any]:

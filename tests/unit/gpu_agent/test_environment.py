@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gpu_agent.environment import EnvironmentFailed, default_cache, left_to_do, prepare
+from gpu_agent.environment import EnvironmentFailed, default_cache, forget_unused, left_to_do, prepare
 from gpu_agent.model_dir import ModelDir
 from tests.support.commands import until
 from tests.support.local_package import builds, write_model
@@ -164,6 +165,92 @@ def test_an_interrupt_ends_pip_and_leaves_nothing(tmp_path: Path, start: Start) 
 
     until(gone, "the process that builds has ended")
     assert not trees(tmp_path / "cache")
+
+
+DAYS_S = 30 * 86_400.0
+
+RUN = PREPARE + "sys.stdout.flush(); sys.stdin.read()"
+"""Prepare, and be there as one that runs a model is, until standard input ends."""
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that uses the environment of ``tmp_path / "model"``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path / "model"), str(tmp_path / "cache")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    timer = threading.Timer(60.0, process.kill)
+    timer.start()
+    with process:
+        yield process
+        timer.cancel()
+        process.kill()
+
+
+def grow_old(python: str) -> None:
+    """As if it had been used last a little more than 30 days ago."""
+    then = time.time() - DAYS_S - 60
+    os.utime(Path(python).parents[2] / "used", (then, then))
+
+
+def test_one_that_nobody_has_used_for_long_is_removed(
+    tmp_path: Path, runner: "subprocess.Popen[str]"
+) -> None:
+    said: list[str] = []
+    cache = tmp_path / "cache"
+    config(tmp_path / "model", "build: {}")
+    assert runner.stdout is not None
+    python = runner.stdout.readline().strip()
+    grow_old(python)
+    forget_unused(cache, DAYS_S, said.append)
+    assert (said, len(trees(cache))) == ([], 1)  # in use, however long ago that began
+    runner.communicate(timeout=10)
+    forget_unused(cache, DAYS_S, said.append)
+    assert (said, len(trees(cache))) == ([], 1)  # its end was a use
+    grow_old(python)
+    forget_unused(cache, 0.0, said.append)
+    assert (said, len(trees(cache))) == ([], 1)
+    forget_unused(cache, DAYS_S, said.append)
+    assert trees(cache) == []
+    (line,) = said
+    assert line.startswith("removed 1 environment that nobody had used for 30 days (")
+    assert line.endswith(f" MB); 0 left (0 MB) in {cache}/environments")
+    forget_unused(cache, DAYS_S, said.append)
+    assert len(said) == 1
+    assert prepare(ModelDir.read(tmp_path / "model"), cache, say_nothing) == python
+    assert output(python, "-c", "print(1)") == "1"
+
+
+def test_one_that_is_being_made_is_left_alone(tmp_path: Path, start: Start) -> None:
+    model = write_model(tmp_path / "model")
+    hold = model / "parts" / "greeting" / ".hold"
+    hold.touch()
+    process = start(model, tmp_path / "cache")
+    until(lambda: builds(model), "pip builds the package")
+    (used,) = tmp_path.glob("cache/environments/*/used")
+    grow_old(str(used.parent / "venv" / "bin" / "python"))
+    forget_unused(tmp_path / "cache", DAYS_S, say_nothing)
+    hold.unlink()
+    python = process.communicate(timeout=60)[0].strip()
+    assert output(python, "-c", "import greeting; print(greeting.WORD)") == "hello"
+
+
+def test_one_of_a_time_before_its_uses_were_noted_is_used_now(tmp_path: Path) -> None:
+    tree = tmp_path / "cache" / "environments" / "digest" / "tree-a"
+    tree.mkdir(parents=True)
+    forget_unused(tmp_path / "cache", DAYS_S, say_nothing)
+    assert tree.exists()
+    grow_old(str(tree / "bin" / "python"))
+    (tree / "file").write_bytes(bytes(4096))
+    forget_unused(tmp_path / "cache", DAYS_S, say_nothing)
+    assert not tree.exists()
+
+
+def test_where_there_is_no_cache_nothing_is_removed(tmp_path: Path) -> None:
+    forget_unused(tmp_path / "cache", DAYS_S, pytest.fail)
 
 
 def config(folder: Path, text: str) -> ModelDir:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -28,10 +28,20 @@ from gpu_agent.event_log import last_part
 from gpu_agent.inputs import InputFailed, Inputs
 from gpu_agent.output import BadOutput, fill, join, to_json
 from gpu_agent.report import Report, Wire
-from gpu_agent.runner_types import NEIGHBOUR, FileOutput, Item, NotTaken, Result, Update
+from gpu_agent.runner_types import NEIGHBOUR, Item, NotTaken, Result, Update
 from gpu_agent.source import ModelRunner
 from gpu_agent.spool import LocalFile, Record, Served, Spool
 from gpu_agent.transfer import OutputFile, Transfer, UploadDenied, UploadFailed
+from gpu_agent.verdict import (
+    Status,
+    local_file,
+    metrics_of,
+    timed_out,
+    too_large,
+    upload_code,
+    verdict_of,
+    without_output,
+)
 
 log = logging.getLogger("cogflare.agent")
 
@@ -40,8 +50,6 @@ ABORT_GRACE_S = 5.0
 
 METRICS_BYTES = 64 * 1024
 """Metrics over this are only in the result."""
-
-Status = Literal["succeeded", "failed", "canceled"]
 
 
 class Phase(StrEnum):
@@ -181,7 +189,7 @@ class Work:
         except InputFailed as error:
             return self._record("failed", error=str(error), code="input_error")
         except TimeoutError:
-            return self._record("failed", error=_timed_out(dispatch.run_s), code="run_timeout")
+            return self._record("failed", error=timed_out(dispatch.run_s), code="run_timeout")
         except msgspec.DecodeError as error:
             return self._record(
                 "failed", error=f"the input is not a JSON object: {error}", code="input_error"
@@ -212,14 +220,7 @@ class Work:
 
     def _judge(self, result: Result, run_s: float) -> Record:
         """The record that a runner's result makes, given what happened meanwhile."""
-        metrics = {
-            name: msgspec.Raw(to_json(value))
-            for name, value in result.metrics.items()
-            if name != "predict_time"
-        }
-        predict_s = max(0, result.completed_at - result.started_at) / 1e6
-        metrics["predict_time"] = msgspec.Raw(msgspec.json.encode(round(predict_s, 6)))
-        same: dict[str, Any] = {"logs": result.logs, "metrics": metrics}
+        same: dict[str, Any] = {"logs": result.logs, "metrics": metrics_of(result)}
         if self._cancel_grace_s is not None:
             return self._record("canceled", **same)
         if result.error_code == NEIGHBOUR:
@@ -227,18 +228,15 @@ class Work:
         if self._problem is not None:
             code, text = self._problem
             return self._record("failed", error=text, code=code, **same)
-        if result.status == "failed" and result.error_code == "timeout":
-            return self._record("failed", error=_timed_out(run_s), code="run_timeout", **same)
-        if result.status != "succeeded":
-            return self._record(result.status, error=result.error, code=result.error_code, **same)
-        try:
-            output = to_json(result.output) if not self._streamed else None
-        except BadOutput as error:
-            return self._record("failed", error=str(error), code="invalid_output", **same)
-        if output is not None and len(output) > self._output_limit:
-            return self._record("failed", error=self._too_large(), code="output_too_large", **same)
-        files = () if self._streamed else tuple(_local(file) for file in result.files)
-        return self._record("succeeded", output=output, files=files, **same)
+        verdict = verdict_of(result, run_s, streamed=self._streamed, output_limit=self._output_limit)
+        return self._record(
+            verdict.status,
+            error=verdict.error,
+            code=verdict.code,
+            output=verdict.output,
+            files=verdict.files,
+            **same,
+        )
 
     def _record(
         self,
@@ -284,7 +282,7 @@ class Work:
             except _Canceled:
                 continue
             except UploadFailed as error:
-                self._problem = (_upload_code(error), str(error))
+                self._problem = (upload_code(error), str(error))
             except BadOutput as error:
                 self._problem = ("invalid_output", str(error))
             if self._problem is not None:
@@ -304,12 +302,12 @@ class Work:
         self.report.flush()
 
     async def _take_item(self, item: Item) -> None:
-        stored = [await self._upload(_local(file)) for file in item.files]
+        stored = [await self._upload(local_file(file)) for file in item.files]
         keys = {file.pointer: kept.key for file, kept in zip(item.files, stored, strict=True)}
         data = fill(to_json(item.value), keys)
         self._output_bytes += len(data) + 1
         if self._output_bytes > self._output_limit:
-            self._problem = ("output_too_large", self._too_large())
+            self._problem = ("output_too_large", too_large(self._output_limit))
             return
         self.report.add_output(data, tuple(stored))
 
@@ -335,11 +333,11 @@ class Work:
             output = msgspec.Raw(fill(bytes(finished.output), keys))
             finished = msgspec.structs.replace(finished, output=output, files=stored)
         except _Canceled:
-            finished = _without_output(finished, "canceled", None, None)
+            finished = without_output(finished, "canceled", None, None)
         except UploadFailed as error:
-            finished = _without_output(finished, "failed", str(error), _upload_code(error))
+            finished = without_output(finished, "failed", str(error), upload_code(error))
         except BadOutput as error:
-            finished = _without_output(finished, "failed", str(error), "invalid_output")
+            finished = without_output(finished, "failed", str(error), "invalid_output")
         await self._keep(msgspec.structs.replace(record, finished=finished, files=()))
 
     async def _keep(self, record: Record) -> None:
@@ -347,7 +345,9 @@ class Work:
             await self._tools.spool.forget(self.server, self.key)
             return
         if self._limits is not None and len(encode_message(record.finished)) > self._limits.frame_bytes:
-            finished = _without_output(record.finished, "failed", self._too_large(), "output_too_large")
+            finished = without_output(
+                record.finished, "failed", too_large(self._output_limit), "output_too_large"
+            )
             finished = msgspec.structs.replace(finished, logs="", metrics={})
             record = msgspec.structs.replace(record, finished=finished)
         try:
@@ -389,27 +389,3 @@ class Work:
     def _move(self, phase: Phase) -> None:
         before, self.phase = self.phase, phase
         self._desk.moved(self, before)
-
-    def _too_large(self) -> str:
-        return f"the output is larger than {self._output_limit} bytes, the server's limit result_bytes"
-
-
-def _local(file: FileOutput) -> LocalFile:
-    return LocalFile(
-        pointer=file.pointer, path=str(file.path), name=file.name, content_type=file.content_type
-    )
-
-
-def _upload_code(error: UploadFailed) -> str:
-    """A file that was refused says nothing of the machine, one that could not be stored may."""
-    return "upload_refused" if isinstance(error, UploadDenied) else "upload_error"
-
-
-def _timed_out(run_s: float) -> str:
-    return f"the prediction ran longer than its limit of {run_s:g} s"
-
-
-def _without_output(finished: Finished, status: Status, error: str | None, code: str | None) -> Finished:
-    return msgspec.structs.replace(
-        finished, status=status, output=msgspec.Raw(b"null"), files=(), error=error, error_code=code
-    )

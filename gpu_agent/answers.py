@@ -12,7 +12,8 @@ LARGEST_BYTES = 1 << 30
 
 
 def open_answer(path: str, how: int = os.O_RDONLY) -> int:
-    """A descriptor to read from, or with ``os.O_RDWR`` to write to later. Raises ``OSError``, ``FileNotFoundError`` when it is not there yet.
+    """A descriptor to read from, with ``os.O_RDWR`` also to write to. Raises ``OSError``,
+    ``FileNotFoundError`` when it is not there yet.
 
     A link is not followed, and a pipe does not block.
     """

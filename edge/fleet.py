@@ -113,6 +113,13 @@ class Fleet:
             input_files=document.input_files,
             streams=document.streams,
             run_s=document.run_s,
+            urgency=document.urgency,
+            user=document.user,
+            gpu=document.gpu,
+            gpu_memory=document.gpu_memory,
+            account_share=document.account_share,
+            token_share=document.token_share,
+            max_running=document.max_running,
             redriven_from=document.id,
         )
         reply = await self._models.stub(number).create(call)

@@ -20,6 +20,7 @@ _ENDED: dict[str, str] = {
     ErrorCode.RUN_TIMEOUT: "It was canceled when its run took too long",
     ErrorCode.TOTAL_TIMEOUT: "It was canceled when waiting and running took too long together",
     ErrorCode.WORKER_LOST: "It failed because its workers were lost",
+    ErrorCode.POISON: "It failed because the processes that ran it ended",
     ErrorCode.OUTPUT_LOST: "It failed because its output could not be kept",
     ErrorCode.MODEL_ERROR: "It failed with an error of the model",
 }
@@ -40,6 +41,8 @@ def sentence(explained: Explained) -> str:
 
 
 def _runs(document: Document) -> str:
+    if not document.attempts:
+        return "Is about to wait for a worker."
     attempt = document.attempts[-1]
     if document.cancel_requested:
         return f"Is being canceled on {attempt.agent_name}."

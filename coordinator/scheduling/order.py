@@ -29,17 +29,20 @@ class Order:
         self._needs: defaultdict[str, dict[Needs, dict[Line, None]]] = defaultdict(dict)
         """Version -> needs of it -> the lines that have them."""
         self._met: set[Needs] = set()
+        self._lines: dict[Line, None] = {}
         self._older: list[tuple[int, int, Line]] = []
         """When which line gains a class."""
         self._aged = 0
 
     def open(self, line: Line) -> None:
         """A new line: ``place`` it once something waits in it."""
+        self._lines[line] = None
         needs = line.flow.needs
         self._needs[needs.version].setdefault(needs, {})[line] = None
 
     def close(self, line: Line) -> None:
         """Nothing of it waits any more."""
+        del self._lines[line]
         self._move(line, None)
         needs = line.flow.needs
         lines = self._needs[needs.version]
@@ -97,6 +100,11 @@ class Order:
 
     def first(self, offers: Sequence[Offer]) -> Line | None:
         """The line to be served next, of those that any offer can serve."""
+        if len(self._lines) == 1:
+            (line,) = self._lines
+            if line.lane is None:  # nobody to compare it with, so it needs no place
+                able = bool(line) and not line.path[1].held and _any_meets(line.flow.needs, offers)
+                return line if able else None
         servable = self._servable(offers)
         for lanes in self._lanes:
             best: tuple[tuple[Any, ...], Line] | None = None

@@ -129,9 +129,11 @@ class Share:
 
     def charge(self, seconds: float) -> None:
         """One of its predictions begins. Say that it ``moved`` once it waits no longer."""
-        if self.parent is not None:
-            self.parent.clock = self.time
-            self.parent._picks += 1
+        if (parent := self.parent) is not None:
+            if not self._seated:
+                self.time = max(self.time, parent.start())
+            parent.clock = self.time
+            parent._picks += 1
         self.running += 1
         self._busy()
         self.time += seconds / self.weight

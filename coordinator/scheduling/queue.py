@@ -117,9 +117,10 @@ class Queue:
         """What to read now, of rows that wait; each is asked for once, and answered by ``refilled``."""
         return list(self._window.wants())
 
-    def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool) -> None:
-        """What was read, in order of sequence; ``exhausted`` when there were fewer than its limit."""
-        self._window.refilled(want, waitings, exhausted=exhausted)
+    def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool, through: int = 0) -> None:
+        """What was read, in order of sequence; ``exhausted`` when there were fewer than its limit. The last
+        sequence that was read is ``through``, when what is in memory anyway was left out."""
+        self._window.refilled(want, waitings, exhausted=exhausted, through=through)
 
 
 def _best(waiting: Waiting, offers: Iterable[OfferT]) -> OfferT:

@@ -254,17 +254,16 @@ class Window:
             return 0
         return int(free > 0 or any(len(lines) > 1 for lines in self._tokens.values()))
 
-    def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool) -> None:
-        """What was read; ``exhausted`` when there are no more after these."""
+    def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool, through: int) -> None:
+        """What was read, up to a sequence; ``exhausted`` when there are no more after these."""
         if want.flow is None:
-            self._refill_token((want.account, want.token), want, waitings, exhausted)
+            self._refill_token(want, waitings, exhausted, through)
         else:
-            self._refill_line(self.lines.get(want.flow), want, waitings, exhausted)
+            self._refill_line(want, waitings, exhausted, through)
         self._shrink()
 
-    def _refill_line(
-        self, line: Line | None, want: Want, waitings: Sequence[Waiting], exhausted: bool
-    ) -> None:
+    def _refill_line(self, want: Want, waitings: Sequence[Waiting], exhausted: bool, through: int) -> None:
+        line = None if want.flow is None else self.lines.get(want.flow)
         if line is None:
             return
         shelf, shared = line.shelf, self._shared.get(_owner(line.flow)) if line.behind else None
@@ -280,11 +279,14 @@ class Window:
                 if waiting.id not in shelf.gone and waiting.id not in self.waiting:
                     self._unshelve(line.flow, shelf, waiting.input_bytes)
                     self._hold(waiting)
+            if known and shelf:
+                shelf.first = max(shelf.first, min(through + 1, end))
             if known and exhausted and not shelf.grown:
                 self._clear(line.flow, shelf)
         self._settle(line)
 
-    def _refill_token(self, owner: Owner, want: Want, waitings: Sequence[Waiting], exhausted: bool) -> None:
+    def _refill_token(self, want: Want, waitings: Sequence[Waiting], exhausted: bool, through: int) -> None:
+        owner = want.account, want.token
         shelf = self._shared.get(owner)
         if shelf is None or shelf.wanted is not want:
             return
@@ -304,6 +306,7 @@ class Window:
                 self._shelve(waiting.flow, line.shelf, waiting.sequence, 1, waiting.input_bytes)
             else:
                 self._hold(waiting, behind=True)
+        shelf.first = max(shelf.first, through + 1)
         if exhausted and not shelf.grown:
             self._forget_shelf(owner, shelf)
 

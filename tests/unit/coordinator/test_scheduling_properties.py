@@ -168,7 +168,9 @@ class House:
 
     def answer(self, want: Want, rows: list[Waiting]) -> None:
         self.read.remove((want, rows))
-        self.queue.refilled(want, rows, exhausted=len(rows) < want.limit)
+        unknown = [waiting for waiting in rows if waiting.id not in self.memory]
+        last = rows[-1].sequence if rows else 0
+        self.queue.refilled(want, unknown, exhausted=len(rows) < want.limit, through=last)
         self.memory |= {waiting.id for waiting in rows if waiting.id in self.queue}
         self.keep()
 

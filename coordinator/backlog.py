@@ -125,14 +125,16 @@ class Backlog:
 
     def _refill(self, want: "Want", rows: Rows) -> None:
         book = self._book
-        entries = [book.take_up(row, waiting=True) for row in sorted(rows, key=itemgetter(0))]
+        rows = sorted(rows, key=itemgetter(0))
+        through = rows[-1][0] if rows else 0
+        entries = [book.take_up(row, waiting=True) for row in rows]
         entries = [entry for entry in entries if entry.on_disk]
         waitings = []
         for entry in entries:
             entry.waiting = book.waiting(entry)
             waitings.append(entry.waiting)
         whole = sum(len(row[2]) for row in rows) < book.limits.refill_bytes
-        book.queue.refilled(want, waitings, exhausted=len(rows) < want.limit and whole)
+        book.queue.refilled(want, waitings, exhausted=len(rows) < want.limit and whole, through=through)
         for entry in entries:
             if entry.document.id in book.queue:
                 book.stay(entry)

@@ -43,6 +43,8 @@ from coordinator.waiting import NOT_QUEUED, deadline_of, queued_as, waiting_of
 UNKNOWN_S = 60.0
 """What a prediction is taken to cost, in seconds, as long as none of its model has run."""
 STAYS = -1
+LEAST_S = 0.001
+"""What it costs at least: to be given work is not free, however soon it is done."""
 _RUNS = "runs"
 """The fact that holds the forecast."""
 _RUNS_KEPT_EVERY = 32
@@ -305,7 +307,9 @@ class Book:
         """A prediction as the queue sees it, and what it will probably cost."""
         document = entry.document
         cost_s = self.forecast.predicted(document.version, document.token, document.user)
-        return waiting_of(document, entry.place, min(UNKNOWN_S, document.run_s) if cost_s is None else cost_s)
+        if cost_s is None:
+            cost_s = min(UNKNOWN_S, document.run_s)
+        return waiting_of(document, entry.place, max(LEAST_S, cost_s))
 
     def _unqueue(self, entry: Entry) -> None:
         """It waits no longer, wherever it did."""

@@ -7,6 +7,7 @@ import pytest
 from coordinator import calls
 from coordinator.prediction import Status
 from coordinator.protocol import messages as wire
+from coordinator.protocol.limits import ServerLimits
 from tests.support.coordination import V2, Coordination, Worker
 
 
@@ -90,6 +91,16 @@ class TestReason:
         found = await explained(server, mine[1])
         assert (found.reason, found.position, found.of) == ("behind_fair_share", 2, 3)
 
+    async def test_runs_of_no_time_divide_nothing_by_zero(self, server: Coordination) -> None:
+        worker = Worker(server)
+        await worker.attach()
+        for _ in range(4):
+            await ran(server, worker, 0.0)
+        first, second = await server.create(user="u"), await server.create(user="w")
+        await worker.take()
+        assert (await explained(server, second)).position == 1
+        assert (await explained(server, first)).reason is None
+
     async def test_another_accounts_is_unknown(self, server: Coordination) -> None:
         id = await server.create()
         assert isinstance(await server.stub.why(calls.Why(id=id, account="other")), calls.Unknown)
@@ -98,6 +109,23 @@ class TestReason:
 async def mark(server: Coordination, worker: Worker, what: str) -> None:
     call = calls.MarkWorker(agent=worker.agent, name="box", mark=what)  # type: ignore[arg-type]
     await server.coordinators.namespace.call(server.number, call, 5.0)
+
+
+class TestOnDisk:
+    @pytest.fixture
+    def limits(self) -> ServerLimits:
+        return ServerLimits(queue_window=16)
+
+    async def test_one_that_waits_on_disk_says_so_too(self, server: Coordination) -> None:
+        ids = [await server.create(user=f"u{n % 3}") for n in range(100)]
+        await server.restart()
+        worker = Worker(server)
+        await worker.attach()
+        await worker.take()
+        assert await server.find(ids[-1]) is not None
+        found = await explained(server, ids[-1])
+        assert (found.reason, found.of) == ("all_busy", len(ids) - 1)
+        assert len(ids) // 2 < found.position <= len(ids)
 
 
 class TestEta:

@@ -53,6 +53,7 @@ class AgentSettings:
         None,
         "how often a prediction may be repeated after a worker was lost or crashed; 0 for models that must "
         "never run twice; default the server's --max-attempts",
+        minimum=0,
     )
     python: str = _setting("", "interpreter that the predictors run in; default the agent's own")
     install: bool = _setting(

@@ -63,6 +63,21 @@ def test_a_prediction_that_kills_its_workers_is_looked_at_and_tried_again(
     assert "no dead letter" in refused(server, "dead", "redrive", again["id"]).stderr
 
 
+def test_a_model_that_must_never_run_twice_fails_where_another_would_be_tried_again(
+    serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
+) -> None:
+    """Promise 2: a model may say ``--retries 0``."""
+    server = serve()
+    for _ in range(2):
+        work(server, options=("--retries", "0")).ready()
+    calls = server.calls()
+    id = calls.create("test/waiter", trace.input("once"))["id"]
+    crash(trace, "once")
+    failed = calls.ended(id)
+    assert (failed["status"], failed["error_code"]) == ("failed", "runner_crashed")
+    assert len(trace.runs("once")) == 1
+
+
 def test_a_worker_that_fails_predictions_in_a_row_is_quarantined_and_released(
     serve: Callable[..., Server], work: Callable[..., Agent], trace: Trace
 ) -> None:

@@ -17,6 +17,7 @@ from coordinator.protocol.server_session import ChannelMessage, Greeted, ServerS
 
 M = TypeVar("M", bound=m.Message)
 DEADLINE_S = 20.0
+_BEAT = m.encode(m.Beat()).decode()
 
 
 class WireServer:
@@ -29,6 +30,7 @@ class WireServer:
         """The newest version that it speaks: 1 as servers of the first release, or 2."""
         self.refusals: list[HTTPStatus] = []
         """Answers to the next ones who want to connect, instead of an upgrade."""
+        self.beats = 0
         self.files: dict[str, bytes] = {}
         self.hellos: list[m.Hello] = []
         self.tokens: list[str] = []
@@ -161,6 +163,7 @@ class WireServer:
         session = ServerSession(server_id=self.server_id, limits=self.limits, now=loop.time())
         try:
             async for frame in socket:
+                self.beats += frame == _BEAT
                 for heard in session.receive(frame, loop.time()):
                     if isinstance(heard, Greeted):
                         self.hellos.append(heard.hello)

@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import json
 import logging
+import threading
+import time
 from http import HTTPStatus
 
 import msgspec
 import pytest
+import websockets
 
 from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
 from gpu_agent import line as module
 from gpu_agent.connection import Connection
 from gpu_agent.tls import client_context
-from tests.support.wire_server import wire_server
+from tests.support.wire_server import WireServer, wire_server
 
 TLS = client_context()
 COUNT = 400
@@ -152,3 +156,49 @@ async def test_a_slow_link_holds_progress_back_and_says_when_not():
         assert await listener.next() == "writable"
         events = await server.events("p", COUNT)
         assert [event.seq for event in events] == list(range(1, COUNT + 1))
+
+
+class Elsewhere:
+    """A server in a thread of its own, as little hindered by ours as one on another machine."""
+
+    def __init__(self, limits: WireLimits) -> None:
+        self.server = WireServer()
+        self.server.limits = limits
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+
+    def __enter__(self) -> WireServer:
+        self.thread.start()
+        asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(10)
+        self.beating = asyncio.run_coroutine_threadsafe(self._beat(), self.loop)
+        return self.server
+
+    async def _beat(self) -> None:
+        while True:
+            if self.server.connected:
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await self.server.send(m.Beat())
+            await asyncio.sleep(self.server.limits.beat_s)
+
+    def __exit__(self, *_: object) -> None:
+        self.beating.cancel()
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+async def test_a_busy_main_thread_delays_no_beat():
+    with Elsewhere(WireLimits(beat_s=0.1, silence_s=0.6)) as server:
+        async with running(server) as (link, listener):
+            assert await listener.next() == "connected"
+            before = server.beats
+            end = time.monotonic() + 1.8  # three times the silence
+            items = {str(number): [number] * 10 for number in range(2000)}
+            while time.monotonic() < end:
+                json.dumps(items)  # as an output of many MB keeps it busy
+            assert server.beats - before >= 6
+            assert server.connected
+            assert link.welcome is not None
+            assert link.send(m.Beat())
+        assert len(server.hellos) == 1

@@ -230,7 +230,7 @@ def test_comments_while_nothing_happens(start: Start, signals: Any) -> None:
 
 def test_a_reader_that_is_too_slow_is_told(start: Start) -> None:
     """It reads nothing while the model yields far more than what any buffer holds."""
-    target = start("stream", "--stream-history", "16").ready()
+    target = start("stream", "--stream-history", "16", "--stream-linger-s", "60").ready()
     go = threading.Event()
     kinds: list[str] = []
 

@@ -96,6 +96,11 @@ _partial("ix_entries_open", _c.place, where=_c.flow.is_(None))
 
 _owner = func.substr(_c.flow, 1, _c.owner_length)
 """What the flows of one token have in common."""
+_other = _entries.alias().c
+_some_flows = (
+    select(_other.flow).where(_other.flow.is_not(None)).distinct().limit(FLOWS_LOADED + 1).subquery()
+)
+_many_flows = select(func.count()).select_from(_some_flows).scalar_subquery() > FLOWS_LOADED
 _this = _c.place == bindparam("row")
 _ROW = (_c.place, _c.document, _c.input)
 """What ``document_of`` reads."""
@@ -187,7 +192,7 @@ MODEL_SCHEMA = Schema(
         .order_by("first")
         .limit(FLOWS_LOADED),
         OWNERS: select(_owner, func.count(), func.sum(_c.input_bytes), func.min(_c.place))
-        .where(_waits)
+        .where(_waits, _many_flows)
         .group_by(_owner),
         NEXT_DEADLINE: select(func.min(_c.deadline)).where(_c.deadline.is_not(None)),
         LAST: select(func.coalesce(func.max(_c.place), 0)),

@@ -2,18 +2,21 @@
 
 import asyncio
 import random
+import sqlite3
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator import calls
 from coordinator.actor.errors import CommitFailed, ReadFailed
 from coordinator.errors import Unavailable
 from coordinator.model import Model
-from coordinator.model_schema import CREATED, OVERDUE
-from coordinator.prediction import Document, Status
+from coordinator.model_schema import CREATED, FLOWS_LOADED, OVERDUE
+from coordinator.prediction import Document, Status, encode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
-from coordinator.waiting import flow_of
+from coordinator.waiting import flow_of, queued_as
 from tests.support.coordination import Coordination, Worker, finished
 from tests.support.virtual_clock import breathe
 from tests.support.waiting import until
@@ -453,6 +456,36 @@ class TestLoad:
         await server.restart(indexed=False)
         await server.settled()
         assert await server.store.index.get(new, "acme") is not None
+
+
+class TestManyFlows:
+    async def test_more_end_users_than_a_load_knows_one_by_one(
+        self, server: Coordination, tmp_path: Path
+    ) -> None:
+        (pattern,) = await queued(server, 1, user="u0")
+        document = await server.get(pattern)
+        await server.stop()
+        users = FLOWS_LOADED + 300
+        database = sqlite3.connect(tmp_path / "objects" / f"{server.number:09d}.sqlite3")
+        rows = []
+        for n in range(1, users):
+            one = replace(document, id=server.ids.make(server.number), user=f"u{n}")
+            blob = encode(replace(one, input=b""))
+            rows.append((n + 1, one.id, *queued_as(one), len(one.input), blob, one.input))
+        database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        database.commit()
+        database.close()
+        await server.start()
+        await server.get(pattern)
+        queue = model(server)._book.queue
+        await until(lambda: 0 < queue.in_memory <= WINDOW, "heads are in memory")
+        assert len(queue) == users
+        assert queue.input_bytes == users * len(document.input)
+        worker = Worker(server)
+        await worker.attach()
+        ran = await drained(server, worker, 40)
+        assert len({*ran}) == 40
+        assert len(queue) in (users - 40, users - 41)
 
 
 class TestAnyOrder:

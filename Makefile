@@ -9,7 +9,7 @@ CHECKED := edge coordinator gpu_agent
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bench-runner bench-cog-server docs constraints clean
+.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: $(STAMP) ## end-to-end predictions per second, as a ratio to a bare echo
 
 bench-runner: $(STAMP) ## what running a model by files and signals costs
 	@$(VENV)/bin/python benchmarks/runner.py
+
+bench-room: $(STAMP) ## a million queued, recovery, thousands of sessions and models: about 20 minutes
+	@$(VENV)/bin/python benchmarks/room.py
 
 bench-cog-server: $(STAMP) ## cog-server beside Cog's own server, which is installed from the package index
 	@$(VENV)/bin/python benchmarks/cog_server.py

@@ -1,5 +1,5 @@
 """Measures what a long queue costs: dispatch latency and memory with 10, 10,000 and 1,000,000 queued;
-recovery after kill -9 with 100,000 queued; and what idle sessions of agents cost.
+recovery after kill -9 with 100,000 queued; what idle sessions of agents cost; and 5,000 models used in turn.
 
 Server, client and agent are real and speak HTTP and the agent's websocket; client and agent share a process,
 so that one clock times a prediction from its creation to its arrival at the worker. The queue is filled over
@@ -36,7 +36,9 @@ ABSENT = "f" * 64
 DEPTHS = (10, 10_000, 1_000_000)
 RECOVERED = 100_000
 SESSIONS = 2_000
+MODELS = 5_000
 LATENCIES = 500
+PARTS = ("depth", "recovery", "sessions", "objects")
 IDLE_S = 20.0
 WITHIN_S = 120.0
 BEGIN, END = "<!-- room's figures: made by make bench-room -->", "<!-- end of room's figures -->"
@@ -94,6 +96,17 @@ class Sessions:
     rss_mb: float
 
 
+@dataclass(frozen=True)
+class Objects:
+    """After each of so many models, all served by agents, was used once."""
+
+    count: int
+    each_kb: float
+    rss_mb: float
+    files: int
+    threads: int
+
+
 # --- parts of a run ----------------------------------------------------------------------------------------
 
 
@@ -134,6 +147,7 @@ class Server:
 async def serving(data: Path, port: int, token: str, worker_token: str) -> AsyncIterator[Server]:
     """``cogflare serve`` on the data directory, ready; ended, or killed by the block."""
     command = [COGFLARE, "serve", "--port", str(port), "--data", str(data), "--log-level", "warning"]
+    command += ["--queue-length", "2000000"]  # the million that waits is the limit otherwise
     with suppress(ProcessFailed), child("cogflare serve", command, data.parent / "server.log") as process:
         server = Server(f"http://127.0.0.1:{port}", token, worker_token, process)
         async with asyncio.timeout(WITHIN_S):
@@ -160,9 +174,10 @@ async def working(server: Server, *agents: FakeAgent) -> AsyncIterator[None]:
 async def _connected(agent: FakeAgent, server: Server) -> None:
     """Dial until the server takes it."""
     while True:
-        with suppress(OSError):
+        try:
             await agent.run(server.url, server.worker_token)
-        await asyncio.sleep(0.02)
+        except* OSError:  # it is away, or has cut the connection
+            await asyncio.sleep(0.02)
 
 
 # --- what is measured --------------------------------------------------------------------------------------
@@ -261,10 +276,34 @@ async def sessions(folder: Path) -> Sessions:
     return result
 
 
+async def objects(folder: Path) -> Objects:
+    """So many models, each with a coordinator of its own, used one after the other."""
+    data = folder / "objects"
+    fill(data, 10, ABSENT)
+    tokens = create_token(data, "bench"), create_token(data, "agent", "--worker", "default")
+    per_agent = 50
+    agents = [FakeAgent(range(n, n + per_agent), 4, Counts()) for n in range(0, MODELS, per_agent)]
+    async with serving(data, free_port(), *tokens) as server:
+        before = server.memory_mb("VmRSS")
+        async with working(server, *agents), server.client() as client:
+            for number in range(MODELS):
+                body = {"model": f"bench/model-{number:03}", "input": BODY["input"]}
+                made = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
+                made.raise_for_status()
+            rss = server.memory_mb("VmRSS")
+            process = Path(f"/proc/{server.pid}")
+            files, threads = (len(list((process / part).iterdir())) for part in ("fd", "task"))
+    result = Objects(MODELS, (rss - before) * 1024 / MODELS, rss, files - len(agents), threads)
+    _say(str(result))
+    return result
+
+
 # --- the page ----------------------------------------------------------------------------------------------
 
 
-def markdown(depths: Sequence[Depth], recovered: Recovery | None, idle: Sessions | None) -> str:
+def markdown(
+    depths: Sequence[Depth], recovered: Recovery | None, idle: Sessions | None, many: Objects | None
+) -> str:
     lines: list[str] = []
     if depths:
         base = depths[0]
@@ -294,6 +333,13 @@ def markdown(depths: Sequence[Depth], recovered: Recovery | None, idle: Sessions
             f"{idle.cpu_percent:.1f} % of a core in all, server {idle.rss_mb:.0f} MB.",
             "",
         ]
+    if many is not None:
+        lines += [
+            f"{many.count:,} models, all served and each used in turn: **{many.each_kb:.0f} KB** each, "
+            f"server {many.rss_mb:.0f} MB, {many.files} open files besides the agents' sockets, "
+            f"{many.threads} threads.",
+            "",
+        ]
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     lines += [
         f"- {now}; {os.cpu_count()} cores for server, agents and client; Python {platform.python_version()}",
@@ -314,7 +360,8 @@ async def measure(folder: Path, parts: Sequence[str]) -> str:
     depths = [await depth(folder, queued) for queued in DEPTHS] if "depth" in parts else []
     recovered = await recovery(folder) if "recovery" in parts else None
     idle = await sessions(folder) if "sessions" in parts else None
-    return markdown(depths, recovered, idle)
+    many = await objects(folder) if "objects" in parts else None
+    return markdown(depths, recovered, idle, many)
 
 
 def main() -> int:
@@ -324,7 +371,7 @@ def main() -> int:
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="put the figures between the marks of FILE"
     )
-    parser.add_argument("--only", nargs="+", default=["depth", "recovery", "sessions"], help="parts of it")
+    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS, help="parts of it")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

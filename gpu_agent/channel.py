@@ -301,7 +301,8 @@ class ModelChannel:
     def _on_dispatch(self, message: Dispatch) -> None:
         key = (message.prediction, message.attempt)
         held = self.works.get(key)
-        if held is not None and not held.dropped:
+        # With another secret it is another attempt: of a server that was set back to an older state.
+        if held is not None and not held.dropped and held.secret == message.secret:
             self._accept(held)
             return
         if self._slots.draining or self._drained:

@@ -126,9 +126,8 @@ class WireServer:
                 channel=channel,
                 prediction=prediction,
                 attempt=attempt,
-                secret=f"secret-{prediction}-{attempt}",
                 input=msgspec.Raw(msgspec.json.encode(input)),
-                **{"run_s": 60.0, **more},
+                **{"run_s": 60.0, "secret": f"secret-{prediction}-{attempt}", **more},
             )
         )
 

@@ -668,3 +668,20 @@ async def test_an_administrator_drains_a_channel(server, rig):
     assert (await server.next(m.Refused)).reason == "draining"
     await server.send(m.Drain(channel=attach.channel, draining=False))
     assert (await server.next(m.Credit)).granted > 0
+
+
+async def test_an_attempt_of_a_server_that_was_set_back_is_not_taken_for_its_own(server, rig, tmp_path):
+    hold = tmp_path / "go"
+    rig.start()
+    await server.attach()
+    await server.dispatch("p", {"hold": str(hold)})
+    await server.next(m.Accepted)
+    await server.dispatch("p", {}, secret="of the restored server")
+    assert (await server.next(m.Refused)).prediction == "p"
+    assert not server.pending(m.Accepted)
+    hold.touch()
+    finished = await server.next(m.Finished)
+    assert finished.secret == "secret-p-1"
+    await server.ack(finished)
+    await server.dispatch("p", {}, attempt=2)
+    assert (await server.next(m.Finished)).attempt == 2

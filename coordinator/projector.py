@@ -1,5 +1,8 @@
 """Carries predictions from their coordinators into the control index: in batches, at least once, in order.
 
+While a backup is made, coordinators must not remove rows that its copy of the index lacks: from ``hold_rows``
+on they hear that the index has a prediction, but not that it has its last state, until ``let_rows_go``.
+
 Until the index has acknowledged a document it is ``pending`` here, so that lists can merge it; ended ones are
 kept for a while as ``recent``, so that reading a prediction that has just ended costs no database trip.
 """
@@ -24,6 +27,8 @@ GATHER_S = 0.05
 BATCH = 1000
 RETRY_S = (0.1, 0.5, 2.0, 5.0)
 RECENT_BYTES = 16 * 1024 * 1024
+KEEP_ROW = -1
+"""A sequence that is below that of every document."""
 COUNT_S = 5.0
 """How often the models' run counts are written: they are for people, and need not be exact after a crash."""
 
@@ -41,6 +46,8 @@ class Projector:
         self._runs: Counter[str] = Counter()
         self._counted_at = 0.0
         self._pending: dict[str, tuple[int, Document]] = {}
+        self._held: defaultdict[int, dict[str, int]] | None = None
+        self._let_go: set[int] = set()
         self._by_account: defaultdict[str, set[str]] = defaultdict(set)
         self._recent: OrderedDict[str, Document] = OrderedDict()
         self._recent_bytes = 0
@@ -66,6 +73,23 @@ class Projector:
     def recent(self, prediction: str) -> Document | None:
         """The ended prediction, if it ended here lately."""
         return self._recent.get(prediction)
+
+    def hold_rows(self) -> None:
+        """From now on coordinators keep the row of every prediction that they have."""
+        self._held, self._let_go = defaultdict(dict), set()
+
+    async def let_rows_go(self, number: int | None = None) -> None:
+        """This coordinator, or all, may remove what the index has. Does nothing when no rows are held."""
+        if self._held is None:
+            return
+        if number is None:
+            held, self._held = self._held, None
+        else:
+            self._let_go.add(number)
+            held = defaultdict(dict, {number: self._held.pop(number, {})})
+        for each, sequences in held.items():
+            if sequences:
+                await self._acknowledge(each, sequences)
 
     async def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -120,6 +144,9 @@ class Projector:
 
     async def _acknowledge(self, number: int, sequences: dict[str, int]) -> None:
         """Tell the coordinator. One that cannot be told now sends its documents again when it is back."""
+        if self._held is not None and number not in self._let_go:
+            self._held[number].update(sequences)
+            sequences = dict.fromkeys(sequences, KEEP_ROW)
         if not self._models.live(number):
             return
         try:

@@ -22,6 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import sqlite as dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
+from coordinator.actor.copying import Between, copy_database
 from coordinator.actor.errors import ActorError, CommitFailed, Fenced, ReadFailed, StorageBroken
 from coordinator.actor.storage import Batch, Loaded, Read, Rows, Schema, Write
 from coordinator.actor.writers import Writers
@@ -96,19 +97,48 @@ class SqliteStorages:
         with self._using(number) as file:
             return _told(partial(file.read, reads), ReadFailed)
 
+    def copy(self, number: int, target: Path, between: Between) -> bool:
+        """Copy an object's database to a new file, as it is at the end of the copy; False when it has none.
+
+        For any thread but the writers'. Commits of the object go on whenever ``between`` is called; what that
+        raises ends the copy. Raises OSError, sqlite3.Error, and ReadFailed once the storages are closed.
+        """
+        if not self._path(number).exists():
+            return False
+
+        def turn(count: int) -> None:
+            between(count)
+            if self._closed:
+                raise ReadFailed("object storage: it is closed")
+
+        with self._kept_open(number) as file:
+            file.copy(target, turn)
+        return True
+
     def close_file(self, number: int) -> None:
         with self._lock:
-            file = self._files.pop(number, None)
-        if file is not None:
-            file.close()
+            file = self._files.get(number)
+            if file is None or file.users:  # it is being copied: it closes as the least recently used
+                return
+            del self._files[number]
+        file.close()
+
+    def _path(self, number: int) -> Path:
+        return self._root / f"{number:09d}.sqlite3"
 
     @contextmanager
     def _using(self, number: int) -> Iterator["_File"]:
-        """An object's open file, for this thread alone. Closes files over the limit that nobody uses."""
+        """An object's open file, for this thread alone."""
+        with self._kept_open(number) as file, file.lock:
+            yield file
+
+    @contextmanager
+    def _kept_open(self, number: int) -> Iterator["_File"]:
+        """An object's file, which stays open. Closes files over the limit that nobody uses."""
         with self._lock:
             file = self._files.get(number)
             if file is None:
-                file = self._files[number] = _File(self._root / f"{number:09d}.sqlite3", self._plan)
+                file = self._files[number] = _File(self._path(number), self._plan)
             self._files.move_to_end(number)
             file.users += 1
             over = max(len(self._files) - self._open_limit, 0)
@@ -117,8 +147,7 @@ class SqliteStorages:
         try:
             for other in closing:
                 other.close()
-            with file.lock:
-                yield file
+            yield file
         finally:
             with self._lock:
                 file.users -= 1
@@ -133,7 +162,8 @@ class SqliteStorages:
         """The threads first: a commit whose caller was cancelled may still be on its way to its file."""
         self._writers.close()
         for file in self._files.values():
-            file.close()
+            if not file.users:  # a copy whose disk hangs must not keep the process from leaving
+                file.close()
         self._files.clear()
 
 
@@ -171,6 +201,7 @@ class _Plan:
         self.writes = {name: _positional(s.sql, s.parameters) for name, s in schema.writes.items()}
         self.loads = {name: _constant(load) for name, load in schema.loads.items()}
         self.reads = {name: _positional(s.sql, s.parameters) for name, s in schema.reads.items()}
+        self.copied = [_constant(statement) for statement in schema.copied]
         self.moves = [
             (
                 move.table.name,
@@ -283,6 +314,21 @@ class _File:
         db = self._open()  # for this thread alone: nothing is committed between two statements
         _rollback(db)  # what a failed commit may have left
         return [self._plan.ask(db, read) for read in reads]
+
+    def copy(self, target: Path, between: Between) -> None:
+        with self.lock:
+            db = self._open()
+            _rollback(db)
+
+            def let_others(count: int) -> None:
+                self.lock.release()
+                try:
+                    between(count)
+                finally:
+                    self.lock.acquire()
+                    _rollback(db)
+
+            copy_database(db, target, let_others, self._plan.copied)
 
     def checkpoint(self) -> None:
         """Move the WAL into the database. A failure loses nothing: the WAL stays until the next one."""

@@ -55,6 +55,8 @@ class Schema:
     loads: Mapping[str, Select[Any]]
     reads: Mapping[str, Statement] = field(default_factory=dict)
     moves: Sequence[Move] = ()
+    copied: Sequence[Executable] = ()
+    """What is done to a copy that is kept as a backup. Constants only, no parameters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class DiskBlobs:
         self._temporary = self._root / TEMPORARY
         # Guards names appearing and folders vanishing; never held during a write or an fsync.
         self._names = threading.Lock()
+        self._postponed: list[Callable[[], None]] | None = None
         with _translated():
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True, exist_ok=True)
@@ -191,11 +192,29 @@ class DiskBlobs:
 
     async def delete(self, key: str) -> None:
         path = self._path(key)
-        await _in_thread(lambda: self._delete(path))
+        await self._remove(lambda: self._delete(path))
 
     async def delete_prefix(self, prefix: str) -> None:
         path = self._path(prefix)
-        await _in_thread(lambda: self._delete_tree(path))
+        await self._remove(lambda: self._delete_tree(path))
+
+    def postpone_deletions(self) -> None:
+        """What is deleted from now on stays until ``catch_up``, so that a copy of the folder has it. What a
+        process does not come to delete stays for good; nobody finds it."""
+        if self._postponed is None:
+            self._postponed = []
+
+    async def catch_up(self) -> None:
+        """Delete what was postponed, and at once again from now on. Raises BlobsUnavailable."""
+        postponed, self._postponed = self._postponed or [], None
+        for removal in postponed:
+            await _in_thread(removal)
+
+    async def _remove(self, removal: Callable[[], None]) -> None:
+        if self._postponed is None:
+            await _in_thread(removal)
+        else:
+            self._postponed.append(removal)
 
     def _delete(self, path: Path) -> None:
         with self._names:

@@ -108,3 +108,17 @@ class TestDiskBlobs(BlobsContract):
         with pytest.raises(BlobsUnavailable) as caught:
             DiskBlobs(tmp_path / "file" / "blobs")
         assert caught.value.hint
+
+
+async def test_deletions_wait_for_a_backup(blobs: DiskBlobs, tmp_path: Path) -> None:
+    await put(blobs, KEY, b"one")
+    await put(blobs, "outputs/p1/secret/1/b.png", b"two")
+    blobs.postpone_deletions()
+    await blobs.delete(KEY)
+    await blobs.delete_prefix("outputs/p1/secret")
+    assert await fetch(blobs, KEY) == b"one"
+    await blobs.catch_up()
+    assert left(tmp_path / "blobs") == [".tmp"]
+    await put(blobs, KEY, b"again")
+    await blobs.delete(KEY)
+    assert await blobs.stat(KEY) is None

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document, Status
-from coordinator.projector import BATCH, Projector
+from coordinator.projector import BATCH, KEEP_ROW, Projector
 from coordinator.store.database import Store
 from coordinator.store.errors import StoreUnavailable
 from coordinator.stub import Models
@@ -195,3 +195,24 @@ async def test_stop_does_not_wait_for_an_index_that_is_away(
     with caplog.at_level(logging.CRITICAL):
         await house.projector.stop()
     assert house.projector.pending("acme") == [document("1")]
+
+
+async def test_while_rows_are_held_coordinators_hear_of_creations_alone(house: House) -> None:
+    house.projector.hold_rows()
+    for number in (1, 2):
+        house.projector.add(number, ended(document(f"{number}")))
+    await house.empty()
+    await until(lambda: len(house.told.indexed) == 2, "both coordinators are told")
+    assert sorted(house.told.indexed) == [(1, {"1": KEEP_ROW}), (2, {"2": KEEP_ROW})]
+    house.told.indexed.clear()
+    await house.projector.let_rows_go(2)
+    assert house.told.indexed == [(2, {"2": 2})]
+    house.projector.add(1, ended(document("3")))
+    house.projector.add(2, ended(document("4")))
+    await house.empty()
+    await until(lambda: len(house.told.indexed) == 3, "both are told")
+    assert sorted(house.told.indexed[1:]) == [(1, {"3": KEEP_ROW}), (2, {"4": 2})]
+    house.told.indexed.clear()
+    await house.projector.let_rows_go()
+    await house.projector.let_rows_go()
+    assert house.told.indexed == [(1, {"1": 2, "3": 2})]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from edge.control import Answer, AskStatus, FleetOrder, Order, Refusal, Status, ask
+from edge.control import Answer, AskStatus, BackupOrder, FleetOrder, Order, Refusal, Status, ask
 from edge.data_dir import BRIEF_USE_S, DataDir
 from edge.exits import CommandFailed, ExitCode
 
@@ -55,7 +55,7 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     from edge.provider_keys import LABEL, ProviderKeys
     from edge.records import Records
 
-    if isinstance(order, AskStatus | FleetOrder):
+    if isinstance(order, AskStatus | FleetOrder | BackupOrder):
         _stopped()
     with explained(data):
         migrate(data.database_url)
@@ -69,6 +69,7 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
             status=_stopped,
             records=Records(store),
             fleet=_no_fleet,
+            backups=_no_fleet,
         )
         return await orders.carry_out(order)
     finally:
@@ -83,5 +84,5 @@ def _stopped() -> Status:
     raise CommandFailed("no server runs on this data directory", ExitCode.NOT_FOUND, "start `cogflare serve`")
 
 
-async def _no_fleet(order: FleetOrder) -> Any:
+async def _no_fleet(order: FleetOrder | BackupOrder) -> Any:
     _stopped()

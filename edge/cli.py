@@ -48,6 +48,8 @@ COMMANDS: Mapping[str, Command] = {
     "dead list": Command("edge.commands.dead_list", "list predictions that workers failed, not their model"),
     "dead redrive": Command("edge.commands.dead_redrive", "try dead letters again from their kept input"),
     "status": Command("edge.commands.status", "say what the server of a data directory is doing"),
+    "backup": Command("edge.commands.backup", "copy all of a server's data while it runs, or check a copy"),
+    "restore": Command("edge.commands.restore", "make a data directory of a backup"),
     "schema": Command("edge.commands.schema", "print a model's OpenAPI document"),
     "install": Command("edge.commands.install", "make a model's environment ahead of its use"),
     "migrate": Command("edge.commands.migrate", "create a data directory, or bring it up to date"),

@@ -114,8 +114,27 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag=
     ids: tuple[str, ...]
 
 
+class StartBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="backup.start"):
+    to: str
+    """Absolute path of the folder, which the server's process writes."""
+    rate_bytes: int
+    hold_s: float
+
+
+class AskBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="backup.ask"):
+    wait_s: float
+    """How long to wait for its end before saying how far it is."""
+
+
+class StopBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="backup.stop"):
+    pass
+
+
+BackupOrder = StartBackup | AskBackup | StopBackup
 FleetOrder = ListWorkers | MarkWorker | ListDead | Redrive
-Order = CreateToken | ImportTokens | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder
+Order = (
+    CreateToken | ImportTokens | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder | BackupOrder
+)
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

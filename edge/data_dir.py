@@ -5,6 +5,7 @@ secret.key    32 random bytes, 0600: ids and signed URLs are good as long as it 
 control.db    the control store         objects/   the coordinators' storage
 blobs/        stored files              control.sock   where the running server takes orders
 admin-token   the first token, 0600
+restoring     there while a restore is at work: nothing else may use the directory then
 """
 
 import errno
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY_BYTES = 32
+RESTORE = "restore"
+"""The purpose of who may hold a directory that is being restored."""
 PROBE_BYTES = 256 * 1024
 BRIEF_USE_S = 5.0
 """How long to wait for a command such as ``cogflare token``, which holds the lock for a moment."""
@@ -51,7 +54,9 @@ class DataDir:
         self.objects = self.path / "objects"
         self.blobs = self.path / "blobs"
         self.control_socket = self.path / "control.sock"
+        self.secret_key = self.path / "secret.key"
         self.admin_token = self.path / "admin-token"
+        self.restoring = self.path / "restoring"
         self._lock_path = self.path / "lock"
         self._lock: int | None = None
 
@@ -76,6 +81,12 @@ class DataDir:
 
     def try_hold(self, purpose: str) -> bool:
         """Take the directory if nobody has it. Raises CommandFailed when it cannot be used at all."""
+        if purpose != RESTORE and self.restoring.exists():
+            raise CommandFailed(
+                f"a restore into {self.path} has not come to its end",
+                ExitCode.STORAGE,
+                "run `cogflare restore` on it again",
+            )
         with self.usable():
             if not self.path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -126,7 +137,7 @@ class DataDir:
             return hmac.digest(self._secret(), b"cogflare " + label.encode(), "sha256")
 
     def _secret(self) -> bytes:
-        path = self.path / "secret.key"
+        path = self.secret_key
         try:
             secret = path.read_bytes()
         except FileNotFoundError:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from coordinator.backup.errors import BackupFailed, BackupTooNew
 from coordinator.store.errors import SchemaTooNew, StoreError
 from edge.data_dir import DataDir
 from edge.exits import CommandFailed, ExitCode
@@ -18,3 +19,14 @@ def explained(data: DataDir) -> Iterator[None]:
             raise CommandFailed(str(error), ExitCode.SCHEMA_TOO_NEW, error.hint) from error
         except StoreError as error:
             raise CommandFailed(str(error), ExitCode.STORAGE, error.hint) from error
+
+
+@contextmanager
+def backup_explained() -> Iterator[None]:
+    """Errors of backups leave as CommandFailed."""
+    try:
+        yield
+    except BackupTooNew as error:
+        raise CommandFailed(error.message, ExitCode.SCHEMA_TOO_NEW, error.hint) from error
+    except BackupFailed as error:
+        raise CommandFailed(error.message, ExitCode.STORAGE, error.hint) from error

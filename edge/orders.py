@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from coordinator.backup.errors import BackupFailed
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotAllowed, NotFound, StoreError
 from coordinator.store.tokens import Token, Tokens
 from edge.control import (
     AskStatus,
+    BackupOrder,
     CreateToken,
     Done,
     FleetOrder,
@@ -40,8 +42,8 @@ _CODES: dict[type[StoreError], ExitCode] = {
 
 
 class Orders:
-    """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are, and
-    ``fleet`` does what is about workers and what they failed."""
+    """Carries out orders. ``on_revoked`` is told the id of an ended token; ``status`` says how we are,
+    ``fleet`` does what is about workers and what they failed, ``backups`` what is about backups."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Orders:
         status: Callable[[], Status],
         records: Records,
         fleet: Callable[[FleetOrder], Awaitable[Any]],
+        backups: Callable[[BackupOrder], Awaitable[Any]],
     ) -> None:
         self._records = records
         self._tokens = tokens
@@ -61,11 +64,14 @@ class Orders:
         self._on_revoked = on_revoked
         self._status = status
         self._fleet = fleet
+        self._backups = backups
 
     async def carry_out(self, order: Order) -> Done | Refusal:
         """What the order gave, or why not. Raises only what is our own mistake."""
         try:
             return Done(await self._result(order))
+        except BackupFailed as error:
+            return Refusal(error.message, error.hint, int(ExitCode.STORAGE))
         except StoreError as error:
             code = _CODES.get(type(error), ExitCode.STORAGE)
             return Refusal(str(error), error.hint, int(code))
@@ -100,6 +106,8 @@ class Orders:
             return await self._records.carry_out(order)
         if isinstance(order, AskStatus):
             return msgspec.to_builtins(self._status())
+        if isinstance(order, BackupOrder):
+            return await self._backups(order)
         return await self._fleet(order)
 
     async def _import(self, order: ImportTokens) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from coordinator.store.database import Store, migrate
 from edge.address import bind
 from edge.app import create_app
 from edge.auth import Authenticator
+from edge.backups import Backups
 from edge.control import ControlServer, Status
 from edge.data_dir import DataDir, write_secret
 from edge.exits import CommandFailed, ExitCode
@@ -66,9 +67,9 @@ async def serve(settings: ServeSettings) -> int:
             local_url, public_url = urls(settings, listener)
             async with AsyncExitStack() as parts:
                 with explained(data):
-                    services = await _build(settings, data, public_url, parts, run)
+                    services, backups = await _build(settings, data, public_url, parts, run)
                     secret = await _first_token(services.store, data)
-                    await _start_control(services, data, local_url, parts, run)
+                    await _start_control(services, backups, data, local_url, parts, run)
                 http = http_server(create_app(services), listener, settings, context)
                 serving = asyncio.create_task(http.serve())
                 parts.push_async_callback(_end, serving)
@@ -133,7 +134,7 @@ def _check_limits(settings: ServeSettings) -> None:
 
 async def _build(
     settings: ServeSettings, data: DataDir, public_url: str, parts: AsyncExitStack, run: _Run
-) -> Services:
+) -> tuple[Services, Backups]:
     limits, clock = settings.limits, SystemClock()
     signer = Signer(data.key("signed urls"))
     ids = Ids(data.key("prediction ids"))
@@ -141,15 +142,16 @@ async def _build(
     store = await Store.open(data.database_url, clock=clock.now)
     parts.push_async_callback(store.close)
     blobs = DiskBlobs(data.blobs)
+    storages = SqliteStorages(
+        data.objects,
+        MODEL_SCHEMA,
+        threads=limits.writer_threads,
+        open_limit=limits.open_storages,
+        commit_delay_s=settings.bench_commit_delay_s,
+    )
     coordinators = Coordinators(
         store=store,
-        storages=SqliteStorages(
-            data.objects,
-            MODEL_SCHEMA,
-            threads=limits.writer_threads,
-            open_limit=limits.open_storages,
-            commit_delay_s=settings.bench_commit_delay_s,
-        ),
+        storages=storages,
         placement=LocalPlacement(),
         blobs=blobs,
         signer=signer,
@@ -184,9 +186,11 @@ async def _build(
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
     retention = Retention(store.files, blobs, clock)
     parts.push_async_callback(_bounded, retention.stop, "retention")
+    backups = Backups(data, storages, blobs, coordinators.projector)
+    parts.push_async_callback(_bounded, backups.stop, "backups")
     await coordinators.start()
     await retention.start()
-    return Services(
+    services = Services(
         public_url=public_url,
         limits=limits,
         store=store,
@@ -200,6 +204,7 @@ async def _build(
         gateway=gateway,
         legacy=legacy,
     )
+    return services, backups
 
 
 async def _first_token(store: Store, data: DataDir) -> str | None:
@@ -213,7 +218,7 @@ async def _first_token(store: Store, data: DataDir) -> str | None:
 
 
 async def _start_control(
-    services: Services, data: DataDir, url: str, parts: AsyncExitStack, run: _Run
+    services: Services, backups: Backups, data: DataDir, url: str, parts: AsyncExitStack, run: _Run
 ) -> None:
     def status() -> Status:
         state = "draining" if services.draining.is_set() else "ready" if services.ready else "waking"
@@ -235,6 +240,7 @@ async def _start_control(
         status=status,
         records=Records(services.store),
         fleet=Fleet(services.store, services.models, services.ids).carry_out,
+        backups=backups.carry_out,
     )
     control = ControlServer(data.control_socket, orders.carry_out)
     parts.push_async_callback(control.stop)

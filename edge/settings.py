@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from coordinator.protocol.limits import UNUSED_ENVIRONMENT_S, ServerLimits, WireLimits
+from coordinator.protocol.limits import KIB, MIB, UNUSED_ENVIRONMENT_S, ServerLimits, WireLimits
 
 DEFAULT_DATA = Path("~/.local/share/cogflare")
 """In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
@@ -312,6 +312,60 @@ class StatusSettings:
     """``cogflare status``."""
 
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class BackupSettings:
+    """``cogflare backup``."""
+
+    folder: Path = field(
+        metadata={
+            "help": "where the backup is: empty or new, or one that holds a backup of this server",
+            "positional": True,
+            "metavar": "TO",
+        }
+    )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    verify: bool = field(
+        default=False,
+        metadata={"help": "only read the backup and check every byte", "variable": "BACKUP_VERIFY"},
+    )
+    rate_bytes: int = field(
+        default=64 * MIB,
+        metadata={
+            "help": "bytes that are read and written in a second; the rest of the disk is the server's",
+            "variable": "BACKUP_RATE_BYTES",
+            "minimum": 64 * KIB,
+        },
+    )
+    hold_s: float = field(
+        default=600.0,
+        metadata={
+            "help": "longest time that coordinators keep what has ended, until they are copied; over it the "
+            "backup fails",
+            "variable": "BACKUP_HOLD_S",
+            "minimum": 1,
+        },
+    )
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """``cogflare restore``."""
+
+    folder: Path = field(metadata={"help": "a backup", "positional": True, "metavar": "FROM"})
+    data: Path = field(
+        default=DEFAULT_DATA, metadata={"help": "directory that it is restored to; empty or new"}
+    )
+    force: bool = field(
+        default=False,
+        metadata={
+            "help": "move what is in the directory aside, to a folder replaced-TIME in it",
+            "variable": "RESTORE_FORCE",
+        },
+    )
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 

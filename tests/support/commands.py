@@ -132,7 +132,7 @@ class Server:
         self.url = ""
         self._public_url = public_url
         self.command: Command | None = None
-        self._tokens: dict[tuple[str, str], str] = {}
+        self.tokens: dict[tuple[str, str], str] = {}
         self._clients: list[httpx.Client] = []
 
     def start(self) -> "Server":
@@ -170,7 +170,7 @@ class Server:
     def token(self, account: str = "default", *, worker: bool = False) -> str:
         """A token of this account, made once by the command."""
         kind = "worker" if worker else "client"
-        if (account, kind) not in self._tokens:
+        if (account, kind) not in self.tokens:
             options = ["--worker", "default"] if worker else []
             made = run(
                 "token",
@@ -184,8 +184,8 @@ class Server:
                 *options,
             )
             assert made.returncode == 0, made.stdout + made.stderr
-            self._tokens[account, kind] = json.loads(made.stdout)["token"]
-        return self._tokens[account, kind]
+            self.tokens[account, kind] = json.loads(made.stdout)["token"]
+        return self.tokens[account, kind]
 
     def client(self, account: str = "default") -> httpx.Client:
         """HTTP with a token of this account; paths are relative to the server."""

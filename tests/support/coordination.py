@@ -73,6 +73,7 @@ class Coordination:
         self.blobs = DiskBlobs(folder / "blobs")
         self.fatal: list[Exception] = []
         self._folder = folder
+        self.files: SqliteStorages
         self.store: Store
         self.storages: FaultyStorages
         self.sockets: Sockets
@@ -82,8 +83,8 @@ class Coordination:
 
     async def start(self) -> None:
         self.store = await open_store(self._folder / "control.db")
-        real = SqliteStorages(self._folder / "objects", MODEL_SCHEMA, threads=2, open_limit=8)
-        self.storages = FaultyStorages(real)
+        self.files = SqliteStorages(self._folder / "objects", MODEL_SCHEMA, threads=2, open_limit=8)
+        self.storages = FaultyStorages(self.files)
         self.sockets = Sockets()
         self.coordinators = Coordinators(
             store=self.store,

@@ -49,6 +49,7 @@ class Running:
             status=lambda: STATUS,
             records=Records(store),
             fleet=self.fleet,
+            backups=self.fleet,
         )
         self.server = ControlServer(self.path, orders.carry_out)
         await self.server.start()

@@ -226,4 +226,6 @@ MODEL_SCHEMA = Schema(
         ),
     },
     moves=(Move(_of_0_1, INSERT, _from_0_1),),
+    # The copy of the index is older: what it lacks is told again.
+    copied=(delete(_marks).where(_marks.c.name == WATERMARK),),
 )

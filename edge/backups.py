@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -104,20 +105,21 @@ class Backups:
         thread = Writers(1, "backup")
         self._blobs.postpone_deletions()
         self._projector.hold_rows()
+        work = partial(
+            back_up,
+            source,
+            Path(order.to),
+            pace,
+            hold_s=order.hold_s,
+            software=version("cogflare"),
+            report=report,
+        )
+        done = thread.run(work)
         try:
-            return await thread.run(
-                partial(
-                    back_up,
-                    source,
-                    Path(order.to),
-                    pace,
-                    hold_s=order.hold_s,
-                    software=version("cogflare"),
-                    report=report,
-                )
-            )
+            return await done
         finally:
-            thread.close()
+            if not done.cancelled():  # else the thread may hang on a disk: nobody waits for it
+                thread.close()
             await self._projector.let_rows_go()
             try:
                 await self._blobs.catch_up()
@@ -125,7 +127,7 @@ class Backups:
                 log.warning("files could not be deleted after the backup: %s", error)
 
 
-def source_of(data: DataDir, storages: SqliteStorages, copied: Any) -> Source:
+def source_of(data: DataDir, storages: SqliteStorages, copied: Callable[[int | None], object]) -> Source:
     """A data directory as the source of a backup."""
     return Source(
         control=data.database,

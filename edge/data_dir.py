@@ -81,12 +81,6 @@ class DataDir:
 
     def try_hold(self, purpose: str) -> bool:
         """Take the directory if nobody has it. Raises CommandFailed when it cannot be used at all."""
-        if purpose != RESTORE and self.restoring.exists():
-            raise CommandFailed(
-                f"a restore into {self.path} has not come to its end",
-                ExitCode.STORAGE,
-                "run `cogflare restore` on it again",
-            )
         with self.usable():
             if not self.path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -97,6 +91,13 @@ class DataDir:
                 os.close(lock)
                 return False
             self._lock = lock
+            if purpose != RESTORE and self.restoring.exists():
+                self.release()
+                raise CommandFailed(
+                    f"a restore into {self.path} has not come to its end",
+                    ExitCode.STORAGE,
+                    "run `cogflare restore` on it again",
+                )
             try:
                 text = f"process {os.getpid()}: cogflare {purpose}".encode()
                 os.pwrite(lock, text, 0)

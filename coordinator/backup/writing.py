@@ -60,7 +60,7 @@ class Source:
     """Those that are missing are left out, but for the first."""
     copy_object: Callable[[int, Path, Between], bool]
     """``SqliteStorages.copy``."""
-    copied: Callable[[int | None], None]
+    copied: Callable[[int | None], object]
     """This coordinator is copied; None: all are."""
 
 

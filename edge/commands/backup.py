@@ -1,6 +1,7 @@
 """``cogflare backup``: a copy of all of a server's data, made while it runs, and the check of one."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -116,7 +117,7 @@ def _on_files(settings: BackupSettings, data: "DataDir", folder: Path, progress:
                 source_of(data, storages, lambda number: None),
                 folder,
                 Pace(settings.rate_bytes),
-                hold_s=settings.hold_s,
+                hold_s=math.inf,  # there is no coordinator that would have to wait
                 software=version("cogflare"),
                 report=progress.show,
             )

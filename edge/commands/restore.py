@@ -25,6 +25,7 @@ RATE_BYTES = 1 << 40
 
 
 def run(settings: RestoreSettings) -> int:
+    from coordinator.backup.copies import sync_folder
     from coordinator.backup.manifest import read_manifest
     from coordinator.backup.pace import Pace
     from coordinator.backup.reading import restore
@@ -48,7 +49,7 @@ def run(settings: RestoreSettings) -> int:
             manifest = restore(folder, data.path, Pace(RATE_BYTES), progress.show)
         with data.usable():
             data.restoring.unlink()
-            _sync(data.path)
+            sync_folder(data.path)
     finally:
         progress.end()
         data.release()
@@ -90,18 +91,12 @@ def _no_matter(path: Path) -> bool:
 
 
 def _mark(data: "DataDir", text: str) -> None:
+    from coordinator.backup.copies import sync_folder
+
     draft = data.path / ".restoring"
     with draft.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     draft.rename(data.restoring)
-    _sync(data.path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(data.path)

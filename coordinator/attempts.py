@@ -39,6 +39,20 @@ class Attempts:
 
     # --- begin --------------------------------------------------------------------------------------------
 
+    def take(self, entry: Entry) -> None:
+        """Give a new one to whoever offers, or let it wait."""
+        book = self._book
+        entry.waiting = book.waiting(entry)
+        if (session := book.queue.at_once(entry.waiting, self._offers())) is not None:
+            self._begin(entry, session)
+        else:
+            book.enqueue(entry)
+            self.dispatch()
+
+    def _offers(self) -> list[Session]:
+        takes_work = self._workers.takes_work
+        return [s for s in self._book.sessions.values() if s.free > 0 and takes_work(s.agent)]
+
     def dispatch(self) -> None:
         """Give what waits to whoever offers, as long as there are both."""
         book, aside = self._book, []
@@ -92,11 +106,11 @@ class Attempts:
 
     def _pick(self) -> tuple[Waiting, Session] | None:
         """What runs next and where; a worker in quarantine is tried only with what no other one takes."""
-        free = [session for session in self._book.sessions.values() if session.free > 0]
-        offers = [session for session in free if self._workers.takes_work(session.agent)]
         queue, now = self._book.queue, self._book.turn.now
+        offers = self._offers()
         picked = queue.pick(offers, now) if offers else None
-        if picked is None and len(offers) < len(free):
+        if picked is None:
+            free = (session for session in self._book.sessions.values() if session.free > 0)
             probes = [session for session in free if self._workers.takes_probe(session.agent)]
             picked = queue.pick(probes, now) if probes else None
         return picked

@@ -5,22 +5,26 @@
 """
 
 import hmac
-import secrets
 from collections.abc import Callable
+
+from coordinator.randomness import Randomness
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
 NUMBER_BITS, RANDOM_BITS, MAC_BITS = 28, 82, 20
 MAX_NUMBER = (1 << NUMBER_BITS) - 1
 _VALUES = {char: value for value, char in enumerate(ALPHABET)}
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
+"""Two characters for each value of 10 bits."""
+_SHIFTS = tuple(range(LENGTH * 5 - 10, -1, -10))
 
 
 class Ids:
     """Makes and reads prediction ids with one secret key."""
 
-    def __init__(self, key: bytes, random_bits: Callable[[int], int] = secrets.randbits) -> None:
+    def __init__(self, key: bytes, random_bits: Callable[[int], int] | None = None) -> None:
         self._key = key
-        self._random_bits = random_bits
+        self._random_bits = random_bits or Randomness().bits
 
     def make(self, number: int) -> str:
         """A new id that routes to object ``number``."""
@@ -45,11 +49,7 @@ class Ids:
 
 
 def _encode(value: int) -> str:
-    chars = []
-    for _ in range(LENGTH):
-        value, rest = divmod(value, 32)
-        chars.append(ALPHABET[rest])
-    return "".join(reversed(chars))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
 
 
 def _decode(text: str) -> int | None:

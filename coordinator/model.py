@@ -4,7 +4,6 @@ An actor (``actor/turn.py``): every method is one turn, single-threaded, without
 process is a row of ``MODEL_SCHEMA``; leases, credits, progress and listeners are memory only.
 """
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,16 +19,14 @@ from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.prediction import Document, ErrorCode, Happening
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from coordinator.randomness import Randomness
 from coordinator.scheduling.flow import Gpu, Needs
 from coordinator.waiting import too_long
 from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
 
 N = TypeVar("N", int, float)
-
-
-def _token() -> str:
-    return secrets.token_urlsafe(16)
+_randomness = Randomness()
 
 
 class Model:
@@ -40,11 +37,11 @@ class Model:
         number: int,
         limits: ServerLimits,
         link: Callable[[str], str],
-        token: Callable[[], str] = _token,
+        token: Callable[[], str] | None = None,
     ) -> None:
         self._book = Book(number, limits)
         self._workers = Workers(limits)
-        self._attempts = Attempts(self._book, self._workers, token, link)
+        self._attempts = Attempts(self._book, self._workers, token or _randomness.token, link)
         self._calls: dict[type, Callable[[Any], Any]] = {
             calls.Create: self._create,
             calls.Get: self._get,
@@ -175,8 +172,7 @@ class Model:
             redriven_from=call.redriven_from,
         )
         entry = book.add(document)
-        book.enqueue(entry)
-        self._attempts.dispatch()
+        self._attempts.take(entry)
         return calls.Found(document=entry.document)
 
     def _refusal(self, input_bytes: int) -> calls.Refused | None:

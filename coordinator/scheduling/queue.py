@@ -87,6 +87,19 @@ class Queue:
         line = self._order.first(offers)
         return None if line is None else (line.head, _best(line.head, offers))
 
+    def at_once(self, waiting: Waiting, offers: Iterable[OfferT]) -> OfferT | None:
+        """The best offer for one that has just come and stands behind nobody, so that it need not wait; None
+        when it must. Say that it began, or add it."""
+        if len(self):
+            return None
+        account, token, _ = path = self._owners.path(waiting.flow)
+        self._owners.agree(account, token, waiting.terms, waiting.sequence)
+        offers = [offer for offer in offers if waiting.flow.needs.met_by(offer.version, offer.gpus)]
+        if offers and not token.held:
+            return _best(waiting, offers)
+        path[-1].forget()
+        return None
+
     def place(self, waiting: Waiting, now: int) -> Place:
         """Where one that waits stands, wherever it is kept. The count of the others may be a second old."""
         if self._census is None or not 0 <= now - self._census_at < _CENSUS:

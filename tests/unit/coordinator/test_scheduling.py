@@ -267,6 +267,42 @@ class TestCaps:
         assert run(queue, times=9) == ["y-3", "x-1"]
 
 
+class TestAtOnce:
+    """What has just come and stands behind nobody need not wait at all."""
+
+    def test_the_offer_is_the_one_that_waiting_would_have_given(self) -> None:
+        busy, free = Slot("busy", free=1), Slot("free", free=3)
+        assert queue_of().at_once(waiting("p", 1), [busy, free]) is free
+
+    def test_it_waits_behind_whoever_waits(self) -> None:
+        queue = queue_of(waiting("pinned", 1, needs={"version": "v2"}))
+        assert queue.at_once(waiting("p", 2), [Slot()]) is None
+
+    def test_it_waits_when_nobody_meets_its_needs(self) -> None:
+        queue = queue_of()
+        assert queue.at_once(waiting("p", 1, needs={"version": "v2"}), [Slot(version="v1")]) is None
+        assert queue.at_once(waiting("p", 1), []) is None
+
+    def test_a_cap_holds_for_it_too(self) -> None:
+        queue, capped = queue_of(), Terms(max_running=1)
+        first, second = waiting("first", 1, terms=capped), waiting("second", 2, terms=capped)
+        assert queue.at_once(first, [Slot()]) is not None
+        queue.began(first)
+        assert queue.at_once(second, [Slot()]) is None
+        queue.add(second)
+        assert picked(queue, Slot()) is None
+        queue.ended(first.flow, first.cost_s, 1.0)
+        assert picked(queue, Slot()) == ("second", "a")
+
+    def test_it_is_charged_like_any_other(self) -> None:
+        queue, heavy = queue_of(), waiting("heavy", 1, cost_s=10.0)
+        assert queue.at_once(heavy, [Slot()]) is not None
+        queue.began(heavy)
+        queue.add(waiting("again", 2))
+        queue.add(waiting("other", 3, "umbrella"))
+        assert run(queue, times=2) == ["other", "again"]
+
+
 def test_a_flow_is_a_text_and_back() -> None:
     flow = Flow(2, 'a"b', "t", "jürgen, the 2nd", Needs("v1", "A100", 5))
     assert Flow.of(flow.text()) == flow

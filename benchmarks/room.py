@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import resource
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ import uvloop
 from fake_agent import Counts, FakeAgent
 from processes import COGFLARE, HERE, ProcessFailed, child, cpu_s, create_token, free_port, ready
 from report import write_into
+from websockets.exceptions import InvalidStatus
 
 from coordinator.protocol.messages import Dispatch, ServerMessage
 
@@ -37,6 +39,8 @@ DEPTHS = (10, 10_000, 1_000_000)
 RECOVERED = 100_000
 SESSIONS = 2_000
 MODELS = 5_000
+DIALLING = 20
+"""Agents that dial at the same time: how many a server takes at once is not the question here."""
 LATENCIES = 500
 PARTS = ("depth", "recovery", "sessions", "objects")
 IDLE_S = 20.0
@@ -159,11 +163,14 @@ async def serving(data: Path, port: int, token: str, worker_token: str) -> Async
 @asynccontextmanager
 async def working(server: Server, *agents: FakeAgent) -> AsyncIterator[None]:
     """These agents, attached."""
-    tasks = [asyncio.ensure_future(_connected(agent, server)) for agent in agents]
+    tasks = []
     try:
         async with asyncio.timeout(WITHIN_S):
-            for agent in agents:
-                await agent.ready.wait()
+            for first in range(0, len(agents), DIALLING):
+                some = agents[first : first + DIALLING]
+                tasks += [asyncio.ensure_future(_connected(agent, server)) for agent in some]
+                for agent in some:
+                    await agent.ready.wait()
         yield
     finally:
         for task in tasks:
@@ -176,8 +183,8 @@ async def _connected(agent: FakeAgent, server: Server) -> None:
     while True:
         try:
             await agent.run(server.url, server.worker_token)
-        except* OSError:  # it is away, or has cut the connection
-            await asyncio.sleep(0.02)
+        except* (OSError, InvalidStatus):  # it is away, or too many dial at once
+            await asyncio.sleep(random.uniform(0.01, 0.3))
 
 
 # --- what is measured --------------------------------------------------------------------------------------

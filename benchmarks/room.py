@@ -44,7 +44,7 @@ DIALLING = 20
 LATENCIES = 500
 PARTS = ("depth", "recovery", "sessions", "objects")
 IDLE_S = 20.0
-WITHIN_S = 120.0
+WITHIN_S = 600.0
 BEGIN, END = "<!-- room's figures: made by make bench-room -->", "<!-- end of room's figures -->"
 BODY = {"model": MODEL, "input": {"prompt": "a light at the end of the pier"}}
 

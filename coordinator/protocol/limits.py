@@ -55,7 +55,9 @@ class ServerLimits:
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
     page_size: int = _limit(100, "predictions in one page of a list")
     queue_length: int = _limit(1_000_000, "predictions that may wait for one model")
-    queue_bytes: int = _limit(4096 * MIB, "input bytes that may wait for one model")
+    queue_bytes: int = _limit(
+        1024 * MIB, "input bytes that may wait for one model; large ones in the window are in memory, too"
+    )
     queue_window: int = _limit(
         10_000, "waiting predictions of one model kept in memory; the rest is on disk", 1
     )

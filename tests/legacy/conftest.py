@@ -41,7 +41,7 @@ def new_worker(stack: ExitStack, tmp_path: Path) -> Callable[[Server], Agent]:
             *("token", "create", "new-worker", "--worker", pool_of(server), "--json"),
             *("--data", str(server.data)),
         )
-        server._tokens["default", "worker"] = json.loads(made.stdout)["token"]
+        server.tokens["default", "worker"] = json.loads(made.stdout)["token"]
         agent = Agent(server, tmp_path / "new-agent", WAITER)
         stack.callback(agent.close)
         return agent.ready()

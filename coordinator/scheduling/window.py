@@ -46,13 +46,19 @@ class Window:
         self._low: dict[Line, None] = {}
         """Lines of which more should be read."""
 
+    @property
+    def shelved(self) -> bool:
+        """Whether something left memory just now, or is to be read. A shelf of which all that was counted is
+        gone is read, too: its line goes when it is known to be empty."""
+        return bool(self.evicted or self._low or self._shared)
+
     # --- what comes and goes ------------------------------------------------------------------------------
 
     def add(self, waiting: Waiting) -> None:
         """Into memory, or to those of its flow that are on disk."""
         shelf = self._shelf_at(waiting.flow, waiting.sequence)
         if shelf is None:
-            self._hold(waiting)
+            self._hold(waiting, behind=_owner(waiting.flow) in self._shared)
             self._shrink()
             return
         if waiting.id in shelf.gone:
@@ -151,11 +157,9 @@ class Window:
     def _shelf_at(self, flow: Flow, sequence: int) -> Shelf | None:
         """Where one of this place lies when it is not in memory; None when memory is its place."""
         shared, line = self._shared.get(_owner(flow)), self.lines.get(flow)
-        if line is None:
+        if shared is not None and (line is None or line.behind) and sequence >= shared.first:
             return shared
-        if shared is not None and line.behind and sequence >= shared.first:
-            return shared
-        return line.shelf if sequence >= line.shelf.first else None
+        return line.shelf if line is not None and sequence >= line.shelf.first else None
 
     def _shelve(self, flow: Flow, shelf: Shelf, first: float, count: int, input_bytes: int) -> None:
         shelf.put(first, count, input_bytes)

@@ -303,6 +303,30 @@ class TestAtOnce:
         assert run(queue, times=2) == ["other", "again"]
 
 
+class TestWindow:
+    def test_what_goes_back_before_its_tokens_shelf_moves_nothing_on_it(self) -> None:
+        """A token has more flows than there is memory; meanwhile one of its lines is read."""
+        queue = Queue(ageing_s=AGEING_S, window=4)
+        early = waiting("early", 0, user="u0")
+        entries = {n: waiting(str(n), n, user=f"u{n}") for n in range(1, 7)} | {7: waiting("7", 7, user="u5")}
+        for entry in entries.values():
+            queue.add(entry)
+        assert queue.take_evicted() == ["5", "6", "7"]
+        for begins, read in (((1, 2, 3), 5), ((), 6), ((4,), 7)):
+            for n in begins:
+                queue.began(entries[n])
+            (want,) = queue.wants()
+            assert (want.flow, want.limit) == (None, 1)
+            queue.refilled(want, [entries[read]], exhausted=False, through=read)
+        queue.began(entries[5])
+        (want,) = [want for want in queue.wants() if want.flow == entries[7].flow]
+        queue.add(early)
+        assert "early" in queue
+        queue.refilled(want, [entries[7]], exhausted=True, through=7)
+        assert "7" in queue
+        assert len(queue) == 3
+
+
 def test_a_flow_is_a_text_and_back() -> None:
     flow = Flow(2, 'a"b', "t", "jürgen, the 2nd", Needs("v1", "A100", 5))
     assert Flow.of(flow.text()) == flow

@@ -87,7 +87,7 @@ class Backlog:
 
     def flush(self) -> None:
         """At the end of a turn: have read what is needed next."""
-        if self.may_hide:
+        if self._book.queue.shelved:
             self.let_go()
             for want in self._book.queue.wants():
                 self._ask(want)

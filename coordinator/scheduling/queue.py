@@ -120,6 +120,11 @@ class Queue:
         matter."""
         self._window.left_disk(waiting)
 
+    @property
+    def shelved(self) -> bool:
+        """Whether there may be something to ask of ``take_evicted`` or ``wants``."""
+        return self._window.shelved
+
     def take_evicted(self) -> list[str]:
         """The ids that have left memory since they were asked for last, and wait on disk. What was read just
         now may be among them."""

@@ -72,6 +72,16 @@ class TestWindow:
         await server.settled()
         assert in_memory(server) == set()
 
+    async def test_what_was_canceled_on_disk_leaves_no_line_behind(self, server: Coordination) -> None:
+        ids = await queued(server, 3 * WINDOW, user="someone")
+        for id in reversed(ids):
+            await server.cancel(id)
+        await server.settled()
+        assert in_memory(server) == set()
+        queue = model(server)._book.queue
+        assert queue._window.lines == {}
+        assert queue._owners.root.children == {}
+
     async def test_inputs_come_back_whole(self, server: Coordination) -> None:
         await queued(server, 3 * WINDOW)
         worker = Worker(server)

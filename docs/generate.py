@@ -14,6 +14,8 @@ from edge.errors import CODES
 from edge.exits import MEANINGS
 from edge.options import Option, options_of
 from edge.settings import ServeSettings
+from gpu_agent.server.settings import CogServerSettings
+from gpu_agent.settings import AgentSettings
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py from the code: change it there, then run `make docs`. -->"
@@ -63,16 +65,26 @@ def limits() -> str:
     parts = [
         "# Limits",
         NOTE,
-        "Everything that a client, an agent or an operator can run into has a limit, and each limit is an option of "
-        "`cogflare serve`. What is refused names the limit.",
+        "Everything that a client, an agent or an operator can run into has a limit, and each limit is an option. "
+        "What is refused names the limit. The first two tables are options of `cogflare serve`.",
     ]
     for title, settings in (("The server", ServerLimits), ("Agents' connections", WireLimits)):
-        rows = [
-            (f"`--{option.name}`", f"`{option.environment}`", option.default_text, option.help)
-            for option in (options[field.name] for field in fields(settings))
-        ]
-        parts += [f"## {title}", _table(("option", "variable", "default", "what it limits"), rows)]
+        parts += _limits(title, [options[field.name] for field in fields(settings)])
+    parts += _limits("`cogflare agent`", [each for each in options_of(AgentSettings) if _is_limit(each)])
+    parts += _limits("`cogflare cog-server`", [each for each in options_of(CogServerSettings) if each.group])
     return "\n\n".join(parts) + "\n"
+
+
+def _is_limit(option: Option) -> bool:
+    return option.kind in ("size", "duration")
+
+
+def _limits(title: str, options: Iterable[Option]) -> list[str]:
+    rows = [
+        (f"`--{option.name}`", f"`{option.environment}`", option.default_text, option.help)
+        for option in options
+    ]
+    return [f"## {title}", _table(("option", "variable", "default", "what it limits"), rows)]
 
 
 def errors() -> str:

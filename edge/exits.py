@@ -25,12 +25,12 @@ MEANINGS = {
     ExitCode.USAGE: "an option, variable or argument cannot be used",
     ExitCode.LOCKED: "another process has the data directory",
     ExitCode.ADDRESS: "the address cannot be listened on: the port is in use, or not allowed",
-    ExitCode.STORAGE: "the data directory cannot be used: full, read-only, missing, or not ours",
+    ExitCode.STORAGE: "the data directory or a backup cannot be used: full, read-only, missing, damaged, or not ours",
     ExitCode.SCHEMA_TOO_NEW: "the data was written by a newer Cogflare: use that one, or newer",
     ExitCode.TLS: "the TLS certificate or key cannot be used",
     ExitCode.NOT_INSTALLED: "a library that this command needs is not installed",
     ExitCode.UNSUPPORTED: "this command does not run on this system",
-    ExitCode.NOT_FOUND: "no such token, or more than one of that name",
+    ExitCode.NOT_FOUND: "what was named is not there, or several have that name; or no server runs",
 }
 
 

@@ -20,7 +20,7 @@ class Progress:
         if not self._terminal:
             if step != self._step:
                 self._step = step
-                print(f"cogflare: {step}", file=sys.stderr)
+                print(f"cogflare: {step} ...", file=sys.stderr)
             return
         now = time.monotonic()
         if step == self._step and now - self._shown_at < SHOW_S:

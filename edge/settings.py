@@ -28,7 +28,10 @@ class ServeSettings:
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     public_url: str | None = field(
         default=None,
-        metadata={"help": "how clients and agents reach this server; made of host and port when not given"},
+        metadata={
+            "help": "how clients and agents reach this server; made of host and port when not given",
+            "metavar": "URL",
+        },
     )
     tls_cert: Path | None = field(
         default=None, metadata={"help": "certificate chain (PEM); with --tls-key, serves https"}
@@ -138,10 +141,10 @@ class AccountSetSettings:
     """``cogflare account set``."""
 
     account: str = field(metadata={"help": "the account's name", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     share: float = field(
-        default=1.0, metadata={"help": "its weight beside other accounts, where both wait for one model"}
+        metadata={"help": "its weight beside other accounts, where both wait for one model; 1 when never set"}
     )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -223,7 +226,7 @@ class ModelSetSettings:
     visibility: str | None = field(
         default=None,
         metadata={
-            "help": "who may use it: its account, or all",
+            "help": "who may use it: all (public), or its account alone (private)",
             "choices": ("public", "private"),
             "variable": "MODEL_VISIBILITY",
         },
@@ -271,7 +274,9 @@ class WorkerListSettings:
     """``cogflare worker list``."""
 
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
-    model: str | None = field(default=None, metadata={"help": "only the workers of this model"})
+    model: str | None = field(
+        default=None, metadata={"help": "only the workers of this model", "variable": "WORKER_MODEL"}
+    )
     all: bool = field(default=False, metadata={"help": "also workers of models that nobody uses now"})
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
@@ -282,7 +287,9 @@ class WorkerMarkSettings:
 
     worker: str = field(metadata={"help": "the worker's name, or its agent id (agt_...)", "positional": True})
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
-    model: str | None = field(default=None, metadata={"help": "only for this model"})
+    model: str | None = field(
+        default=None, metadata={"help": "only for this model", "variable": "WORKER_MODEL"}
+    )
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -291,7 +298,9 @@ class DeadListSettings:
     """``cogflare dead list``."""
 
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
-    model: str | None = field(default=None, metadata={"help": "only those of this model"})
+    model: str | None = field(
+        default=None, metadata={"help": "only those of this model", "variable": "DEAD_MODEL"}
+    )
     limit: int = field(default=100, metadata={"help": "how many at most", "minimum": 1})
     json: bool = field(default=False, metadata={"help": "print JSON"})
 

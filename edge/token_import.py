@@ -59,7 +59,7 @@ class TokenImport:
         return {
             "account": self._account,
             "applied": applied,
-            "made": [_described(token) for token, _ in plan.made],
+            "made": [_described(token, exists=applied) for token, _ in plan.made],
             "changed": [_described(token) for token in plan.changed],
             "unchanged": plan.unchanged,
             "problems": plan.problems,
@@ -165,10 +165,11 @@ def _new_pool() -> str:
     return f"imported-{secrets.token_hex(5)}"
 
 
-def _described(token: Token) -> dict[str, Any]:
+def _described(token: Token, *, exists: bool = True) -> dict[str, Any]:
+    """Without the id and the name, which would be others the next time, of one that was not made."""
     return {
-        "id": token.id,
-        "name": token.name,
+        "id": token.id if exists else None,
+        "name": token.name if exists else None,
         "prefix": token.prefix,
         "scopes": sorted(token.scopes),
         "pool": token.pools[0],

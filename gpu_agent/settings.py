@@ -30,20 +30,22 @@ def _required(what: str, **more: Any) -> Any:
 class AgentSettings:
     """Settings of ``cogflare agent``. Call ``check`` once before use."""
 
-    server: str = _required("URL of the server, as https://cogflare.example.org")
+    server: str = _required("URL of the server, as https://cogflare.example.org", metavar="URL")
     token: str = _required("worker token of that server")
     models: tuple[str, ...] = _required(
         "OWNER/NAME=DIR: serve the predictor in DIR under this name; with a URL instead of DIR, the running "
         "Cog server there",
         option="model",
+        metavar="NAME=DIR",
     )
     cog_url: str = _setting(
-        "", "URL of a running Cog server, as http://127.0.0.1:5000, for --model OWNER/NAME"
+        "", "URL of a running Cog server, as http://127.0.0.1:5000, for --model OWNER/NAME", metavar="URL"
     )
     cog_callback_url: str = _setting(
         "",
         "URL by which Cog servers reach this agent, as http://host.docker.internal:5100; it listens on that "
         "port. Default: a free port on 127.0.0.1",
+        metavar="URL",
     )
     slots: int | None = _setting(
         None,
@@ -55,7 +57,9 @@ class AgentSettings:
         "never run twice; default the server's --max-attempts",
         minimum=0,
     )
-    python: str = _setting("", "interpreter that the predictors run in; default the agent's own")
+    python: str = _setting(
+        "", "interpreter that the predictors run in; default the agent's own", metavar="PATH"
+    )
     install: bool = _setting(
         False, "run each model in an environment of what its cog.yaml lists, unless --python is given"
     )
@@ -71,9 +75,11 @@ class AgentSettings:
         default=None,
         metadata={"help": "directory for undelivered results; default ~/.local/state/cogflare/agent"},
     )
-    version: str = _setting("", "version id, 64 hex, to register instead of the hash of the sources")
+    version: str = _setting(
+        "", "version id, 64 hex, to register instead of the hash of the sources", metavar="HEX"
+    )
     allow_private: tuple[str, ...] = _setting(
-        (), "private network, as 10.0.0.0/8, that inputs may be fetched from"
+        (), "private network, as 10.0.0.0/8, that inputs may be fetched from", metavar="CIDR"
     )
     input_bytes: int = _setting(1024**3, "largest input file that is fetched")
     cog_answer_bytes: int = _setting(

@@ -33,11 +33,11 @@ class WireLimits:
     frame_bytes: int = _limit(16 * MIB, "largest websocket message between agent and server", 64 * KIB)
     result_bytes: int = _limit(8 * MIB, "largest output of one prediction, as JSON without its files")
     log_bytes: int = _limit(1 * MIB, "logs kept of one prediction; the oldest part gives way, marked")
-    beat_s: float = _limit(10.0, "seconds between heartbeats on an agent's connection", 0.1)
+    beat_s: float = _limit(10.0, "time between heartbeats on an agent's connection", 0.1)
     silence_s: float = _limit(
-        30.0, "seconds of silence after which a worker is suspect: it gets no work, its lease begins", 0.2
+        30.0, "time of silence after which a worker is suspect: it gets no work, its lease begins", 0.2
     )
-    hello_s: float = _limit(10.0, "seconds an agent has for its first message", 0.1)
+    hello_s: float = _limit(10.0, "time that an agent has for its first message", 0.1)
     handshakes: int = _limit(
         200, "agents' connections that may be on their way to their first attach; more are asked to wait", 1
     )
@@ -65,33 +65,33 @@ class ServerLimits:
     index_backlog: int = _limit(
         20_000, "new predictions of one model that the index may be behind before more are refused"
     )
-    queue_s: float = _limit(3600.0, "longest time a prediction waits before it is canceled")
-    ageing_s: float = _limit(600.0, "seconds of waiting after which a prediction gains a class", 1.0)
-    run_s: float = _limit(1800.0, "longest time one attempt may run")
+    queue_s: float = _limit(3600.0, "longest time that a prediction waits before it is canceled")
+    ageing_s: float = _limit(600.0, "time of waiting after which a prediction gains a class", 1.0)
+    run_s: float = _limit(1800.0, "longest time that one attempt may run")
     max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost", 1)
     poison_after: int = _limit(
-        2, "processes that one prediction may crash before it fails as poison, within max_attempts", 1
+        2, "processes that one prediction may crash before it fails as poison, within --max-attempts", 1
     )
     quarantine_after: int = _limit(
         3, "predictions that may go wrong in a row on a worker before it is quarantined", 1
     )
     quarantine_s: float = _limit(
-        60.0, "seconds before a quarantined worker is tried with one prediction; doubled when that fails", 0.1
+        60.0, "time before a quarantined worker is tried with one prediction; doubled when that fails", 0.1
     )
-    lease_s: float = _limit(120.0, "seconds that a lost worker keeps its prediction before another gets it")
-    cancel_grace_s: float = _limit(10.0, "seconds a canceled prediction has before its runner is killed")
+    lease_s: float = _limit(120.0, "time that a lost worker keeps its prediction before another gets it")
+    cancel_grace_s: float = _limit(10.0, "time that a canceled prediction has before its runner is killed")
     history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
     stream_backlog: int = _limit(1000, "events a slow stream reader may fall behind before it is cut off")
-    stream_heartbeat_s: float = _limit(15.0, "seconds between comments on an idle event stream", 0.1)
+    stream_heartbeat_s: float = _limit(15.0, "time between comments on an idle event stream", 0.1)
     legacy_job_files: int = _limit(1000, "files that a worker of 2022 may upload for one job")
     legacy_job_bytes: int = _limit(5 * 1024 * MIB, "bytes that a worker of 2022 may upload for one job")
-    file_ttl_s: float = _limit(86_400.0, "seconds that a file uploaded by a client is kept")
-    file_url_ttl_s: float = _limit(86_400.0, "seconds that a signed file URL is valid")
-    upload_ttl_s: float = _limit(3600.0, "seconds that an agent's upload URL is valid")
-    token_recheck_s: float = _limit(1.0, "seconds that a token is trusted without looking again")
-    call_s: float = _limit(30.0, "seconds that a call to a coordinator may take", 0.1)
-    idle_s: float = _limit(60.0, "seconds without use after which a coordinator leaves memory")
+    file_ttl_s: float = _limit(86_400.0, "time that a file uploaded by a client is kept")
+    file_url_ttl_s: float = _limit(86_400.0, "time that a signed file URL is valid")
+    upload_ttl_s: float = _limit(3600.0, "time that an agent's upload URL is valid")
+    token_recheck_s: float = _limit(1.0, "time that a token is trusted without looking again")
+    call_s: float = _limit(30.0, "time that a call to a coordinator may take", 0.1)
+    idle_s: float = _limit(60.0, "time without use after which a coordinator leaves memory")
     wake_concurrency: int = _limit(16, "coordinators loaded at the same time after a restart")
     writer_threads: int = _limit(2, "threads that commit coordinators' storage")
     open_storages: int = _limit(256, "coordinators' database files kept open")
-    drain_s: float = _limit(10.0, "seconds that SIGTERM waits for requests in progress")
+    drain_s: float = _limit(10.0, "time that SIGTERM gives to requests in progress")

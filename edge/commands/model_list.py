@@ -13,6 +13,7 @@ COLUMNS = ("model", "account", "visibility", "pools", "runs", "version", "settin
 
 def run(settings: ModelListSettings) -> int:
     from edge.administration import carry_out
+    from edge.commands.model_show import shown_settings
     from edge.control import ListModels
     from edge.data_dir import DataDir
 
@@ -28,7 +29,7 @@ def run(settings: ModelListSettings) -> int:
             ",".join(model["pools"]),
             str(model["runs"]),
             (model["latest_version"] or "")[:12],
-            " ".join(f"{name}={value}" for name, value in model["settings"].items()),
+            " ".join(f"{name}={value}" for name, value in shown_settings(model)),
         )
         for model in found
     ]

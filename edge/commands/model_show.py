@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from edge.exits import ExitCode
+from edge.quantities import format_duration, format_size
 from edge.settings import ModelShowSettings
 
 SETTINGS = ModelShowSettings
@@ -27,11 +28,20 @@ def described(model: dict[str, Any]) -> str:
         f"pools: {', '.join(model['pools']) or 'none'}; runs: {model['runs']}",
         f"newest version: {model['latest_version'] or 'none'}",
     ]
-    lines += [f"{name.replace('_', '-')}: {_shown(value)}" for name, value in model["settings"].items()]
+    lines += [f"{name}: {value}" for name, value in shown_settings(model)]
     if not model["settings"]:
         lines.append("settings: all as the server has them")
     return "\n".join(lines)
 
 
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def shown_settings(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a model sets, as the options of ``model set`` are written."""
+    return [(name.replace("_", "-"), _shown(name, value)) for name, value in model["settings"].items()]
+
+
+def _shown(name: str, value: Any) -> str:
+    if name.endswith("_s"):
+        return format_duration(value)
+    if name == "gpu_memory":
+        return format_size(value)
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)

@@ -54,6 +54,8 @@ def _check_where_the_secret_goes(settings: TokenCreateSettings) -> None:
         )
     if settings.output is not None and settings.output.exists():
         raise CommandFailed(f"{settings.output} exists already", ExitCode.USAGE, "give a new file")
+    if settings.output is not None and not settings.output.absolute().parent.is_dir():
+        raise CommandFailed(f"--output: there is no folder {settings.output.parent}", ExitCode.USAGE)
 
 
 def _rights(settings: TokenCreateSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:

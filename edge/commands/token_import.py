@@ -53,5 +53,9 @@ def _tell(done: dict[str, Any]) -> None:
         f"{counts(done['made'])}; changed {len(done['changed'])}, unchanged {done['unchanged']}, "
         f"left out {len(done['problems'])}"
     )
-    for pool in sorted({record["pool"] for record in done["made"] if "worker" in record["scopes"]}):
+    pools = sorted({record["pool"] for record in done["made"] if "worker" in record["scopes"]})
+    if pools and not done["applied"]:
+        print("  their pools get names when it is done")
+        return
+    for pool in pools:
         print(f"  pool {pool}: for newer workers beside these, cogflare token create NAME --worker {pool}")

@@ -65,9 +65,7 @@ class CogServerLimits:
         also="COG_STREAM_HISTORY_CAPACITY",
     )
     streams: int = _setting(1024, "event streams at the same time")
-    stream_heartbeat_s: float = _setting(
-        15.0, "seconds between comments on an idle event stream", minimum=0.1
-    )
+    stream_heartbeat_s: float = _setting(15.0, "time between comments on an idle event stream", minimum=0.1)
     stream_linger_s: float = _setting(
         5.0, "time after which a prediction made by a stream is canceled when nobody streams it any more"
     )
@@ -102,7 +100,9 @@ class CogServerSettings:
     dir: Path = field(default=Path(), metadata={"help": "the model's folder", "positional": True})
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all, as in a container")
     port: int = _setting(5000, "port to listen on; 0 for a free one", minimum=0, maximum=65535, also="PORT")
-    python: str = _setting("", "interpreter that the predictor runs in; this one when not given")
+    python: str = _setting(
+        "", "interpreter that the predictor runs in; this one when not given", metavar="PATH"
+    )
     install: bool = _setting(
         False, "run the model in an environment of what its cog.yaml lists, unless --python is given"
     )
@@ -131,12 +131,16 @@ class CogServerSettings:
             "also": "COG_MAX_CONCURRENCY",
         },
     )
-    upload_url: str = _setting("", "put output files below this URL, instead of into the answer")
+    upload_url: str = _setting(
+        "", "put output files below this URL, instead of into the answer", metavar="URL"
+    )
     public_inputs_only: bool = _setting(
         False, "refuse input and webhook URLs that lead to an address that is not public"
     )
     allow_private: tuple[str, ...] = _setting(
-        (), "with --public-inputs-only: private network, as 10.0.0.0/8, that is allowed all the same"
+        (),
+        "with --public-inputs-only: private network, as 10.0.0.0/8, that is allowed all the same",
+        metavar="CIDR",
     )
     webhook_token: str = _setting("", "bearer token that webhooks carry", also="WEBHOOK_AUTH_TOKEN")
     user_agent: str = _setting("", "User-Agent of webhooks and uploads", also="COG_USER_AGENT")

@@ -98,7 +98,10 @@ def test_an_account_has_a_share(server: Server) -> None:
     wrong = run("account", "set", "default", "--share", "0", "--data", str(server.data))
     assert wrong.returncode == 2
     assert "is no share" in wrong.stderr
-    unknown = run("account", "set", "nobody", "--data", str(server.data))
+    forgotten = run("account", "set", "default", "--data", str(server.data))
+    assert (forgotten.returncode, "--share or COGFLARE_SHARE is needed" in forgotten.stderr) == (2, True)
+    assert "2.5" in run("account", "list", "--data", str(server.data)).stdout
+    unknown = run("account", "set", "nobody", "--share", "2", "--data", str(server.data))
     assert "there is no account nobody" in unknown.stderr
 
 

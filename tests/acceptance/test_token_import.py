@@ -136,6 +136,9 @@ def test_a_dry_run_says_it_and_changes_nothing(files: DataDir, tmp_path: Path) -
     done = bring_in(files.path, write(tmp_path, KV), "--dry-run")
     assert (done.returncode, rows(files)) == (0, {})
     assert "would import into account default: 5 clients and 2 workers" in done.stdout
+    assert "imported-" not in done.stdout, "the pools will have other names"
+    made = json.loads(bring_in(files.path, write(tmp_path, KV), "--dry-run", "--json").stdout)["made"]
+    assert {(record["id"], record["name"]) for record in made} == {(None, None)}
 
 
 BAD = """{

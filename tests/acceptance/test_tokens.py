@@ -153,6 +153,9 @@ def test_a_secret_goes_to_a_terminal_to_json_or_to_a_private_file(files: DataDir
     assert file.read_text().startswith("cf_")
     assert file.read_text().strip() not in kept.stdout
     assert run("token", "create", "again", "--output", str(file), *data).returncode == 2
+    nowhere = run("token", "create", "lost", "--output", str(tmp_path / "none" / "secret"), *data)
+    assert (nowhere.returncode, "there is no folder" in nowhere.stderr) == (2, True)
+    assert "lost" not in run("token", "list", *data).stdout
 
     ours, theirs = pty.openpty()
     subprocess.run([COGFLARE, "token", "create", "shown", *data], stdout=theirs, check=True, timeout=30)

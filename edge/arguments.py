@@ -1,7 +1,9 @@
 """One command's argument list: an argparse parser made from its settings, with clear one-line errors."""
 
 import argparse
+import re
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Never, TypeVar
 
@@ -41,6 +43,7 @@ def parser_of(options: Sequence[Option], program: str, about: str) -> argparse.A
         allow_abbrev=False,
         add_help=False,
     )
+    named = parser.add_argument_group("Arguments")
     general = parser.add_argument_group("Options")
     groups = {"": general}
     for option in options:
@@ -49,7 +52,7 @@ def parser_of(options: Sequence[Option], program: str, about: str) -> argparse.A
             group = groups[option.group] = parser.add_argument_group(option.group)
         if option.positional:
             count = "*" if option.kind == "list" else "?"
-            parser.add_argument(option.name, nargs=count, metavar=option.metavar, help=_help(option))
+            named.add_argument(option.name, nargs=count, metavar=option.metavar, help=_help(option))
         elif option.kind == "flag":
             group.add_argument(f"--{option.name}", action="append_const", const="on", help=_help(option))
             group.add_argument(
@@ -100,8 +103,17 @@ def _unexpected(rest: Sequence[str], options: Sequence[Option]) -> str:
     return f"there is no option {word.partition('=')[0]}" + (f" (did you mean {match}?)" if match else "")
 
 
+_ARGPARSE = (
+    (re.compile(r"argument (?:\S+/)?(\S+): expected one argument"), r"\1 needs a value"),
+    (re.compile(r"argument (?:\S+/)?(\S+): ignored explicit argument .*"), r"\1 takes no value"),
+)
+"""What argparse says, and how we say it."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Never:
+        for theirs, ours in _ARGPARSE:
+            message = theirs.sub(ours, message)
         raise CommandFailed(message, ExitCode.USAGE, f"see {self.prog} --help")
 
 
@@ -109,3 +121,6 @@ class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str, **rest: Any) -> None:
         width = min(100, shutil.get_terminal_size().columns) - 2
         super().__init__(prog, max_help_position=28, width=width, **rest)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)  # options stay whole

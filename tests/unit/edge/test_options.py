@@ -98,7 +98,8 @@ def test_every_kind_is_read_from_both_sources() -> None:
         (("--wait-s=-5m",), "--wait-s: -300s is below 0s"),
         (("--wait-s", "soon"), "--wait-s: 'soon' is not a time such as 90 (seconds), 5m or 250ms"),
         (("--prot", "1"), "there is no option --prot (did you mean --port?)"),
-        (("--model",), "argument --model: expected one argument"),
+        (("--model",), "--model needs a value"),
+        (("--quiet=1",), "--quiet takes no value"),
         (("extra",), "unexpected argument 'extra'"),
     ],
 )

@@ -7,7 +7,9 @@ thread needs Python only for a moment now and then. Whatever a frame means is th
 import asyncio
 import contextlib
 import logging
+import os
 import random
+import re
 import signal
 import ssl
 import threading
@@ -213,7 +215,7 @@ class Line:
         except websockets.InvalidStatus as error:
             return _refused(error)
         except (OSError, TimeoutError, websockets.WebSocketException, EOFError, ImportError) as error:
-            return _Ended(str(error) or type(error).__name__)
+            return _Ended(_said(error))
         try:
             if socket.subprotocol != SUBPROTOCOL:
                 return _Ended(f"the server does not speak {SUBPROTOCOL}", REFUSED_RETRY_S)
@@ -286,6 +288,12 @@ class Line:
                 if link.wrote(len(frame)):
                     self._tell.writable(link)
             link.written.set()
+
+
+def _said(error: Exception) -> str:
+    """Why nothing was connected to. asyncio puts the addresses that it tried into one text, with numbers."""
+    numbers = dict.fromkeys(map(int, re.findall(r"\[Errno (\d+)\]", str(error))))
+    return ", ".join(map(os.strerror, numbers)) or str(error) or type(error).__name__
 
 
 _SMALL = 4096

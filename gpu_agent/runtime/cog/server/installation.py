@@ -15,9 +15,9 @@ PACKAGES = RUNTIME.parents[1]
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("edge", "coordinator", "gpu_agent", "msgspec", "websockets", "httpx", "yaml")
 NOTHING_FOUND = (
-    "the cogflare command is not installed here: pip install 'cogflare[server]' into an environment of its "
-    f"own, of Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, and put its bin/cogflare on PATH or into "
-    f"{SETTING}"
+    "the cogflare command is not installed here: pip install 'DIR-OF-COGFLARE[server]' into an environment "
+    f"of its own, of Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, and put its bin/cogflare on PATH "
+    f"or into {SETTING}"
 )
 
 

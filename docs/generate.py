@@ -8,12 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from coordinator.protocol.limits import ServerLimits, WireLimits
+from coordinator.protocol.limits import LEGACY_INPUT_BYTES, ServerLimits, WireLimits
+from coordinator.store.accounts import LARGEST_SHARE, SMALLEST_SHARE
+from coordinator.store.tokens import MAX_SECRET_LENGTH
 from edge.cli import COMMANDS
 from edge.errors import CODES
 from edge.exits import MEANINGS
 from edge.options import Option, options_of
+from edge.prefer import SHORTEST_WAIT_S
+from edge.quantities import format_duration, format_size
 from edge.settings import ServeSettings
+from edge.wishes import LONGEST_TOTAL_S, LONGEST_USER, SHORTEST_TOTAL_S
+from gpu_agent.container.input_files import MOST_INLINE_BYTES
+from gpu_agent.server.orders import LONGEST_ID
 from gpu_agent.server.settings import CogServerSettings
 from gpu_agent.settings import AgentSettings
 
@@ -72,7 +79,24 @@ def limits() -> str:
         parts += _limits(title, [options[field.name] for field in fields(settings)])
     parts += _limits("`cogflare agent`", [each for each in options_of(AgentSettings) if _is_limit(each)])
     parts += _limits("`cogflare cog-server`", [each for each in options_of(CogServerSettings) if each.group])
+    parts += ["## Fixed", "They have no option.", _table(("what", "limit"), _fixed())]
     return "\n\n".join(parts) + "\n"
+
+
+def _fixed() -> list[tuple[str, str]]:
+    return [
+        ("`Cancel-After`", f"{format_duration(SHORTEST_TOTAL_S)} to {LONGEST_TOTAL_S / 3600:g}h"),
+        (
+            "`Prefer: wait=N`",
+            f"{format_duration(SHORTEST_WAIT_S)} to `--wait-s`; others are taken for the nearest",
+        ),
+        ("`end_user`", f"{LONGEST_USER} characters"),
+        ("`--share` of a token or an account", f"{SMALLEST_SHARE:g} to {LARGEST_SHARE:g}"),
+        ("a token, as a request brings it", f"{MAX_SECRET_LENGTH} characters"),
+        ("input of a worker of 2022", format_size(LEGACY_INPUT_BYTES)),
+        ("input file as a data URL, for a Cog server that cannot fetch it", format_size(MOST_INLINE_BYTES)),
+        ("id of a prediction at cog-server", f"{LONGEST_ID} characters"),
+    ]
 
 
 def _is_limit(option: Option) -> bool:

@@ -1,7 +1,8 @@
 """What Cog servers reach of the agent: a small HTTP server for webhooks and input files.
 
-Every path holds 192 random bits and is forgotten with its prediction; all else is 404. The containers that
-use it share it.
+Every path holds 192 random bits and is forgotten with its prediction; all else is 404. A container's last
+webhook often comes after its answer, when nobody needs it any more: it is taken and dropped, so that the
+container has nothing to complain of. The containers that use it share it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import ipaddress
 import logging
 import mimetypes
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -27,6 +29,8 @@ Hook = Callable[[bytes], Awaitable[None]]
 READ_BYTES = 256 * 1024
 IDLE_S = 90.0
 """A connection on which nothing moves for this long is closed."""
+LATE = 256
+"""The paths of so many predictions are known for a while after their end."""
 
 
 class CannotListen(OSError):
@@ -50,6 +54,7 @@ class Receiver:
         self._connections: set[asyncio.Task[None]] = set()
         self._hooks: dict[str, Hook] = {}
         self._files: dict[str, Path] = {}
+        self._late: deque[str] = deque(maxlen=LATE)
 
     @property
     def base(self) -> str:
@@ -101,7 +106,8 @@ class Receiver:
 
     def forget(self, url: str) -> None:
         path = url.removeprefix(self._base)
-        self._hooks.pop(path, None)
+        if self._hooks.pop(path, None) is not None:
+            self._late.append(path)
         self._files.pop(path, None)
 
     # --- one connection -----------------------------------------------------------------------------------
@@ -133,7 +139,7 @@ class Receiver:
             elif (file := self._files.get(path)) is not None and method in ("GET", "HEAD"):
                 await connection.send_file(file, whole=method == "GET")
             else:
-                await connection.reply(404)
+                await connection.reply(200 if method == "POST" and path in self._late else 404)
             if not connection.next():
                 return
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gpu_agent.container.receiver import CannotListen, Receiver
+from gpu_agent.container.receiver import LATE, CannotListen, Receiver
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +47,11 @@ async def test_a_webhook_is_answered_when_it_was_taken() -> None:
         assert taken == [b"one", b"in chunks"]
         assert (await client.get(url)).status_code == 405
         receiver.forget(url)
-        assert (await client.post(url, content=b"late")).status_code == 404
+        assert (await client.post(url, content=b"late")).status_code == 200
+        assert len(taken) == 2, "it is not delivered"
+        for _ in range(LATE):
+            receiver.forget(receiver.hook(hook))
+        assert (await client.post(url, content=b"too late")).status_code == 404
 
 
 async def test_a_body_over_the_limit_is_refused() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -126,6 +127,22 @@ async def test_a_person_sees_what_happens_and_sigterm_drains(model, tmp_path):
         assert "sEcReT" not in out
         assert "Traceback" not in out
         assert not (tmp_path / "state" / "work").exists()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_a_server_that_is_not_there_is_told_in_words(host, model, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # of nobody, once it is closed
+    process = await command(
+        *("--server", f"http://{host}:{port}", "--token", "t", "--model", f"acme/m={model}"),
+        *("--state", str(tmp_path / "state")),
+    )
+    line = (await printed(process, "no connection to")).splitlines()[-1]
+    assert line.endswith(
+        f"no connection to http://{host}:{port}: Connection refused; trying again until there is one"
+    )
+    process.send_signal(signal.SIGTERM)
+    assert (await ended(process))[0] == 0
 
 
 async def test_two_signals_leave_at_once(model, tmp_path):

@@ -11,6 +11,7 @@ from typing import Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequenc
 from cog.server.installation import NotInstalled, become
 
 PROGRAM = "python -m cog.server.http"
+ABOUT = "Becomes cogflare cog-server for the model in the current folder, with the options of any Cog."
 USAGE_EXIT, MISSING_EXIT = 2, 8
 LEVELS = {"warn": "warning", "trace": "debug", "critical": "error", "fatal": "error"}
 FORMATS = {"development": "console", "text": "console"}
@@ -50,6 +51,10 @@ def switch(text: str) -> bool:
     if lowered in ("0", "false", "no", "off", "f", ""):
         return False
     raise ValueError(text)
+
+
+VALUES = {int: "N", seconds: "TIME", switch: "true|false"}
+"""How help writes what an option takes."""
 
 
 class Option(NamedTuple):
@@ -103,12 +108,16 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], environment: Dict[str, str]) -> Dict[str, object]:
     """Option name -> value, of those that are given. Raises ``Refused``; --help and --version exit."""
-    parser = _Parser(prog=PROGRAM, description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=_version())
+    parser = _Parser(
+        prog=PROGRAM, usage=f"{PROGRAM} [options]", description=ABOUT, allow_abbrev=False, add_help=False
+    )
+    parser.add_argument("-h", "--help", action="help", help="show this text and exit")
+    parser.add_argument("--version", action="version", version=_version(), help="show the version and exit")
     for option in OPTIONS:
         # A switch may stand alone, as in the first generation's help, or have a value, as in its code.
         alone = {"nargs": "?", "const": "true"} if option.kind is switch else {}
-        parser.add_argument(f"--{option.name}", help=option.help, **alone)  # type: ignore[arg-type]
+        value = VALUES.get(option.kind, "TEXT")
+        parser.add_argument(f"--{option.name}", help=option.help, metavar=value, **alone)  # type: ignore[arg-type]
     found = vars(parser.parse_args(list(arguments)))
     given: Dict[str, object] = {}
     for option in OPTIONS:

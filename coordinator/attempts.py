@@ -14,6 +14,7 @@ from coordinator import legacy
 from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
+from coordinator.offers import Offers
 from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
@@ -32,10 +33,13 @@ class Attempts:
     def __init__(
         self, book: Book, workers: Workers, token: Callable[[], str], link: Callable[[str], str]
     ) -> None:
+        self.offers = Offers(workers)
         self._book = book
         self._workers = workers
         self._token = token
         self._link = link
+        self._told: tuple[bool, int] | None = None
+        """Whether something waited, and how often standings had changed, when demand was told last."""
 
     # --- begin --------------------------------------------------------------------------------------------
 
@@ -43,15 +47,11 @@ class Attempts:
         """Give a new one to whoever offers, or let it wait."""
         book = self._book
         entry.waiting = book.waiting(entry)
-        if (session := book.queue.at_once(entry.waiting, self._offers())) is not None:
+        if (session := book.queue.at_once(entry.waiting, self.offers.best())) is not None:
             self._begin(entry, session)
         else:
             book.enqueue(entry)
             self.dispatch()
-
-    def _offers(self) -> list[Session]:
-        takes_work = self._workers.takes_work
-        return [s for s in self._book.sessions.values() if s.free > 0 and takes_work(s.agent)]
 
     def dispatch(self) -> None:
         """Give what waits to whoever offers, as long as there are both."""
@@ -85,11 +85,19 @@ class Attempts:
         """An agent that shares its slots among models hears when something begins to wait for this one, and
         when nothing does any more."""
         waiting = len(self._book.queue)
+        state = (waiting > 0, self._workers.changes)
+        if state == self._told and not self._workers.quarantine:  # whether one may be tried depends on time
+            return
+        self._told = state
         for session in self._book.sharing.values():
             if session.demand is not (wanted := self._wanted(session, waiting)):
                 session.demand = wanted
                 demand = wire.Demand(channel=session.channel, waiting=waiting if wanted else 0)
                 self._book.turn.send(session.address, demand)
+
+    def ask_demand_anew(self) -> None:
+        """A session came that nobody has told yet, or one is leaving."""
+        self._told = None
 
     def _wanted(self, session: Session, waiting: int) -> bool:
         """Whether this session would be given something if it had a slot."""
@@ -99,19 +107,19 @@ class Attempts:
 
     def _wake_for_probes(self) -> None:
         """Something waits: look again when a worker in quarantine may be tried."""
-        free = [session.agent for session in self._book.sessions.values() if session.free > 0]
-        seconds = self._workers.next_probe_in_s(free)
+        seconds = self._workers.next_probe_in_s(session.agent for session in self.offers.aside())
         if seconds:
             self._book.wake_in(seconds)
 
     def _pick(self) -> tuple[Waiting, Session] | None:
         """What runs next and where; a worker in quarantine is tried only with what no other one takes."""
         queue, now = self._book.queue, self._book.turn.now
-        offers = self._offers()
+        offers = self.offers.best()
         picked = queue.pick(offers, now) if offers else None
+        if picked is not None and picked[1].agent in picked[0].avoid:
+            return queue.pick(self.offers.all(), now)  # its equals, too
         if picked is None:
-            free = (session for session in self._book.sessions.values() if session.free > 0)
-            probes = [session for session in free if self._workers.takes_probe(session.agent)]
+            probes = [session for session in self.offers.aside() if self._workers.takes_probe(session.agent)]
             picked = queue.pick(probes, now) if probes else None
         return picked
 
@@ -150,6 +158,7 @@ class Attempts:
 
     def _send(self, entry: Entry, attempt: Attempt, session: Session) -> None:
         session.sent += 1
+        self.offers.update(session)
         document = entry.document
         dispatch = wire.Dispatch(
             channel=session.channel,
@@ -244,6 +253,7 @@ class Attempts:
     def taken_back(self, session: Session) -> None:
         """A worker of 2022 attaches again on the same connection: what it has is as it was."""
         self._book.sessions.pop(session.address, None)
+        self.offers.remove(session)
         for entry in [e for e in self._book.running.values() if e.session is session]:
             entry.session = None
             self._book.set_deadline(entry, legacy.BACK_S)
@@ -253,6 +263,8 @@ class Attempts:
         not begun when it went in silence."""
         self._book.sessions.pop(session.address, None)
         self._book.sharing.pop(session.address, None)
+        self._book.leaving.pop(session.address, None)
+        self.offers.remove(session)
         self._workers.gone(session.agent)
         if silent:
             legacy.reported(self._workers, session, session.unreported)

@@ -61,7 +61,7 @@ class Project:
     """The object that it comes from."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """An agent's attachment: lives as long as its socket. Written by attach, credit and dispatch."""
 
@@ -156,6 +156,8 @@ class Book:
         self.ending = 0
         """How many have ended and are not in the index yet."""
         self.sessions: dict[SocketAddress, Session] = {}
+        self.leaving: dict[SocketAddress, Session] = {}
+        """Those that only stay for the work that they have."""
         self.forecast = Forecast()
         self._runs_unkept = 0
         self.sharing: dict[SocketAddress, Session] = {}

@@ -272,8 +272,10 @@ class Model:
             gpus=tuple(Gpu(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus),
             legacy=call.legacy,
         )
+        self._attempts.offers.update(session)
         if session.shared and session.protocol >= 2:
             book.sharing[call.address] = session
+            self._attempts.ask_demand_anew()
         verdicts = tuple(self._attempts.judge(session, held) for held in attach.held)
         book.turn.send(session.address, wire.Attached(channel=session.channel, verdicts=verdicts))
         standing = self._workers.standing(session.agent)
@@ -292,6 +294,9 @@ class Model:
         another = old.address != call.address and old.incarnation != call.hello.incarnation
         if another and any(entry.session is old for entry in book.running.values()):
             old.leaving = True
+            book.leaving[old.address] = old
+            self._attempts.offers.update(old)
+            self._attempts.ask_demand_anew()
             self._tell_drain(old, draining=True)
             return
         self._attempts.session_gone(old)
@@ -304,7 +309,7 @@ class Model:
 
     def _see_off(self) -> None:
         """Sessions that only stayed for their work go when it is done."""
-        for old in [s for s in self._book.sessions.values() if s.leaving]:
+        for old in list(self._book.leaving.values()):
             if not any(entry.session is old for entry in self._book.running.values()):
                 self._attempts.session_gone(old)
                 self._replaced(old)
@@ -333,10 +338,12 @@ class Model:
 
     def _credit(self, session: Session, message: wire.Credit) -> None:
         session.granted = message.granted
+        self._attempts.offers.update(session)
         self._attempts.dispatch()
 
     def _model_state(self, session: Session, message: wire.ModelState) -> None:
         session.warm = message.state == "ready"
+        self._attempts.offers.update(session)
         session.loading_since = None if session.warm else message.since
 
     def _accepted(self, session: Session, message: wire.Accepted) -> None:

@@ -100,6 +100,8 @@ class Workers:
     def __init__(self, limits: ServerLimits) -> None:
         self.turn: Turn
         self._limits = limits
+        self.changes = 0
+        """How often a standing has changed, so that others can tell whether one has."""
         self._standings: dict[str, Standing] = {}
         self._probes: dict[str, str] = {}
         """Agent in quarantine -> the prediction that it is tried with."""
@@ -113,6 +115,11 @@ class Workers:
             standing = _decode(blob)
             self._standings[standing.agent] = standing
             self._struck_at[standing.agent] = self.turn.now
+
+    @property
+    def quarantine(self) -> bool:
+        """Whether any worker is in it."""
+        return any(each.trust is Trust.QUARANTINED for each in self._standings.values())
 
     # --- asked by dispatch ----------------------------------------------------------------------------------
 
@@ -270,6 +277,7 @@ class Workers:
 
     def _keep(self, standing: Standing) -> None:
         """Remember it, if there is anything to remember."""
+        self.changes += 1
         self._forget(standing.agent)
         if standing.state == "ok" and not standing.strikes:
             self._struck_at.pop(standing.agent, None)

@@ -19,6 +19,7 @@ from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
+from coordinator.waiting import too_long
 from coordinator.workers import Fault, Strike, Workers
 
 REFUSALS_KEPT = 10
@@ -76,6 +77,7 @@ class Attempts:
         """Whether there is an agent that it has not failed on, busy or not: then it waits for that one."""
         return any(
             session.agent not in waiting.avoid
+            and not session.leaving
             and waiting.flow.needs.met_by(session.version, session.gpus)
             and self._workers.takes_work(session.agent)
             for session in self._book.sessions.values()
@@ -308,6 +310,11 @@ class Attempts:
         else:
             error = f"ran longer than its limit of {entry.document.run_s:g} s"
             self.request_cancel(entry, error, ErrorCode.RUN_TIMEOUT)
+
+    def waited_too_long(self, entry: Entry) -> None:
+        """What waits has reached its deadline."""
+        error = too_long(entry.document, len(self._book.sessions))
+        self._end(entry, Happening.CANCELED, error=error, error_code=ErrorCode.DEADLINE_BEFORE_START)
 
     def _lost(self, entry: Entry, reason: str) -> None:
         """The agent did not come back in time, or came back without it."""

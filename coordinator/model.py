@@ -16,12 +16,11 @@ from coordinator.actor.turn import Fetch, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.book import Book, Entry, Session
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
-from coordinator.prediction import Document, ErrorCode, Happening
+from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.randomness import Randomness
 from coordinator.scheduling.flow import Gpu, Needs
-from coordinator.waiting import too_long
 from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
 
@@ -98,7 +97,7 @@ class Model:
 
     def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
         for entry in self._book.backlog.rows(tag, rows):
-            self._waited_too_long(entry)
+            self._attempts.waited_too_long(entry)
         self._attempts.dispatch()
         self._book.flush()
 
@@ -112,14 +111,10 @@ class Model:
         self._book.backlog.alarm()
         self._book.flush()
 
-    def _waited_too_long(self, entry: Entry) -> None:
-        error = too_long(entry.document, len(self._book.sessions))
-        code = ErrorCode.DEADLINE_BEFORE_START
-        self._book.end(entry, Happening.CANCELED, error=error, error_code=code)
-
     def timer(self, turn: Turn) -> None:
         for entry in self._book.overdue():
             self._attempts.overdue(entry)
+        self._see_off()
         self._attempts.dispatch()
         self._book.flush()
 

@@ -20,6 +20,21 @@ async def running(server: Coordination, worker: Worker, **fields: Any) -> tuple[
     return id, await worker.take()
 
 
+async def test_who_runs_one_that_waits_beside_it_too_long_is_told(server: Coordination) -> None:
+    """It was given up, came back, and went on beside the attempt that had replaced it."""
+    first, second = Worker(server, "agent-1"), Worker(server, "agent-2")
+    id, dispatch = await running(server, first, queue_s=20.0)
+    first.lose()
+    await second.attach()
+    await server.advance(server.limits.lease_s)
+    again = await second.take()
+    assert await first.attach(held=(first.held(dispatch),), slots=0) == {id: "keep"}
+    second.crash(again)
+    await server.advance(21.0)
+    assert (await server.ended(id)).status is Status.CANCELED
+    assert (await first.next(wire.Cancel)).prediction == id
+
+
 async def test_a_queued_one_ends_at_once(server: Coordination) -> None:
     id = await server.create()
     document = await server.cancel(id)

@@ -97,6 +97,30 @@ class TestReconnect:
         again = await new.take()
         assert (again.prediction, again.attempt) == (id, 2)
 
+    async def test_an_older_process_whose_work_was_fenced_is_sent_away(self, server: Coordination) -> None:
+        old, new = Worker(server), Worker(server, incarnation="i2")
+        id, _ = await running(server, old)
+        await new.attach(slots=0)
+        await server.cancel(id)
+        await old.next(wire.Cancel)
+        await server.advance(server.limits.cancel_grace_s + 30.0)
+        assert (await server.ended(id)).status is Status.CANCELED
+        assert (await old.next_of(wire.Closing)).retry_s > 0
+
+    async def test_an_older_process_that_gets_nothing_is_not_waited_for(self, server: Coordination) -> None:
+        failed, busy = Worker(server, "agent-1"), Worker(server, "agent-2")
+        id, dispatch = await running(server, failed)
+        await busy.attach()
+        await server.create()
+        await busy.take()
+        newer = Worker(server, "agent-2", incarnation="i2")
+        await newer.attach(slots=0)
+        newer.lose()
+        failed.crash(dispatch)
+        await failed.next(wire.Ack)
+        failed.offer()
+        assert (await failed.take()).prediction == id
+
     async def test_finished_while_it_was_away(self, server: Coordination) -> None:
         worker = Worker(server)
         id, dispatch = await running(server, worker)

@@ -1,6 +1,7 @@
 """The coordinators of one process on real files, in virtual time, with agents that a test speaks for."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +73,8 @@ class Coordination:
         self.signer = Signer(b"s" * 32)
         self.blobs = DiskBlobs(folder / "blobs")
         self.fatal: list[Exception] = []
+        self.watch: Callable[[], None] = lambda: None
+        """Called with each new set of coordinators, before they start."""
         self._folder = folder
         self.files: SqliteStorages
         self.store: Store
@@ -98,6 +101,7 @@ class Coordination:
         )
         self.coordinators.connect(self.sockets)
         self.models = Models(Encoded(self.coordinators.namespace), self.limits.call_s)
+        self.watch()
         await self.coordinators.start()
         await until(self.coordinators.namespace.woken.is_set, "what was active is awake")
         self.number = await self.store.objects.number("default", MODEL)

@@ -63,7 +63,10 @@ class DataDir:
     def create(self) -> None:
         """Make the directory, for its owner only. Raises CommandFailed."""
         with self.usable():
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # such as below /proc
+                raise OSError(errno.EINVAL, "no folder can be made there") from error
 
     def hold(self, purpose: str) -> None:
         """Take the directory for this process until ``release``. Raises CommandFailed, also when held."""

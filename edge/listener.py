@@ -4,8 +4,8 @@ import socket
 import ssl
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from coordinator.protocol.addresses import http_url
 from edge.asgi_listener import AsgiServer
 from edge.exits import CommandFailed, ExitCode
 from edge.settings import ServeSettings
@@ -45,8 +45,8 @@ def urls(settings: ServeSettings, listener: socket.socket) -> tuple[str, str]:
     if settings.public_url is None:
         return local, local
     public = settings.public_url.rstrip("/")
-    parts = urlsplit(public)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = http_url(public)
+    if parts is None or parts.query or parts.fragment:
         raise CommandFailed(
             f"--public-url: {settings.public_url!r} is not a URL such as https://cogflare.example.org",
             ExitCode.USAGE,

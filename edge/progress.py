@@ -32,3 +32,4 @@ class Progress:
     def end(self) -> None:
         if self._terminal and self._step:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._step = ""

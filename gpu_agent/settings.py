@@ -4,9 +4,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.addresses import AddressRules, http_url
 from coordinator.protocol.limits import UNUSED_ENVIRONMENT_S
 from coordinator.protocol.names import valid_model_name, valid_version
 
@@ -127,8 +126,7 @@ class AgentSettings:
 
     def check(self) -> None:
         """Raises ``SettingsError`` for the first setting that cannot be right."""
-        parts = urlsplit(self.server)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if http_url(self.server) is None:
             raise SettingsError(f"--server {self.server!r}: expected http://HOST[:PORT] or https://HOST")
         if not self.token:
             raise SettingsError(
@@ -166,7 +164,8 @@ class AgentSettings:
             )
         if self.cog_callback_url:
             _check_url("--cog-callback-url", self.cog_callback_url)
-            if not urlsplit(self.cog_callback_url).port or urlsplit(self.cog_callback_url).scheme != "http":
+            parts = http_url(self.cog_callback_url)
+            if parts is None or not parts.port or parts.scheme != "http":
                 raise SettingsError(
                     f"--cog-callback-url {self.cog_callback_url!r}: expected http://HOST:PORT, the agent "
                     "listens on that port"
@@ -175,11 +174,6 @@ class AgentSettings:
 
 def _check_url(option: str, url: str) -> None:
     """Raises ``SettingsError`` for what is not the URL of a server."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    right = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
-    if not right or parts.username or parts.password:
+    parts = http_url(url)
+    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
         raise SettingsError(f"{option} {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")

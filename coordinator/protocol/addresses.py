@@ -7,7 +7,7 @@ and connects to one of those, not to the name again. It does so anew for each re
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -45,6 +45,16 @@ class Target:
     scheme: str
     host: str
     port: int
+
+
+def http_url(text: str) -> SplitResult | None:
+    """The parts of an http(s) URL that names a host, and a port that can be one; None for any other text."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.scheme in _DEFAULT_PORTS and parts.hostname else None
 
 
 def check_url(url: str) -> Target:

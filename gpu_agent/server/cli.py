@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.addresses import AddressRules, http_url
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.server.settings import CogServerSettings
 
@@ -54,7 +54,7 @@ def check(settings: CogServerSettings) -> None:
         AddressRules(settings.allow_private)
     except ValueError as error:
         raise BadSetting(f"--allow-private: {error}") from None
-    if settings.upload_url and not settings.upload_url.startswith(("http://", "https://")):
+    if settings.upload_url and http_url(settings.upload_url) is None:
         raise BadSetting(f"--upload-url {settings.upload_url!r}: expected http://… or https://…")
     if procedure_mode(settings):
         for name, given in (

@@ -239,6 +239,7 @@ def test_what_is_queued_can_be_interrupted(server: Server, tmp_path: Path) -> No
         (["me/talker"], {"COGFLARE_TOKEN": "cf_wrong"}, "(see --token)"),
         (["me/talker"], {"COGFLARE_TOKEN": ""}, "(see --token)"),
         (["me/talker"], {"COGFLARE_SERVER": "nonsense"}, "--server 'nonsense': expected http://HOST"),
+        (["me/talker"], {"COGFLARE_SERVER": "http://[x"}, "--server 'http://[x': expected http://HOST"),
     ],
 )
 def test_what_cannot_be_is_one_line(

@@ -82,8 +82,10 @@ def test_a_model_is_set_and_shown(server: Server, calls: Calls, trace: Trace) ->
     assert shown["settings"] == {"run_s": 1.0, "retries": 0, "priority": "batch"}
     assert order(server, "model", "show", MODEL) == shown
     text = run("model", "show", MODEL, "--data", str(server.data)).stdout
-    assert "run-s: 1" in text
-    assert MODEL in run("model", "list", "--data", str(server.data)).stdout
+    assert "run-s: 1s\nretries: 0\npriority: batch\n" in text
+    listed = run("model", "list", "--data", str(server.data)).stdout
+    assert MODEL in listed
+    assert "run-s=1s retries=0 priority=batch" in listed
     wrong = run("model", "set", "test/unknown", "--run-s", "1s", "--data", str(server.data))
     assert (wrong.returncode, "there is no model test/unknown" in wrong.stderr) == (10, True), wrong.stderr
     nothing = run("model", "set", MODEL, "--data", str(server.data))

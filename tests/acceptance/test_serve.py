@@ -171,6 +171,9 @@ def test_a_data_directory_that_another_server_holds_is_told(serve: Serve) -> Non
 def test_a_data_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert refused("--data", str(tmp_path / "file" / "data"))[0] == 5
+    if Path("/proc/self").exists():
+        code, line = refused("--data", "/proc/cogflare")
+        assert (code, "no folder can be made there" in line) == (5, True)
     full = tmp_path / "full"
     full.mkdir()
     (full / ".probe").symlink_to("/dev/full")
@@ -189,8 +192,9 @@ def test_data_of_a_newer_version_is_refused(serve: Serve) -> None:
     assert "newer" in line
 
 
-def test_a_bad_public_url_is_told(tmp_path: Path) -> None:
-    code, line = refused("--data", str(tmp_path / "data"), "--public-url", "cogflare.example.org")
+@pytest.mark.parametrize("url", ["cogflare.example.org", "https://[cogflare", "https://cogflare:99999"])
+def test_a_bad_public_url_is_told(tmp_path: Path, url: str) -> None:
+    code, line = refused("--data", str(tmp_path / "data"), "--public-url", url)
     assert (code, "--public-url" in line) == (2, True)
 
 

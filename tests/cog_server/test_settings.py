@@ -113,6 +113,7 @@ def test_what_the_model_prints_is_on_stdout(start: Start) -> None:
         (["{echo}", "--predictor", "other.py"], "there is no other.py"),
         (["{echo}", "--predictor", "../echo/predict.py"], "outside the model's folder"),
         (["{echo}", "--upload-url", "s3://bucket"], "--upload-url"),
+        (["{echo}", "--upload-url", "http://[bucket"], "--upload-url"),
         (["{echo}", "--allow-private", "10.0.0.0/99"], "--allow-private"),
         (["{echo}", "--webhook-token", "a\nb"], "--webhook-token"),
         (["{echo}", "--log-level", "loud"], "none of debug, info"),

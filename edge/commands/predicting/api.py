@@ -5,11 +5,11 @@ import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from coordinator.protocol.addresses import http_url
 from edge.commands.predicting.events import Event, EventReader
 from edge.commands.predicting.saving import OutputFolder, Saved
 from edge.exits import CommandFailed, ExitCode
@@ -44,8 +44,7 @@ class Api:
 
     def __init__(self, server: str, token: str) -> None:
         """Raises CommandFailed for what is no URL of a server, or no token."""
-        parts = urlsplit(server)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if http_url(server) is None:
             raise CommandFailed(
                 f"--server {server!r}: expected http://HOST[:PORT] or https://HOST", ExitCode.USAGE
             )

@@ -5,8 +5,8 @@ import re
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from coordinator.protocol.addresses import http_url
 from edge.commands.predicting.api import Api, Away
 from edge.commands.predicting.saving import OutputFolder, Saved
 from edge.commands.predicting.screen import Output
@@ -102,7 +102,8 @@ class RemoteOutput:
         if rule.get("type"):
             return False
         # Anything may be here, a text that is a URL too: a file is what the server itself has stored.
-        host = urlsplit(value).hostname or "" if value.startswith("https://") else ""
+        parts = http_url(value) if value.startswith("https://") else None
+        host = (parts.hostname or "") if parts is not None else ""
         stored = bool(self.server) and value.startswith(f"{self.server}/files/")
         return stored or host == _REPLICATES_FILES or host.endswith(f".{_REPLICATES_FILES}")
 

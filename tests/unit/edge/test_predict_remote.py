@@ -195,13 +195,14 @@ async def test_an_output_file_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 async def test_where_anything_may_be_only_what_the_server_stored_is_fetched(tmp_path: Path) -> None:
+    others = {"page": "https://example.org/page", "text": "https://["}
     async with replicate({}) as server:
         stored = f"{server.server.url}/files/outputs/abc?name=a"
         server.others = lambda _: Answer(200, {"Content-Disposition": 'attachment; filename="a.bin"'}, b"1")
-        server.shown = [server.prediction("succeeded", {"file": stored, "page": "https://example.org/page"})]
+        server.shown = [server.prediction("succeeded", {"file": stored, **others})]
         code, out, _ = await predict(server, tmp_path)
         assert code == 0
-        assert json.loads(out) == {"file": f"{tmp_path}/a.bin", "page": "https://example.org/page"}
+        assert json.loads(out) == {"file": f"{tmp_path}/a.bin", **others}
 
 
 @pytest.mark.parametrize(

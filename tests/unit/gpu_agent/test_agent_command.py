@@ -78,6 +78,8 @@ async def printed(process: asyncio.subprocess.Process, word: str) -> str:
     ("arguments", "said"),
     [
         (("--server", "example.org", "--token", "t", "--model", "a/b=."), "--server"),
+        (("--server", "http://[x", "--token", "t", "--model", "a/b=."), "--server 'http://[x': expected"),
+        (("--server", "http://x:99999", "--token", "t", "--model", "a/b=."), "http://HOST[:PORT]"),
         (("--server", "http://x", "--token", "t", "--model", "Upper/b=."), "not owner/name"),
         (("--server", "http://x", "--token", "t", "--model", "a/b"), "OWNER/NAME=DIR"),
         (("--server", "http://x", "--token", "t", "--model", "a/b=/nowhere"), "no such folder"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coordinator.protocol.addresses import METADATA, AddressRules, UrlRefused, check_url
+from coordinator.protocol.addresses import METADATA, AddressRules, UrlRefused, check_url, http_url
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,17 @@ def test_urls():
     ):
         with pytest.raises(UrlRefused):
             check_url(url)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://h", "https://h:8443/prefix", "http://[::1]:80", "http://127.0.0.1?q"]
+)
+def test_a_url_of_a_web_server(text: str) -> None:
+    parts = http_url(text)
+    assert parts is not None
+    assert parts.geturl() == text
+
+
+@pytest.mark.parametrize("text", ["", "h", "ftp://h", "http://", "http://[h", "http://h:x", "http://h:99999"])
+def test_what_is_no_url_of_a_web_server(text: str) -> None:
+    assert http_url(text) is None

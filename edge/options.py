@@ -96,7 +96,7 @@ class Option:
         if self.positional:
             return self.name.upper()
         names = {"count": "N", "number": "N", "size": "SIZE", "duration": "TIME", "path": "PATH"}
-        return names.get(self.kind, "TEXT")
+        return names.get(self.kind) or self.name.rpartition("-")[2].upper()
 
     @property
     def default_text(self) -> str:

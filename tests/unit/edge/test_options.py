@@ -125,7 +125,7 @@ def test_help_shows_default_unit_and_variable() -> None:
     assert "--wait-s TIME longest wait [default 55s; COGFLARE_WAIT_S]" in text
     assert "100% of something" in text
     assert "NAME what it is for" in text
-    assert "--key TEXT a key [needed; COGFLARE_KEY]" in text
+    assert "--key KEY a key [needed; COGFLARE_KEY]" in text
     assert "--no-color turn --color off" in text
     assert "secret" not in text
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ _COLUMNS = tuple(column for column in tokens.c if column.name != "hash")
 _NAMES = (*(str(column.name) for column in _COLUMNS), "account_share")
 _RECORDS = select(*_COLUMNS, accounts.c.share).join(accounts, accounts.c.name == tokens.c.account)
 _NAME_HINT = "use 1 to 64 letters, digits and . _ @ - inside"
+_PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+")
 _AT_ONCE = 500
 """Secrets looked up by one statement."""
 
@@ -108,6 +110,7 @@ class Tokens:
         """
         wanted = frozenset(scopes)
         _check(name, account, wanted, pools)
+        _check_patterns(models)
         check_share(share)
         if not 0 <= max_running < 1 << 31:
             raise Invalid(f"{max_running} is no number of predictions", "0 is no limit")
@@ -252,8 +255,18 @@ def _check(name: str, account: str, scopes: frozenset[str], pools: tuple[str, ..
     if not scopes or not scopes <= set(SCOPES):
         unknown = ", ".join(sorted(scopes - set(SCOPES))) or "none"
         raise Invalid(f"unknown scopes: {unknown}", f"scopes are {', '.join(SCOPES)}")
-    if not pools or not all(valid_name(pool) for pool in pools):
-        raise Invalid(f"{','.join(pools)!r} is no list of pools", "name at least one pool")
+    if not pools:
+        raise Invalid("no pool is named", "name at least one pool")
+    for pool in pools:
+        if not valid_name(pool):
+            raise Invalid(f"{pool!r} is no name for a pool", _NAME_HINT)
+
+
+def _check_patterns(models: Iterable[str]) -> None:
+    """Raises Invalid for what no name of a model can be like."""
+    for pattern in models:
+        if not _PATTERN.fullmatch(pattern) or ("/" not in pattern and "*" not in pattern):
+            raise Invalid(f"no model is called like {pattern!r}", "use owner/name in lower case, * for any")
 
 
 def _to_row(token: Token) -> dict[str, Any]:

@@ -127,6 +127,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
         (("create", "x", "--scope", "fly"), 2, "none of submit, read, worker, admin"),
         (("create", "x", "--worker", "p", "--scope", "admin"), 2, "leave out --scope"),
         (("create", "x", "--worker", "p", "--pool", "q"), 2, "leave out --pool"),
+        (("create", "x", "--pool", "a b"), 2, "'a b' is no name for a pool"),
+        (
+            ("create", "x", "--worker", "p", "--allow-model", "Me/*"),
+            2,
+            "no model is called like 'Me/*'",
+        ),
+        (("create", "x", "--worker", "p", "--allow-model", "me"), 2, "no model is called like 'me'"),
         (("revoke", "nobody"), 10, "there is no token nobody"),
         (("revoke", "bot"), 10, "several accounts have a token named bot: acme, default"),
     ],

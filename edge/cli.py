@@ -14,6 +14,9 @@ from typing import Any
 
 from edge.exits import CommandFailed, ExitCode
 
+LAUNCHER_VARIABLE = "COGFLARE_BIN"
+"""Read by Cog's launch names (``gpu_agent/runtime/cog/server``), which say by it where this command is."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -117,6 +120,7 @@ def _warn_of_unknown_variables(settings: type[Any]) -> None:
     # One environment may serve several commands: a variable is unknown only when none of them reads it.
     modules = [importlib.import_module(command.module) for command in COMMANDS.values()]
     known = {option.environment for module in modules for option in options_of(module.SETTINGS)}
+    known.add(LAUNCHER_VARIABLE)
     for warning in unknown_variables(os.environ, known):
         print(f"cogflare: {warning}", file=sys.stderr)
 

@@ -81,7 +81,7 @@ def test_version_for_people_and_for_machines() -> None:
 
 
 def test_a_mistyped_variable_is_told_and_other_commands_variables_are_not() -> None:
-    done = cogflare("version", COGFLARE_JSN="1", COGFLARE_PORT="1", COGFLARE_SLOTS="2")
+    done = cogflare("version", COGFLARE_JSN="1", COGFLARE_PORT="1", COGFLARE_SLOTS="2", COGFLARE_BIN="x")
     assert done.returncode == 0
     assert done.stderr == (
         "cogflare: COGFLARE_JSN is not a setting and is ignored (did you mean COGFLARE_JSON?)\n"

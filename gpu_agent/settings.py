@@ -145,6 +145,8 @@ class AgentSettings:
             AddressRules(self.allow_private)
         except ValueError as error:
             raise SettingsError(f"--allow-private: {error}") from None
+        if not self.name.isprintable():
+            raise SettingsError("--name has characters that cannot be shown")
         if self.version and not valid_version(self.version):
             raise SettingsError("--version must be 64 hexadecimal digits in lower case")
         if self.version and len(self.models) > 1:

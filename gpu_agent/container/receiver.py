@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import logging
 import mimetypes
+import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -71,9 +72,11 @@ class Receiver:
             self._server = await self._listen(host, port)
         except OSError as error:
             self._users -= 1
+            # asyncio's own text has the address in it again.
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror or error
             raise CannotListen(
-                error.errno or 0,
-                f"port {port} of --cog-callback-url cannot be listened on: {error.strerror or error}",
+                number, f"port {port} of --cog-callback-url cannot be listened on: {why}"
             ) from None
         self._base = self._wanted or f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 

@@ -84,6 +84,7 @@ async def printed(process: asyncio.subprocess.Process, word: str) -> str:
         (("--server", "http://x", "--token", "t", "--model", "a/b"), "OWNER/NAME=DIR"),
         (("--server", "http://x", "--token", "t", "--model", "a/b=/nowhere"), "no such folder"),
         (("--server", "http://x", "--token", "t", "--model", "a/b=.", "--version", "12"), "64 hex"),
+        (("--server", "http://x", "--token", "t", "--model", "a/b=.", "--name", "a\nb"), "--name"),
         (
             ("--server", "http://x", "--token", "t", "--model", "a/b=.", "--allow-private", "10"),
             "--allow-private",

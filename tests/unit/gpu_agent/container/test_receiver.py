@@ -125,5 +125,7 @@ async def test_the_port_of_the_callback_url_is_listened_on() -> None:
         assert receiver.base == f"http://127.0.0.1:{port}"
         assert (await client.get(receiver.base)).status_code == 404
         second = Receiver(f"http://localhost:{port}", body_bytes=10)
-        with pytest.raises(CannotListen, match=f"port {port} of --cog-callback-url cannot be listened on"):
+        with pytest.raises(
+            CannotListen, match=f"port {port} of --cog-callback-url cannot be listened on: Address"
+        ):
             await second.open()

@@ -23,7 +23,7 @@ def test_a_stopped_server_is_backed_up_and_restored_by_hand(
     made = run("backup", str(backup), "--data", str(server.data))
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith(f"the backup is in {backup}\n")
-    assert "cogflare: control database\n" in made.stderr
+    assert "cogflare: control database ...\n" in made.stderr
     checked = run("backup", str(backup), "--verify")
     assert (checked.returncode, checked.stdout.split(":")[0]) == (0, "whole")
     restored = run("restore", str(backup), "--data", str(data))

@@ -11,7 +11,7 @@ from gpu_agent.server.feed import Feed
 from gpu_agent.server.history import Book
 from gpu_agent.server.http import Refused
 from gpu_agent.server.input_files import InputFiles
-from gpu_agent.server.orders import Ajar, Door, Order, late_problems, shown
+from gpu_agent.server.orders import Ajar, Door, Order, inspected, late_problems, shown
 from gpu_agent.server.output_files import OutputFiles
 from gpu_agent.server.prediction import Prediction
 from gpu_agent.server.runs import Run
@@ -161,10 +161,13 @@ class Predictions:
         """
         self._check_id(order.id)
         if self._full:
+            door = self.door
             if not await self._slot_soon():
                 raise Refused(409, self._no_room())
             try:
                 self._check_id(order.id)
+                if door is not self.door:  # the model has become known meanwhile
+                    order = inspected(order, self.door)
             except Refused:
                 self._next()  # the slot is for somebody else
                 raise

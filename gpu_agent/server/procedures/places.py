@@ -30,7 +30,7 @@ class Places:
         """By URL, the least recently used one first."""
         self._waiting: deque[Procedure] = deque()
         """Those without a place."""
-        self._hopes: deque[asyncio.Future[bool]] = deque()
+        self._hopes: deque[tuple[str, asyncio.Future[bool]]] = deque()
         """Requests that would be refused, and still may get a place."""
         self._leaving: set[asyncio.Task[None]] = set()
         """Those that are on their way out, and whose places nobody has yet."""
@@ -59,7 +59,7 @@ class Places:
             procedure = self._begin(self._make(url), self._evict(procedure))
         while procedure is None:
             procedure = self._procedures.get(url) or self._admit(url)
-            if procedure is None and not await self._place_soon():
+            if procedure is None and not await self._place_soon(url):
                 raise Refused(409, f"all {self.count} procedures that may be set up (--max-runners) are busy")
         self._procedures.move_to_end(url)
         self._make_way()
@@ -115,6 +115,9 @@ class Places:
         # How many may run at a time is not known yet: nobody who may be among them is refused.
         line.most_waiting = self._limits.queue_size + self.count
         procedure.begin(after, self._failed)
+        for url, hope in self._hopes:
+            if url == procedure.url and not hope.done():
+                hope.set_result(True)
         return procedure
 
     def _evict(self, procedure: Procedure) -> "asyncio.Task[None]":
@@ -158,17 +161,17 @@ class Places:
             if not self._waiting:
                 self._nobody_waits()
         while self._hopes and self.taken < self.count:
-            hope = self._hopes.popleft()
+            _, hope = self._hopes.popleft()
             if not hope.done():
                 hope.set_result(True)
                 return
 
-    async def _place_soon(self) -> bool:
-        """Whether there is one now: many predictions are about to end, and clients that are refused at once
-        ask again and again."""
+    async def _place_soon(self, url: str) -> bool:
+        """Whether there is one now, or another request has had one for the same procedure: many predictions
+        are about to end, and clients that are refused at once ask again and again."""
         loop = asyncio.get_running_loop()
         hope: asyncio.Future[bool] = loop.create_future()
-        self._hopes.append(hope)
+        self._hopes.append((url, hope))
         timer = loop.call_later(self._limits.refuse_after_s, _give_up, hope)
         try:
             return await hope
@@ -179,7 +182,7 @@ class Places:
         """End all of them; what still runs is cut off."""
         self._waiting.clear()
         while self._hopes:
-            _give_up(self._hopes.popleft())
+            _give_up(self._hopes.popleft()[1])
         for procedure in self.all():
             self._close(procedure)
         while self._closing:

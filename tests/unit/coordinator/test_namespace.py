@@ -475,7 +475,7 @@ async def test_an_alarm_that_fails_comes_again_with_back_off(
         for lives, wait_s in enumerate(RETRY_S[:3], start=1):
             alarms = sum(len(ledger.alarms) for ledger in house.ledgers)
             assert (house.lives(number), alarms) == (lives, lives)
-            await breathe()
+            await until(lambda wait_s=wait_s: house.clock.rings_in(wait_s), "it will be woken")  # type: ignore[misc]
             await house.clock.advance(wait_s)
             await until(lambda lives=lives: house.lives(number) == lives + 1, "it is back")  # type: ignore[misc]
             await until(lambda: house.last(number).alarms, "it fails again")

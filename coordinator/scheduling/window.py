@@ -5,8 +5,10 @@ its tail. When there are more lines than that, whole ones leave, of the token th
 those only their number is known, and they come back by sequence.
 """
 
-from collections import defaultdict
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import inf
 
 from coordinator.scheduling.flow import Flow, Waiting
@@ -43,6 +45,14 @@ class Window:
         self._tokens: defaultdict[Owner, dict[Line, None]] = defaultdict(dict)
         self._shared: dict[Owner, Shelf] = {}
         """Of tokens that have lines for which there was no memory."""
+        self._held: Counter[Owner] = Counter()
+        """What each token has in memory."""
+        self._bare: dict[Owner, None] = {}
+        """Those of which all is on a shelf of theirs that nobody reads; longest first."""
+        self._wide: dict[Owner, None] = {}
+        """Tokens with more than one line."""
+        self._reading = 0
+        """Reads of tokens' shelves that have not been answered."""
         self._low: dict[Line, None] = {}
         """Lines of which more should be read."""
 
@@ -91,7 +101,7 @@ class Window:
         """Those of a flow that a load left on disk."""
         owner = _owner(flow)
         if owner in self._shared or len(self.lines) > self._size // _RESTORED:
-            shelf = self._shared.setdefault(owner, Shelf())
+            shelf = self._shared_of(owner)
         else:
             line = self._line(flow)
             shelf = line.shelf
@@ -105,7 +115,10 @@ class Window:
         if line is None:
             line = self.lines[flow] = Line(flow, self._owners.path(flow))
             line.behind = behind
-            self._tokens[_owner(flow)][line] = None
+            lines = self._tokens[owner := _owner(flow)]
+            lines[line] = None
+            if len(lines) == 2:
+                self._wide[owner] = None
             for share in line.path:
                 share.lines += 1
             self._order.open(line)
@@ -117,6 +130,8 @@ class Window:
         del self.lines[line.flow]
         self._low.pop(line, None)
         del self._tokens[owner][line]
+        if len(self._tokens[owner]) == 1:
+            self._wide.pop(owner, None)
         if not self._tokens[owner]:
             del self._tokens[owner]
         self._order.close(line)
@@ -141,6 +156,8 @@ class Window:
     def _hold(self, waiting: Waiting, *, behind: bool = False) -> None:
         self.waiting[waiting.id] = waiting
         self.input_bytes += waiting.input_bytes
+        self._held[owner := _owner(waiting.flow)] += 1
+        self._bare.pop(owner, None)
         line = self._line(waiting.flow, behind=behind)
         self._owners.wait(line.path, 1)
         self._owners.agree(*line.path[:2], waiting.terms, waiting.sequence)
@@ -150,9 +167,25 @@ class Window:
     def _release(self, waiting: Waiting) -> None:
         del self.waiting[waiting.id]
         self.input_bytes -= waiting.input_bytes
+        self._held[owner := _owner(waiting.flow)] -= 1
+        self._see_whether_bare(owner)
         self._owners.wait(self.lines[waiting.flow].path, -1)
 
     # --- shelves ------------------------------------------------------------------------------------------
+
+    def _shared_of(self, owner: Owner) -> Shelf:
+        shelf = self._shared.get(owner)
+        if shelf is None:
+            shelf = self._shared[owner] = Shelf()
+            self._see_whether_bare(owner)
+        return shelf
+
+    def _see_whether_bare(self, owner: Owner) -> None:
+        if self._held[owner]:
+            return
+        del self._held[owner]
+        if (shelf := self._shared.get(owner)) is not None and shelf.wanted is None:
+            self._bare[owner] = None
 
     def _shelf_at(self, flow: Flow, sequence: int) -> Shelf | None:
         """Where one of this place lies when it is not in memory; None when memory is its place."""
@@ -216,11 +249,20 @@ class Window:
         self._settle(line)
 
     def _let_go(self, count: int) -> None:
-        """Whole lines leave memory: the youngest of the token that has most of them."""
-        owner = max(self._tokens, key=lambda owner: sum(map(bool, self._tokens[owner])))
-        shared = self._shared.setdefault(owner, Shelf())
-        lines = sorted(filter(None, self._tokens[owner]), key=lambda line: -line.head.sequence)
-        for line in lines[: min(count, max(1, len(lines) // 2))]:
+        """Whole lines leave memory: the youngest of the token that has most of them; when each has only one,
+        those of the youngest tokens."""
+        lines = {owner: list(filter(None, lines)) for owner, lines in self._tokens.items()}
+        owner = max(lines, key=lambda owner: len(lines[owner]))
+        if len(lines[owner]) > 1:
+            self._let_lines_go(owner, lines[owner], min(count, len(lines[owner]) // 2))
+            return
+        singles = ((one[0].head.sequence, owner) for owner, one in lines.items() if one)
+        for _, owner in heapq.nlargest(count, singles):
+            self._let_lines_go(owner, lines[owner], 1)
+
+    def _let_lines_go(self, owner: Owner, lines: list[Line], count: int) -> None:
+        shared = self._shared_of(owner)
+        for line in heapq.nlargest(count, lines, key=_head):
             line.behind = True
             for waiting in line.cut(len(line)):
                 self._evict(waiting)
@@ -245,18 +287,21 @@ class Window:
             del self._low[line]
             if line.shelf:
                 yield line.shelf.ask(*_owner(line.flow), line.flow, max(1, part - len(line)))
+        if not self._shared:
+            return
         free = self._size - len(self.waiting)
-        for owner, shelf in self._shared.items():
-            if shelf.wanted is None and (limit := self._limit(owner, free)):
-                yield shelf.ask(*owner, None, limit)
-
-    def _limit(self, owner: Owner, free: int) -> int:
-        """How many to read of a token's shelf: part of what is free, and one if it has nothing in memory."""
         if free > self._size // 4:
-            return max(1, free // (2 * len(self._shared)))
-        if any(self._tokens.get(owner, ())):
-            return 0
-        return int(free > 0 or any(len(lines) > 1 for lines in self._tokens.values()))
+            limit = max(1, free // (2 * len(self._shared)))
+            owners = [owner for owner, shelf in self._shared.items() if shelf.wanted is None]
+            count = free // limit - self._reading
+        else:
+            # One of each token that has nothing in memory, but not of those that have just left it.
+            limit, count = 1, max(free - self._size // 16, int(bool(self._wide))) - self._reading
+            owners = list(islice(self._bare, max(0, count)))
+        for owner in owners[: max(0, count)]:
+            self._bare.pop(owner, None)
+            self._reading += 1
+            yield self._shared[owner].ask(*owner, None, limit)
 
     def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool, through: int) -> None:
         """What was read, up to a sequence; ``exhausted`` when there are no more after these."""
@@ -291,10 +336,22 @@ class Window:
 
     def _refill_token(self, want: Want, waitings: Sequence[Waiting], exhausted: bool, through: int) -> None:
         owner = want.account, want.token
+        self._reading -= 1
         shelf = self._shared.get(owner)
-        if shelf is None or shelf.wanted is not want:
-            return
-        shelf.wanted = None
+        if shelf is not None and shelf.wanted is want:
+            shelf.wanted = None
+            self._take_from(owner, shelf, want, waitings, exhausted, through)
+        self._see_whether_bare(owner)
+
+    def _take_from(
+        self,
+        owner: Owner,
+        shelf: Shelf,
+        want: Want,
+        waitings: Sequence[Waiting],
+        exhausted: bool,
+        through: int,
+    ) -> None:
         if want.after != shelf.first - 1:
             return
         part = self._part
@@ -319,6 +376,7 @@ class Window:
         some = Flow(0, *owner)
         self._clear(some, shelf)
         del self._shared[owner]
+        self._bare.pop(owner, None)
         for line in self._tokens.get(owner, ()):
             line.behind = False
         self._owners.path(some)[-1].forget()
@@ -326,3 +384,7 @@ class Window:
 
 def _owner(flow: Flow) -> Owner:
     return flow.account, flow.token
+
+
+def _head(line: Line) -> int:
+    return line.head.sequence

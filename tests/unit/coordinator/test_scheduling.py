@@ -326,6 +326,23 @@ class TestWindow:
         assert "7" in queue
         assert len(queue) == 3
 
+    def test_of_more_tokens_than_there_is_memory_no_more_is_read_than_has_room(self) -> None:
+        queue = Queue(ageing_s=AGEING_S, window=64)
+        entries = {str(n): waiting(str(n), n, token=f"t{n}") for n in range(300)}
+        for entry in entries.values():
+            queue.add(entry)
+        assert queue.in_memory <= 64
+        assert queue.wants() == [], "what has just left memory is not read back"
+        order = []
+        while len(queue):
+            order += run(queue)
+            wants = queue.wants()
+            assert len(wants) <= 64 - queue.in_memory
+            for want in wants:
+                rows = [e for e in entries.values() if e.flow.token == want.token and e.id not in order]
+                queue.refilled(want, rows[: want.limit], exhausted=len(rows) < want.limit)
+        assert sorted(order) == sorted(entries)
+
 
 def test_a_flow_is_a_text_and_back() -> None:
     flow = Flow(2, 'a"b', "t", "jürgen, the 2nd", Needs("v1", "A100", 5))

@@ -134,8 +134,8 @@ class Projector:
             self._runs[document.model] += document.status.terminal
             if self._pending[document.id][1].sequence == document.sequence:
                 self._forget(document)
-        for number, sequences in written.items():
-            await self._acknowledge(number, sequences)
+        # Together: each answers only when all of its own is durable.
+        await asyncio.gather(*(self._acknowledge(*acknowledged) for acknowledged in written.items()))
         now = asyncio.get_running_loop().time()
         if self._stopping.is_set() or now - self._counted_at >= COUNT_S:
             self._counted_at = now

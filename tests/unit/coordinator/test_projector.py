@@ -1,5 +1,6 @@
 """From the coordinators into the control index: batched, in order, at least once."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -34,12 +35,16 @@ class Told:
         self.awake = {1, 2}
         self.indexed: list[tuple[int, dict[str, int]]] = []
         self.failures = 0
+        self.holds: dict[int, asyncio.Event] = {}
+        """Those that answer only after their event."""
 
     async def call(self, number: int, call: calls.AnyCall, deadline_s: float) -> calls.AnyReply:
         assert isinstance(call, calls.Indexed)
         if self.failures:
             self.failures -= 1
             raise Unavailable("broken")
+        if number in self.holds:
+            await self.holds[number].wait()
         self.indexed.append((number, call.sequences))
         return calls.Done()
 
@@ -101,6 +106,16 @@ async def test_what_is_added_is_pending_until_it_is_in_the_index(house: House) -
     assert await house.index.get("2", "other") == two
     await until(lambda: len(house.told.indexed) == 2, "both coordinators are told")
     assert sorted(house.told.indexed, key=lambda told: told[0]) == [(1, {"1": 1}), (2, {"2": 1})]
+
+
+async def test_a_slow_coordinator_does_not_keep_the_others_waiting(house: House) -> None:
+    slow = house.told.holds[1] = asyncio.Event()
+    house.projector.add(1, document("1"))
+    house.projector.add(2, document("2"))
+    await until(lambda: house.told.indexed, "the other one is told")
+    assert house.told.indexed == [(2, {"2": 1})]
+    slow.set()
+    await until(lambda: len(house.told.indexed) == 2, "both are told")
 
 
 async def test_a_short_prediction_is_written_once(house: House) -> None:

@@ -13,9 +13,10 @@ from coordinator import calls
 from coordinator.actor.errors import CommitFailed, ReadFailed
 from coordinator.errors import Unavailable
 from coordinator.model import Model
+from coordinator.prediction import Document
 from coordinator.protocol import messages as wire
 from coordinator.waiting import flow_of, waits
-from tests.support.coordination import raw
+from tests.support.coordination import Coordination, raw
 from tests.support.storm_crowd import ACCOUNTS, Box, Crowd, Work, of_attempt
 from tests.support.virtual_clock import breathe
 from tests.support.waiting import until
@@ -23,6 +24,8 @@ from tests.support.waiting import until
 
 class Storm(Crowd):
     """``steps`` random things, then ``calm``. Raises AssertionError with what did not hold."""
+
+    restarts = True
 
     # --- what must hold all the time ----------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class Storm(Crowd):
             call = calls.MarkWorker(agent=box.agent, name=box.agent, mark=mark)
             self.story.append(f"{mark} {box.agent}")
             self.asking.append(asyncio.ensure_future(self._quietly(self.house.stub.mark_worker(call))))
-        elif what < 0.90:
+        elif what < 0.90 and self.restarts:
             await self.restart(indexed=chance.random() < 0.5)
         elif what < 0.905:
             await self.everybody_leaves()
@@ -242,6 +245,27 @@ class Storm(Crowd):
                 await self.advance(5.0)
         await self.advance(130.0)
         await self.look_back()
+
+    async def restored(self, other: Coordination, accepted: set[str], ended: dict[str, Document]) -> None:
+        """Go on with a server that is what this one was, sometime since these were accepted, and had ended.
+        What came later it may not know; what ran may run again."""
+        self.house, self.ended = other, dict(ended)
+        self.runs.clear()
+        self.unsure.clear()
+        other.watch = self.watch
+        for box in self.boxes:
+            self.unattached(box)
+            box.address = None
+            self.expired |= {(id, attempt, box.name) for id, attempt in box.works}
+            if box.legacy:
+                box.works.clear()
+        await other.start()
+        await self.settled()
+        for id in [id for id in self.accepted if id not in accepted]:
+            try:
+                await self.look(id)
+            except AssertionError:
+                del self.accepted[id]
 
     async def clear(self) -> None:
         """The disks are well again."""

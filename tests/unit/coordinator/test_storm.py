@@ -5,7 +5,8 @@ More seeds, or one that failed: ``STORM_SEEDS=17:18 .venv/bin/pytest tests/unit/
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from coordinator.attempts import Attempts
 from coordinator.book import Entry, Session
 from coordinator.ids import Ids
 from coordinator.protocol.limits import ServerLimits
+from tests.support.backing import Backing
 from tests.support.coordination import Coordination
 from tests.support.storm import Storm
 from tests.support.virtual_clock import VirtualClock
@@ -55,19 +57,65 @@ def no_cap_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempts, "_begin", checked)
 
 
-@pytest.mark.parametrize("seed", range(FIRST, END))
-async def test_storm(seed: int, tmp_path: Path, clock: VirtualClock) -> None:
-    limits = ServerLimits(queue_window=WINDOWS[seed % 3], lease_s=30.0)
-    server = Coordination(tmp_path, clock, limits)
-    server.ids = Ids(b"i" * 32, random.Random(seed).getrandbits)
-    await server.start()
-    storm = Storm(server, seed)
+@pytest.fixture
+async def storms(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Callable[[int], Awaitable[Storm]]]:
+    begun: list[Storm] = []
+
+    async def begin(seed: int) -> Storm:
+        limits = ServerLimits(queue_window=WINDOWS[seed % 3], lease_s=30.0)
+        server = Coordination(tmp_path, clock, limits)
+        server.ids = Ids(b"i" * 32, random.Random(seed).getrandbits)
+        await server.start()
+        begun.append(Storm(server, seed))
+        return begun[-1]
+
+    yield begin
+    for storm in begun:
+        await storm.house.stop()
+
+
+@contextmanager
+def told(seed: int, storm: Storm, folder: Path) -> Iterator[None]:
+    """A failure says how to have it again, and what had happened."""
     try:
-        await storm.steps(STEPS[seed // 3 % 3])
-        await storm.calm()
+        yield
     except AssertionError as error:
-        story = tmp_path / "story.txt"
+        story = folder / "story.txt"
         story.write_text("\n".join(storm.story))
         raise AssertionError(f"STORM_SEEDS={seed}:{seed + 1} fails, see {story}: {error}") from error
-    finally:
+
+
+Begin = Callable[[int], Awaitable[Storm]]
+
+
+@pytest.mark.parametrize("seed", range(FIRST, END))
+async def test_storm(seed: int, tmp_path: Path, storms: Begin) -> None:
+    storm = await storms(seed)
+    with told(seed, storm, tmp_path):
+        await storm.steps(STEPS[seed // 3 % 3])
+        await storm.calm()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + (END - FIRST + 3) // 4))
+async def test_a_backup_in_a_storm_is_one_state(seed: int, tmp_path: Path, storms: Begin) -> None:
+    storm = await storms(seed)
+    with told(seed, storm, tmp_path):
+        await storm.steps(STEPS[seed % 2])
+        await storm.clear()
+        await storm.settled()
+        accepted, ended = set(storm.accepted), dict(storm.ended)
+        server, storm.restarts = storm.house, False  # a server that ends makes no backup
+        backing = Backing(server, tmp_path / "backup", tmp_path)
+
+        async def meanwhile() -> None:
+            await storm.steps(15)
+            storm.house.storages.let_go()
+
+        backing.before_objects = backing.before_files = meanwhile
+        await backing.make()
+        await storm.calm()
         await server.stop()
+        other = await backing.copied(tmp_path / "restored")
+        other.ids = server.ids
+        await storm.restored(other, accepted, ended)
+        await storm.calm()

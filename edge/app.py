@@ -7,7 +7,7 @@ import itertools
 import logging
 import secrets
 
-from litestar import Litestar
+from litestar import HttpMethod, Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +22,7 @@ from edge.legacy.door import LegacyDoor
 from edge.links import Links
 from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
-from edge.routes import files, models, predictions, server, streams
+from edge.routes import discovery, files, model_changes, models, predictions, server, streams
 from edge.schemas import Renderer
 from edge.services import Services
 from edge.stream_tokens import StreamTokens
@@ -31,7 +31,17 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "cogflare.request_id"
 _CATALOG_TTL_S = 1.0
-_UNPREFIXED = ("/predictions", "/models", "/files", "/streams", "/account")
+_UNPREFIXED = (
+    "/predictions",
+    "/models",
+    "/files",
+    "/streams",
+    "/account",
+    "/deployments",
+    "/hardware",
+    "/collections",
+    "/search",
+)
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -49,6 +59,8 @@ def create_app(services: Services) -> ASGIApp:
     handlers = [
         *predictions.HANDLERS,
         *models.HANDLERS,
+        *model_changes.HANDLERS,
+        *discovery.HANDLERS,
         *files.HANDLERS,
         *streams.HANDLERS,
         *server.HANDLERS,
@@ -88,6 +100,7 @@ class _Door:
         id_header: Header = (b"x-request-id", request_id.encode())
         scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
         scope["path"] = _api_path(scope["path"], scope["query_string"])
+        _route_query(scope)
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -126,6 +139,12 @@ def _api_path(path: str, query: bytes) -> str:
         if (path if head < 0 else path[:head]) in _UNPREFIXED:
             return "/v1" + path
     return path
+
+
+def _route_query(scope: Scope) -> None:
+    """``QUERY /v1/models`` to where it is served: the router refuses a method that it does not know."""
+    if scope.get("method") == "QUERY" and scope["path"].rstrip("/") == "/v1/models":
+        scope.update(method=HttpMethod.POST, path=discovery.QUERY_PATH)  # type: ignore[call-arg]
 
 
 def _on_error(request: HTTPRequest, error: Exception) -> Reply:

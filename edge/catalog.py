@@ -11,7 +11,7 @@ from coordinator.store.database import Store
 from coordinator.store.models import ModelRow, VersionRow
 from edge.auth import Principal
 from edge.fresh import Fresh
-from edge.inputs import VersionSchema, version_schema
+from edge.inputs import FORGOTTEN, VersionSchema, version_schema
 
 _CACHED = 10_000
 
@@ -65,6 +65,11 @@ class Catalog:
         )
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], VersionSchema] = {}
+
+    def forget(self) -> None:
+        """Somebody changed a model here, and will look whether it is done."""
+        self._models.forget(lambda _: True)
+        self._versions.forget(lambda _: True)
 
     async def stop(self) -> None:
         await self._models.stop()
@@ -121,20 +126,21 @@ class Catalog:
             self._numbers[pool, model] = number
         return number
 
-    async def shown(self, document: Document) -> tuple[str, VersionSchema | None]:
+    async def shown(self, document: Document) -> tuple[str, VersionSchema]:
         """The version to show for a prediction, and the schema that says which of its inputs are secret."""
         if document.version and document.version != legacy_version(document.model):
             known = self._known.get((document.model, document.version))
             if known is None:
-                row = await self.version(document.account, document.model, document.version)
-                if row is None:
-                    return document.version, None
-                known = self._know(row)
+                # Not as the account sees it now: a version that is gone still says which inputs are secret.
+                openapi_schema = await self._store.models.schema(document.model, document.version)
+                if openapi_schema is None:
+                    return document.version, FORGOTTEN
+                known = self._remember(document.model, document.version, openapi_schema)
             return document.version, known
         # A worker of 2022 says nothing of its inputs: what is secret, the schema says that it was checked by.
         model = await self.model(document.account, document.model)
         if model is None or model.latest_version is None:
-            return document.version, None
+            return document.version, FORGOTTEN
         return document.version or model.latest_version.id, self._know(model.latest_version)
 
     async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
@@ -152,8 +158,11 @@ class Catalog:
         )
 
     def _know(self, row: VersionRow) -> VersionSchema:
-        schema = version_schema(row.openapi_schema)
+        return self._remember(row.model, row.id, row.openapi_schema)
+
+    def _remember(self, model: str, version: str, openapi_schema: bytes) -> VersionSchema:
+        schema = version_schema(openapi_schema)
         if len(self._known) >= _CACHED:
             self._known.clear()
-        self._known[row.model, row.id] = schema
+        self._known[model, version] = schema
         return schema

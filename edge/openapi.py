@@ -16,9 +16,13 @@ _COMPONENTS = {
     "Prediction": schemas.PredictionOut,
     "PredictionRequest": schemas.CreateBody,
     "Model": schemas.ModelOut,
+    "ModelRequest": schemas.ModelBody,
+    "ModelChanges": schemas.ModelChanges,
     "Version": schemas.VersionOut,
     "File": schemas.FileOut,
     "Account": schemas.AccountOut,
+    "Hardware": schemas.HardwareOut,
+    "SearchResult": schemas.SearchOut,
     "Why": schemas.WhyOut,
 }
 _JSON = "application/json"
@@ -132,7 +136,12 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "cancel_prediction": _answer("200", "Prediction"),
     "list_predictions": _page("Prediction"),
     "list_models": _page("Model"),
+    "create_model": _answer("201", "Model"),
     "get_model": _answer("200", "Model"),
+    "update_model": _answer("200", "Model"),
+    "delete_model": {"204": {"description": "Deleted"}},
+    "delete_version": {"202": {"description": "Deleted"}},
+    "list_examples": _page("Prediction"),
     "list_versions": _page("Version"),
     "get_version": _answer("200", "Version"),
     "create_file": _answer("201", "File"),
@@ -140,12 +149,23 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "list_files": _page("File"),
     "delete_file": {"204": {"description": "Deleted"}},
     "get_account": _answer("200", "Account"),
+    "get_readme": {"200": {"description": "Markdown", "content": {"text/plain": {}}}},
+    "list_hardware": {
+        "200": {
+            "description": "Hardware",
+            "content": {
+                _JSON: {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Hardware"}}}
+            },
+        }
+    },
+    "search": _answer("200", "SearchResult"),
     "put_stored": {"201": {"description": "Stored"}},
     "stream_prediction": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before"),
-    "list_models": ("cursor",),
+    "list_models": ("cursor", "query"),
+    "search": ("query", "limit"),
     "list_files": ("cursor",),
     "download_file": ("owner", "expiry", "signature"),
     "get_stored": ("name", "type", "expires", "signature"),
@@ -164,6 +184,8 @@ _FILE_FORM = {
 _BODIES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _content("PredictionRequest"),
     "create_model_prediction": _content("PredictionRequest"),
+    "create_model": _content("ModelRequest"),
+    "update_model": _content("ModelChanges"),
     "create_file": {"multipart/form-data": {"schema": _FILE_FORM}},
     "put_stored": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from coordinator.calls import Explained
 from coordinator.prediction import Document, Status
+from coordinator.protocol.limits import MODEL_README_LENGTH, MODEL_TEXT_LENGTH
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
 from coordinator.store.files import FileRow
 from coordinator.store.models import ModelRow, VersionRow
@@ -42,6 +43,52 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """``interactive``, ``normal`` or ``batch``."""
     end_user: Any = None
     """The client's own key for whom it works: its users share what the token has."""
+
+
+_Line = Annotated[str, Meta(max_length=MODEL_TEXT_LENGTH)]
+_Readme = Annotated[str, Meta(max_length=MODEL_README_LENGTH)]
+
+
+class ModelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that makes a model."""
+
+    owner: str
+    name: str
+    visibility: Literal["public", "private"]
+    hardware: str
+    description: _Line | None = None
+    github_url: _Line | None = None
+    paper_url: _Line | None = None
+    license_url: _Line | None = None
+    cover_image_url: _Line | None = None
+
+
+class ModelChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that changes one: what is left out stays as it is. ``visibility`` is our own."""
+
+    description: _Line | UnsetType | None = UNSET
+    readme: _Readme | UnsetType | None = UNSET
+    github_url: _Line | UnsetType | None = UNSET
+    paper_url: _Line | UnsetType | None = UNSET
+    weights_url: _Line | UnsetType | None = UNSET
+    license_url: _Line | UnsetType | None = UNSET
+    cover_image_url: _Line | UnsetType | None = UNSET
+    visibility: Literal["public", "private"] | UnsetType = UNSET
+
+
+def changed(body: msgspec.Struct) -> dict[str, Any]:
+    """The fields that a body has a value for, be it null."""
+    values = ((name, getattr(body, name)) for name in body.__struct_fields__)
+    return {name: value for name, value in values if value is not UNSET}
+
+
+def wrong_links(body: msgspec.Struct) -> list[InvalidField]:
+    """Links that would not lead to a page: they end up in other people's browsers."""
+    return [
+        InvalidField("format", name, "Must be a URL that begins with https:// or http://")
+        for name, value in changed(body).items()
+        if name.endswith("_url") and value and not value.lower().startswith(("https://", "http://"))
+    ]
 
 
 class EtaOut(msgspec.Struct):
@@ -135,8 +182,34 @@ class ModelOut(msgspec.Struct):
     github_url: str | None = None
     paper_url: str | None = None
     license_url: str | None = None
+    weights_url: str | None = None
     cover_image_url: str | None = None
     default_example: None = None
+
+
+class HardwareOut(msgspec.Struct):
+    name: str
+    sku: str
+
+
+class FoundMetadata(msgspec.Struct):
+    generated_description: str
+    tags: Sequence[str]
+    score: float
+
+
+class FoundModel(msgspec.Struct):
+    model: ModelOut
+    metadata: FoundMetadata
+
+
+class SearchOut(msgspec.Struct):
+    """What a search found. Collections and pages are Replicate's; there are none."""
+
+    query: str
+    models: Sequence[FoundModel]
+    collections: Sequence[Any] = ()
+    pages: Sequence[Any] = ()
 
 
 class FileOut(msgspec.Struct):
@@ -260,6 +333,21 @@ class Renderer:
             run_count=row.run_count,
             created_at=rfc3339(row.created_at),
             latest_version=None if row.latest_version is None else self.version(row.latest_version),
+            description=row.description or None,
+            github_url=row.links.get("github_url"),
+            paper_url=row.links.get("paper_url"),
+            license_url=row.links.get("license_url"),
+            weights_url=row.links.get("weights_url"),
+            cover_image_url=row.links.get("cover_image_url"),
+        )
+
+    def search(self, query: str, rows: Sequence[ModelRow]) -> SearchOut:
+        """Each has all the words, so they score alike."""
+        return SearchOut(
+            query=query,
+            models=[
+                FoundModel(self.model(row), FoundMetadata(row.description, (), score=1.0)) for row in rows
+            ],
         )
 
     def file(self, row: FileRow) -> FileOut:

@@ -14,6 +14,10 @@ MIB = 1024 * KIB
 UNUSED_ENVIRONMENT_S = 30 * 86_400.0
 """How long what ``--install`` made is kept without use."""
 
+MODEL_TEXT_LENGTH = 1000
+"""Longest description of a model, or link to what is said of it, in characters,"""
+MODEL_README_LENGTH = 100_000
+"""and its longest readme: no settings, for lists and caches hold them."""
 LEGACY_INPUT_BYTES = 960 * KIB
 """Largest input of a worker of 2022: no setting, for such a worker takes no message above 1 MiB."""
 LEGACY_FILE_BYTES = 2 * KIB

@@ -14,6 +14,7 @@ from coordinator.store.errors import NotMigrated, StoreUnavailable
 from coordinator.store.files import Files
 from coordinator.store.index import Index
 from coordinator.store.migration import migrate
+from coordinator.store.model_edits import ModelEdits
 from coordinator.store.models import Models
 from coordinator.store.objects import Objects
 from coordinator.store.schema import meta
@@ -41,6 +42,7 @@ class Store:
         self.accounts = Accounts(connections)
         self.tokens = Tokens(connections, clock)
         self.models = Models(connections)
+        self.model_edits = ModelEdits(connections)
         self.objects = Objects(connections)
         self.index = Index(connections)
         self.files = Files(connections)

@@ -8,6 +8,7 @@ StoreError
 ├── Invalid             a value that the store does not take (a name, a scope, a version id, a cursor)
 ├── NameTaken           another live row of this account has the name
 ├── NotFound            no such row, or not of this account
+├── InUse               something else needs the row: it cannot be taken away
 ├── Ambiguous           the name alone does not say which row
 └── NotAllowed          the name belongs to somebody else, or the token may not use it
 
@@ -55,6 +56,10 @@ class NameTaken(StoreError):
 
 class NotFound(StoreError):
     """No such row, or not of this account."""
+
+
+class InUse(StoreError):
+    """Something else needs the row, which ``hint`` says how to change."""
 
 
 class Ambiguous(StoreError):

@@ -1,7 +1,7 @@
 """What is read of models and versions: the rows, the statements that fetch them, and how a page continues."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +41,11 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[str, ...]
     latest_version: VersionRow | None
     config: ModelConfig = ModelConfig()
+    description: str = ""
+    readme: str = ""
+    """Markdown; empty for none."""
+    links: Mapping[str, str] = {}
+    """Where more is said of it: ``github_url`` and the like, as far as there are any."""
 
 
 def visible(account: Any) -> ColumnElement[bool]:
@@ -93,7 +98,7 @@ def newest_of(places: Sequence[Any]) -> str:
 def to_model(
     row: Any, places: Sequence[Any], pools: Sequence[str] | None, latest: VersionRow | None
 ) -> ModelRow:
-    name, account, visibility, created_at, _, run_count, config = row
+    name, account, visibility, created_at, _, run_count, config, description, readme, links = row
     names = dict.fromkeys(place[1] for place in places)
     return ModelRow(
         model=name,
@@ -104,6 +109,9 @@ def to_model(
         pools=tuple(names if pools is None else (pool for pool in pools if pool in names)),
         latest_version=latest,
         config=decode(config),
+        description=description,
+        readme=readme,
+        links=msgspec.json.decode(links, type=dict[str, str]),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, bindparam, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.protocol.names import valid_model_name, valid_name, valid_version
@@ -68,6 +68,7 @@ class Models:
         of_model, by_id = v.model == bindparam("model"), v.id == bindparam("id")
         self._versions = connections.prepare(VERSIONS.where(of_model, seen))
         self._version = connections.prepare(VERSIONS.where(by_id, of_model, seen))
+        self._schema = connections.prepare(select(v.openapi_schema).where(by_id, of_model))
         self._versions_by_id = connections.prepare(VERSIONS.where(by_id, seen))
         insert = connections.insert(versions)
         self._put_version = insert.on_conflict_do_update(
@@ -167,14 +168,15 @@ class Models:
             )
 
     async def get(self, account: str, model: str, pools: Sequence[str] | None = None) -> ModelRow | None:
-        """A model, own or public. With ``pools`` only what is registered there counts: the row's pools come
-        in that order, its newest version is the newest there, and a model in none of them is None."""
+        """A model, own or public; one that has no version yet, too. With ``pools`` only what is registered
+        there counts: the row's pools come in that order, its newest version is the newest there, and a model
+        in none of them is None."""
         row = await self._model.first(model=model, account=account)
         if row is None:
             return None
         places = choose_places(await self._places.rows(model=model), pools)
         if not places:
-            return None
+            return to_model(row, (), None, None) if pools is None else None
         latest = await self._version.rows(model=model, id=newest_of(places), account=account)
         return to_model(row, places, pools, to_versions(latest)[0] if latest else None)
 
@@ -190,6 +192,18 @@ class Models:
             rows = await self._versions_by_id.rows(id=version_id, account=account)
         found = to_versions(rows)
         return min(found, key=lambda row: (row.account != account, row.created_at, row.model), default=None)
+
+    async def schema(self, model: str, version: str) -> bytes | None:
+        """The OpenAPI document of a version that may be deleted by now, or of a model that is another
+        account's: what was made of it then is still held to it."""
+        row = await self._schema.first(model=model, id=version)
+        return None if row is None else row[0]
+
+    async def hardware(self, pools: Sequence[str]) -> list[str]:
+        """The names of the GPUs that workers of these pools ever had, by name."""
+        c = capabilities.c
+        statement = select(c.gpu).where(c.pool.in_(pools)).distinct().order_by(c.gpu)
+        return [gpu for (gpu,) in await self._connections.rows(statement)]
 
     async def set_visibility(self, account: str, model: str, visibility: Visibility) -> None:
         """Make an own model public or private. Raises NotFound."""
@@ -280,13 +294,18 @@ class Models:
 
         await self._connections.write(work)
 
-    async def list(self, account: str, cursor: str | None, limit: int) -> tuple[list[ModelRow], str | None]:
-        """A page of the account's and the public models, newest version first, and the next page's cursor.
+    async def list(
+        self, account: str, cursor: str | None, limit: int, words: str = ""
+    ) -> tuple[list[ModelRow], str | None]:
+        """A page of the account's and the public models, newest version first, and the next page's cursor;
+        only those that have all the ``words`` in their name, description or readme, in any case of letters.
 
         Raises Invalid for a cursor that this did not make.
         """
         c = models.c
         where: list[ColumnElement[bool]] = [visible(account)]
+        text = func.lower(c.name + literal(" ") + c.description + literal(" ") + c.readme)
+        where.extend(text.contains(word, autoescape=True) for word in words.lower().split())
         if cursor is not None:
             where.append(tuple_(c.latest_at, c.name) < tuple_(*decode_cursor(cursor)))
         page = select(*c).where(*where).order_by(c.latest_at.desc(), c.name.desc()).limit(limit + 1)

@@ -102,6 +102,9 @@ models = Table(
     Column("latest_at", BigInteger, nullable=False),
     Column("run_count", BigInteger, nullable=False),
     Column("config", Text, nullable=False, server_default="{}"),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("readme", Text, nullable=False, server_default=""),
+    Column("links", Text, nullable=False, server_default="{}"),
     Index("ix_models_latest_at_name", "latest_at", "name"),
 )
 
@@ -136,6 +139,23 @@ capabilities = Table(
     Column("gpu", Text, primary_key=True),
     Column("memory", BigInteger, primary_key=True),
     Column("seen_at", BigInteger, nullable=False),
+)
+
+# A new release is a change of the row: nobody asks for older ones.
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("account", Text, ForeignKey("accounts.name"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("released_at", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("gpu", Text, nullable=False),
+    Column("min_instances", Integer, nullable=False),
+    Column("max_instances", Integer, nullable=False),
+    Index("ix_deployments_model_version", "model", "version"),
 )
 
 predictions = Table(

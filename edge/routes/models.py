@@ -6,7 +6,7 @@ from litestar.types import ASGIApp
 from coordinator.store.errors import Invalid
 from edge.context import authorized, json_reply
 from edge.errors import InvalidField, invalid_input, not_found
-from edge.replies import HTTPRequest
+from edge.replies import TEXT, HTTPRequest, Reply
 
 PAGE_SIZE = 25
 """Replicate's; lists of predictions and files have the limit page_size."""
@@ -14,17 +14,9 @@ PAGE_SIZE = 25
 
 @get("/v1/models")
 async def list_models(request: HTTPRequest) -> ASGIApp:
-    """A page of the account's models and public ones, newest version first."""
-    edge, principal = await authorized(request, "read")
-    cursor = request.query_params.get("cursor") or None
-    try:
-        rows, following = await edge.services.store.models.list(principal.account, cursor, PAGE_SIZE)
-    except Invalid:
-        raise invalid_input(InvalidField("cursor", "cursor", "Not a cursor of this list")) from None
-    shown = [edge.render.model(row) for row in rows]
-    return json_reply(
-        edge.render.page(shown, "/v1/models", None if following is None else {"cursor": following})
-    )
+    """A page of the account's models and public ones, newest version first; with ``query`` only those that
+    have all its words."""
+    return await model_page(request, request.query_params.get("query", ""))
 
 
 @get("/v1/models/{owner:str}/{name:str}")
@@ -37,13 +29,33 @@ async def get_model(request: HTTPRequest) -> ASGIApp:
     return json_reply(edge.render.model(row))
 
 
+@get("/v1/models/{owner:str}/{name:str}/readme")
+async def get_readme(request: HTTPRequest) -> ASGIApp:
+    """A model's readme, in Markdown."""
+    edge, principal = await authorized(request, "read")
+    row = await edge.catalog.model(principal.account, _model(request))
+    if row is None or not row.readme:
+        raise not_found()
+    return Reply(row.readme.encode(), content_type=TEXT)
+
+
+@get("/v1/models/{owner:str}/{name:str}/examples")
+async def list_examples(request: HTTPRequest) -> ASGIApp:
+    """Replicate's hand-picked predictions of a model. A server of your own has none."""
+    edge, principal = await authorized(request, "read")
+    model = _model(request)
+    if await edge.catalog.model(principal.account, model) is None:
+        raise not_found()
+    return json_reply(edge.render.page([], f"/v1/models/{model}/examples", None))
+
+
 @get("/v1/models/{owner:str}/{name:str}/versions")
 async def list_versions(request: HTTPRequest) -> ASGIApp:
     """All versions of a model, newest first."""
     edge, principal = await authorized(request, "read")
     model = _model(request)
     rows = await edge.services.store.models.versions(principal.account, model)
-    if not rows:
+    if not rows and await edge.catalog.model(principal.account, model) is None:
         raise not_found()
     shown = [edge.render.version(row) for row in rows]
     return json_reply(edge.render.page(shown, f"/v1/models/{model}/versions", None))
@@ -59,8 +71,22 @@ async def get_version(request: HTTPRequest) -> ASGIApp:
     return json_reply(edge.render.version(row))
 
 
+async def model_page(request: HTTPRequest, words: str) -> ASGIApp:
+    """A page of models that have these words; all of them without any. The next page is a plain GET."""
+    edge, principal = await authorized(request, "read")
+    cursor = request.query_params.get("cursor") or None
+    try:
+        rows, following = await edge.services.store.models.list(principal.account, cursor, PAGE_SIZE, words)
+    except Invalid:
+        raise invalid_input(InvalidField("cursor", "cursor", "Not a cursor of this list")) from None
+    query = None
+    if following is not None:
+        query = {"cursor": following} | ({"query": words} if words else {})
+    return json_reply(edge.render.page([edge.render.model(row) for row in rows], "/v1/models", query))
+
+
 def _model(request: HTTPRequest) -> str:
     return f"{request.path_params['owner']}/{request.path_params['name']}"
 
 
-HANDLERS = [list_models, get_model, list_versions, get_version]
+HANDLERS = [list_models, get_model, get_readme, list_examples, list_versions, get_version]

@@ -1,0 +1,134 @@
+"""Models as clients make, describe and take them away: in the name of a token that may register the name."""
+
+import fnmatch
+
+from litestar import delete, patch, post
+from litestar.types import ASGIApp
+
+from coordinator import calls
+from coordinator.protocol.names import valid_model_name
+from coordinator.store.config import ModelConfig
+from coordinator.store.errors import InUse, NameTaken, NotFound
+from edge.auth import Principal
+from edge.bodies import parse
+from edge.context import Edge, authorized, json_reply
+from edge.errors import InvalidField, Problem, invalid_input, not_found
+from edge.hardware import gpu_of, skus
+from edge.replies import HTTPRequest, Reply, read_body
+from edge.schemas import ModelBody, ModelChanges, changed, wrong_links
+
+
+@post("/v1/models", opt={"creates": True})
+async def create_model(request: HTTPRequest) -> ASGIApp:
+    """Make a model of the token's account, before a worker has it."""
+    edge, principal = await authorized(request, "worker")
+    body = parse(ModelBody, await read_body(request, edge.services.limits.body_bytes))
+    if wrong := wrong_links(body):
+        raise invalid_input(*wrong)
+    model = f"{body.owner}/{body.name}"
+    if not valid_model_name(model):
+        detail = "A model is owner/name, each of at most 63 lower-case letters, digits, and . _ - inside"
+        raise invalid_input(InvalidField("format", "name", detail))
+    _check_allowed(principal, model)
+    gpu = gpu_of(body.hardware, skus(await edge.services.store.models.hardware(principal.pools)))
+    links = {name: value for name, value in changed(body).items() if name.endswith("_url") and value}
+    try:
+        await edge.services.store.model_edits.create(
+            account=principal.account,
+            model=model,
+            visibility=body.visibility,
+            config=ModelConfig(gpu=gpu),
+            description=body.description or "",
+            links=links,
+            now=edge.services.clock.now(),
+        )
+    except NameTaken:
+        detail = "A model with this name and owner exists already"
+        raise invalid_input(InvalidField("unique", "name", detail)) from None
+    return json_reply(await _shown(edge, principal, model), 201)
+
+
+@patch("/v1/models/{owner:str}/{name:str}")
+async def update_model(request: HTTPRequest) -> ASGIApp:
+    """Describe an own model; null takes a field away."""
+    edge, principal = await authorized(request, "worker")
+    body = parse(ModelChanges, await read_body(request, edge.services.limits.body_bytes))
+    if wrong := wrong_links(body):
+        raise invalid_input(*wrong)
+    model = _model(request, principal)
+    try:
+        await edge.services.store.model_edits.update(principal.account, model, changed(body))
+    except NotFound:
+        raise not_found() from None
+    return json_reply(await _shown(edge, principal, model))
+
+
+@delete("/v1/models/{owner:str}/{name:str}", status_code=200)
+async def delete_model(request: HTTPRequest) -> ASGIApp:
+    """Take away an own private model that has no versions."""
+    edge, principal = await authorized(request, "worker")
+    try:
+        await edge.services.store.model_edits.delete(principal.account, _model(request, principal))
+    except NotFound:
+        raise not_found() from None
+    except InUse as error:
+        raise _in_use(error) from None
+    edge.catalog.forget()
+    return Reply(status=204)
+
+
+@delete("/v1/models/{owner:str}/{name:str}/versions/{version:str}", status_code=200)
+async def delete_version(request: HTTPRequest) -> ASGIApp:
+    """Take away a version of an own model that no connected worker serves."""
+    edge, principal = await authorized(request, "worker")
+    model, version = _model(request, principal), request.path_params["version"]
+    row = await edge.services.store.models.version(principal.account, model, version)
+    if row is None or row.account != principal.account:
+        raise not_found()
+    for pool in row.pools:
+        await _check_unserved(edge, pool, model, version)
+    try:
+        await edge.services.store.model_edits.delete_version(principal.account, model, version)
+    except NotFound:
+        raise not_found() from None
+    except InUse as error:
+        raise _in_use(error) from None
+    edge.catalog.forget()
+    # Replicate's, where it is done later.
+    return Reply(status=202)
+
+
+async def _check_unserved(edge: Edge, pool: str, model: str, version: str) -> None:
+    """A worker that serves it would register it again."""
+    number = await edge.catalog.number(pool, model)
+    if not edge.services.models.live(number):
+        return
+    room = await edge.services.models.stub(number).room(calls.AskRoom(version=version))
+    if room.workers:
+        raise Problem("in_use", f"Workers serve this version of {model} now. Stop them first.")
+
+
+async def _shown(edge: Edge, principal: Principal, model: str) -> object:
+    edge.catalog.forget()
+    row = await edge.catalog.model(principal.account, model)
+    if row is None:
+        raise not_found()  # somebody took it away in this moment
+    return edge.render.model(row)
+
+
+def _model(request: HTTPRequest, principal: Principal) -> str:
+    model = f"{request.path_params['owner']}/{request.path_params['name']}"
+    _check_allowed(principal, model)
+    return model
+
+
+def _check_allowed(principal: Principal, model: str) -> None:
+    if principal.models and not any(fnmatch.fnmatchcase(model, pattern) for pattern in principal.models):
+        raise Problem("not_allowed", f"This token is for models named {', '.join(principal.models)}.")
+
+
+def _in_use(error: InUse) -> Problem:
+    return Problem("in_use", f"{str(error)[0].upper()}{str(error)[1:]}: {error.hint}.")
+
+
+HANDLERS = [create_model, update_model, delete_model, delete_version]

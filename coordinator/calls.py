@@ -49,6 +49,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     token_share: float = 1.0
     max_running: int = 0
     redriven_from: str = ""
+    deployment: str = ""
+    """The name by which it was asked for."""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):

@@ -165,6 +165,7 @@ class Model:
             token_share=call.token_share,
             max_running=call.max_running,
             redriven_from=call.redriven_from,
+            deployment=call.deployment,
         )
         entry = book.add(document)
         self._attempts.take(entry)

@@ -16,13 +16,14 @@ from coordinator.errors import Unavailable
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.catalog import Catalog
 from edge.context import Edge
+from edge.cors import Cors
 from edge.errors import Problem, not_found
 from edge.legacy import routes as legacy
 from edge.legacy.door import LegacyDoor
 from edge.links import Links
 from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
-from edge.routes import discovery, files, model_changes, models, predictions, server, streams
+from edge.routes import deployments, discovery, files, model_changes, models, predictions, server, streams
 from edge.schemas import Renderer
 from edge.services import Services
 from edge.stream_tokens import StreamTokens
@@ -61,6 +62,7 @@ def create_app(services: Services) -> ASGIApp:
         *models.HANDLERS,
         *model_changes.HANDLERS,
         *discovery.HANDLERS,
+        *deployments.HANDLERS,
         *files.HANDLERS,
         *streams.HANDLERS,
         *server.HANDLERS,
@@ -75,14 +77,15 @@ def create_app(services: Services) -> ASGIApp:
         # Each handler reads its body itself, against the limit that is meant for it.
         request_max_body_size=None,
     )
-    return _Door(app, services.gateway, services.legacy)
+    return _Door(app, services.gateway, services.legacy, Cors(services.cors_origins))
 
 
 class _Door:
     """What every connection passes first."""
 
-    def __init__(self, app: ASGIApp, gateway: ASGIApp, legacy_door: LegacyDoor) -> None:
+    def __init__(self, app: ASGIApp, gateway: ASGIApp, legacy_door: LegacyDoor, cors: Cors) -> None:
         self._app = app
+        self._cors = cors
         self._gateway = gateway
         self._legacy_door = legacy_door
         self._prefix = secrets.token_hex(5)
@@ -97,7 +100,10 @@ class _Door:
             await self._app(scope, receive, send)
             return
         request_id = f"{self._prefix}-{next(self._count):x}"
-        id_header: Header = (b"x-request-id", request_id.encode())
+        more: tuple[Header, ...] = (
+            (b"x-request-id", request_id.encode()),
+            *self._cors.headers(scope["headers"]),
+        )
         scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
         scope["path"] = _api_path(scope["path"], scope["query_string"])
         _route_query(scope)
@@ -107,9 +113,13 @@ class _Door:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], id_header]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
+        preflight = self._cors.preflight(str(scope.get("method")), scope["headers"])
+        if preflight is not None:
+            await Reply(status=204, headers=preflight)(scope, receive, send_with_id)
+            return
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:

@@ -8,6 +8,7 @@ from coordinator.prediction import Document
 from coordinator.protocol.names import legacy_version, valid_model_name, valid_version
 from coordinator.store.config import ModelConfig
 from coordinator.store.database import Store
+from coordinator.store.deployments import Deployment
 from coordinator.store.models import ModelRow, VersionRow
 from edge.auth import Principal
 from edge.fresh import Fresh
@@ -63,11 +64,15 @@ class Catalog:
         self._gpus: Fresh[tuple[str, str], list[tuple[str, int]]] = Fresh(
             ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
         )
+        self._deployments: Fresh[tuple[str, str], Deployment | None] = Fresh(
+            ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
+        )
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], VersionSchema] = {}
 
     def forget(self) -> None:
-        """Somebody changed a model here, and will look whether it is done."""
+        """Somebody changed a model or deployment here, and will look whether it is done."""
+        self._deployments.forget(lambda _: True)
         self._models.forget(lambda _: True)
         self._versions.forget(lambda _: True)
 
@@ -75,6 +80,7 @@ class Catalog:
         await self._models.stop()
         await self._versions.stop()
         await self._gpus.stop()
+        await self._deployments.stop()
 
     async def model(self, account: str, name: str, pools: tuple[str, ...] | None = None) -> ModelRow | None:
         """A model that the account may see; with ``pools`` only as far as it is registered there."""
@@ -86,6 +92,12 @@ class Catalog:
         """A version that the account may see."""
         return await self._versions.get(
             (account, model, version), partial(self._store.models.version, account, model, version)
+        )
+
+    async def deployment(self, account: str, name: str) -> Deployment | None:
+        """A deployment of the account."""
+        return await self._deployments.get(
+            (account, name), partial(self._store.deployments.get, account, name)
         )
 
     async def target(self, principal: Principal, wanted: Reference) -> Target | None:

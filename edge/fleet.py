@@ -121,6 +121,7 @@ class Fleet:
             token_share=document.token_share,
             max_running=document.max_running,
             redriven_from=document.id,
+            deployment=document.deployment,
         )
         reply = await self._models.stub(number).create(call)
         if isinstance(reply, calls.Refused):

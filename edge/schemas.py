@@ -12,9 +12,11 @@ from coordinator.calls import Explained
 from coordinator.prediction import Document, Status
 from coordinator.protocol.limits import MODEL_README_LENGTH, MODEL_TEXT_LENGTH
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
+from coordinator.store.deployments import Deployment
 from coordinator.store.files import FileRow
 from coordinator.store.models import ModelRow, VersionRow
 from edge.errors import InvalidField, Problem, invalid_input
+from edge.hardware import sku
 from edge.inputs import VersionSchema
 from edge.links import Links
 from edge.reasons import sentence
@@ -74,6 +76,26 @@ class ModelChanges(msgspec.Struct, forbid_unknown_fields=True):
     license_url: _Line | UnsetType | None = UNSET
     cover_image_url: _Line | UnsetType | None = UNSET
     visibility: Literal["public", "private"] | UnsetType = UNSET
+
+
+class DeploymentBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that makes a deployment."""
+
+    name: str
+    model: str
+    version: str
+    hardware: str
+    min_instances: Annotated[int, Meta(ge=0, le=5)]
+    max_instances: Annotated[int, Meta(ge=0, le=20)]
+
+
+class DeploymentChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that changes one: what is left out stays as it is."""
+
+    version: str | UnsetType = UNSET
+    hardware: str | UnsetType = UNSET
+    min_instances: Annotated[int, Meta(ge=0, le=5)] | UnsetType = UNSET
+    max_instances: Annotated[int, Meta(ge=0, le=20)] | UnsetType = UNSET
 
 
 def changed(body: msgspec.Struct) -> dict[str, Any]:
@@ -156,6 +178,7 @@ class PredictionOut(msgspec.Struct):
     attempts: Sequence[AttemptOut] | UnsetType = UNSET
     """Only of one that did not simply run once."""
     redriven_from: str | UnsetType = UNSET
+    deployment: str | UnsetType = UNSET
     source: str = "api"
     data_removed: bool = False
     queue: QueueOut | UnsetType = UNSET
@@ -190,6 +213,33 @@ class ModelOut(msgspec.Struct):
 class HardwareOut(msgspec.Struct):
     name: str
     sku: str
+
+
+class CreatorOut(msgspec.Struct):
+    username: str
+    name: str
+    type: str = "organization"
+
+
+class ConfigurationOut(msgspec.Struct):
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+class ReleaseOut(msgspec.Struct):
+    number: int
+    model: str
+    version: str
+    created_at: str
+    created_by: CreatorOut
+    configuration: ConfigurationOut
+
+
+class DeploymentOut(msgspec.Struct):
+    owner: str
+    name: str
+    current_release: ReleaseOut
 
 
 class FoundMetadata(msgspec.Struct):
@@ -269,6 +319,7 @@ class Renderer:
             logs=UNSET if in_list else document.logs,
             attempts=UNSET if in_list or _ran_once(document) else _attempts(document),
             redriven_from=document.redriven_from or UNSET,
+            deployment=document.deployment or UNSET,
             source=document.source,
         )
 
@@ -350,6 +401,20 @@ class Renderer:
             ],
         )
 
+    def deployment(self, row: Deployment) -> DeploymentOut:
+        return DeploymentOut(
+            owner=row.account,
+            name=row.name,
+            current_release=ReleaseOut(
+                number=row.number,
+                model=row.model,
+                version=row.version,
+                created_at=rfc3339(row.released_at),
+                created_by=CreatorOut(username=row.account, name=row.account),
+                configuration=ConfigurationOut(sku(row.gpu), row.min_instances, row.max_instances),
+            ),
+        )
+
     def file(self, row: FileRow) -> FileOut:
         return FileOut(
             id=row.id,
@@ -424,6 +489,13 @@ def parse_create(body: bytes) -> CreateBody:
         raise invalid_input(*_wrong_fields(body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem("bad_request", "The request body is not valid JSON.") from None
+
+
+def refuse_target(body: CreateBody, why: str) -> None:
+    """Raises Problem when the body says what to run, where the path does already."""
+    named = [name for name in ("version", "model") if getattr(body, name) is not None]
+    if named:
+        raise invalid_input(*(InvalidField("additional_property_not_allowed", name, why) for name in named))
 
 
 def _wrong_fields(body: bytes) -> list[InvalidField]:

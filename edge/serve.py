@@ -26,6 +26,7 @@ from edge.app import create_app
 from edge.auth import Authenticator
 from edge.backups import Backups
 from edge.control import ControlServer, Status
+from edge.cors import valid_origin
 from edge.data_dir import DataDir, write_secret
 from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
@@ -55,7 +56,7 @@ async def serve(settings: ServeSettings) -> int:
     """Run until a signal. Returns the exit code; raises CommandFailed when it cannot start."""
     run = _Run()
     run.catch_signals()
-    _check_limits(settings)
+    _check(settings)
     data = DataDir(settings.data)
     context = tls(settings)
     data.create()
@@ -124,12 +125,19 @@ class _Run:
         self.leaving.set()
 
 
-def _check_limits(settings: ServeSettings) -> None:
-    """Limits that are good one by one and make no sense together. Raises CommandFailed."""
+def _check(settings: ServeSettings) -> None:
+    """Limits that are good one by one and make no sense together, and origins. Raises CommandFailed."""
     if settings.wire.beat_s >= settings.wire.silence_s:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
         )
+    for origin in settings.cors_origin:
+        if not valid_origin(origin):
+            raise CommandFailed(
+                f"--cors-origin: {origin!r} is no origin such as https://app.example.org, and not '*'",
+                ExitCode.USAGE,
+                "scheme, host, and port if it is not the usual one, without a path",
+            )
 
 
 async def _build(
@@ -203,6 +211,7 @@ async def _build(
         subscriptions=subscriptions,
         gateway=gateway,
         legacy=legacy,
+        cors_origins=settings.cors_origin,
     )
     return services, backups
 

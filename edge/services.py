@@ -34,6 +34,8 @@ class Services:
     subscriptions: Subscriptions
     gateway: Gateway
     legacy: LegacyDoor
+    cors_origins: tuple[str, ...] = ()
+    """Whose pages may call the API from a browser."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
 

@@ -33,6 +33,14 @@ class ServeSettings:
             "metavar": "URL",
         },
     )
+    cors_origin: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "origin whose pages may call the API from browsers, such as https://app.example.org; "
+            "'*' for all",
+            "metavar": "ORIGIN",
+        },
+    )
     tls_cert: Path | None = field(
         default=None, metadata={"help": "certificate chain (PEM); with --tls-key, serves https"}
     )

@@ -51,7 +51,13 @@ def wanted_version(body: CreateBody) -> Reference:
 
 
 async def submit(
-    edge: Edge, request: HTTPRequest, principal: Principal, body: CreateBody, target: Target
+    edge: Edge,
+    request: HTTPRequest,
+    principal: Principal,
+    body: CreateBody,
+    target: Target,
+    *,
+    deployment: str = "",
 ) -> Reply:
     """Create the prediction and answer 201, after the wait that the client asked for.
 
@@ -90,6 +96,7 @@ async def submit(
         account_share=principal.account_share,
         token_share=principal.share,
         max_running=principal.max_running,
+        deployment=deployment,
     )
     reply = await _create(edge, edge.services.models.stub(number), call)
     if isinstance(reply, calls.Refused):

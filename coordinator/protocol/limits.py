@@ -18,6 +18,8 @@ MODEL_TEXT_LENGTH = 1000
 """Longest description of a model, or link to what is said of it, in characters,"""
 MODEL_README_LENGTH = 100_000
 """and its longest readme: no settings, for lists and caches hold them."""
+SEARCH_LENGTH, SEARCH_WORDS = 1000, 32
+"""Longest text of a search in characters, and the most words in it: no settings, nobody writes more."""
 LEGACY_INPUT_BYTES = 960 * KIB
 """Largest input of a worker of 2022: no setting, for such a worker takes no message above 1 MiB."""
 LEGACY_FILE_BYTES = 2 * KIB

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from coordinator.store.accounts import Accounts
 from coordinator.store.connections import Connections, check_url, translated
+from coordinator.store.deployments import Deployments
 from coordinator.store.errors import NotMigrated, StoreUnavailable
 from coordinator.store.files import Files
 from coordinator.store.index import Index
@@ -43,6 +44,7 @@ class Store:
         self.tokens = Tokens(connections, clock)
         self.models = Models(connections)
         self.model_edits = ModelEdits(connections)
+        self.deployments = Deployments(connections)
         self.objects = Objects(connections)
         self.index = Index(connections)
         self.files = Files(connections)

@@ -7,16 +7,17 @@ older one never replaces a newer.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import ColumnElement, bindparam, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.prediction import Document, ErrorCode, decode, encode
+from coordinator.prediction import Document, ErrorCode, Status, decode, encode
 from coordinator.store.connections import Connections
-from coordinator.store.schema import predictions
+from coordinator.store.schema import UNCOMMON, predictions
 
 DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
 """Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
 hand."""
+UNCOMMON_ROWS: ColumnElement[bool] = literal_column(str(UNCOMMON))
 Position = tuple[int, str]
 """Where a page ends: (created_at, id) of its last document."""
 
@@ -85,26 +86,36 @@ class Index:
         before: Position | None = None,
         created_after: int | None = None,
         created_before: int | None = None,
+        status: Status | None = None,
+        model: str | None = None,
         limit: int,
     ) -> list[Document]:
         """A page of the account's predictions, newest first by (created_at, id).
 
-        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive.
+        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive. What
+        has not ended is not followed here: for a ``status`` of such, all that have not ended are listed.
         """
         c = predictions.c
-        statement = (
-            select(c.document)
-            .where(c.account == account)
-            .order_by(c.created_at.desc(), c.id.desc())
-            .limit(limit)
-        )
+        where = [c.account == account]
         if before is not None:
-            statement = statement.where(tuple_(c.created_at, c.id) < tuple_(*before))
+            where.append(tuple_(c.created_at, c.id) < tuple_(*before))
         if created_after is not None:
-            statement = statement.where(c.created_at >= created_after)
+            where.append(c.created_at >= created_after)
         if created_before is not None:
-            statement = statement.where(c.created_at < created_before)
-        return [decode(row[0]) for row in await self._connections.rows(statement)]
+            where.append(c.created_at < created_before)
+        if model is not None:
+            where.append(c.model == model)
+        if status is not None:
+            where.extend(in_status(status))
+        newest_first = select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc())
+        return [decode(row[0]) for row in await self._connections.rows(newest_first.limit(limit))]
+
+
+def in_status(status: Status) -> list[ColumnElement[bool]]:
+    """The rows that have this status, or may have it by now. All but ``succeeded`` have an index."""
+    states = [status] if status.terminal else [each for each in Status if not each.terminal]
+    found: list[ColumnElement[bool]] = [predictions.c.status.in_([each.value for each in states])]
+    return found if status is Status.SUCCEEDED else [*found, UNCOMMON_ROWS]
 
 
 def _to_row(document: Document) -> dict[str, Any]:

@@ -115,15 +115,16 @@ class ModelEdits:
             owned = await _any(connection, select(models.c.name).where(*own))
             if not owned or not await _any(connection, select(r.pool).where(*places)):
                 raise NotFound(f"there is no version {version} of {model}")
-            await _refuse_deployed(connection, model, version)
+            await _refuse_deployed(connection, account, model, version)
             await connection.execute(delete(registrations).where(*places))
 
         await self._connections.write(take)
 
 
-async def _refuse_deployed(connection: AsyncConnection, model: str, version: str) -> None:
+async def _refuse_deployed(connection: AsyncConnection, account: str, model: str, version: str) -> None:
+    """Only the account's own deployments: others of a public model cannot hold it, nor are they told of."""
     c = deployments.c
-    found = select(c.account, c.name).where(c.model == model, c.version == version)
+    found = select(c.account, c.name).where(c.account == account, c.model == model, c.version == version)
     row = (await connection.execute(found.limit(1))).first()
     if row is not None:
         raise InUse(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, literal_column, or_, select
+from sqlalchemy import ColumnElement, literal_column, or_, select
 
 from coordinator.protocol.names import legacy_version
 from coordinator.store.config import ModelConfig, decode
@@ -13,6 +13,8 @@ from coordinator.store.errors import Invalid
 from coordinator.store.schema import models, registrations, versions
 
 Visibility = Literal["private", "public"]
+Sorting = Literal["latest_at", "created_at"]
+"""By the time of the newest version, or of the model."""
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,8 +135,8 @@ def to_versions(rows: Sequence[Any]) -> list[VersionRow]:
     return list(found.values())
 
 
-def encode_cursor(row: Row[Any]) -> str:
-    return base64.urlsafe_b64encode(f"{row.latest_at} {row.name}".encode()).decode().rstrip("=")
+def encode_cursor(at: int, name: str) -> str:
+    return base64.urlsafe_b64encode(f"{at} {name}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> tuple[int, str]:
@@ -142,8 +144,8 @@ def decode_cursor(cursor: str) -> tuple[int, str]:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
             "ascii"
         )
-        latest_at, name = text.split(" ")
-        position = int(latest_at), name
+        at, name = text.split(" ")
+        position = int(at), name
     except ValueError:
         raise Invalid("the cursor is not one of ours") from None
     if not 0 <= position[0] < 1 << 63:

@@ -20,6 +20,7 @@ from coordinator.store.model_rows import (
     PLACES,
     VERSIONS,
     ModelRow,
+    Sorting,
     VersionRow,
     Visibility,
     choose_places,
@@ -97,7 +98,7 @@ class Models:
         when another account owns the name or none of the patterns ``allowed`` matches, Invalid for bad names.
         """
         _check(account, pool, model, version)
-        _check_allowed(model, allowed)
+        check_allowed(model, allowed)
         # After a restart every worker registers again: that must not queue for the writer.
         row = await self._registered.first(model=model, version=version, pool=pool)
         if row is not None and _Registered(*row) == _Registered(account, cog_version, openapi_schema):
@@ -133,7 +134,7 @@ class Models:
     ) -> None:
         """Whether ``register`` would take it, before its schema is known. Raises as that does."""
         _check(account, pool, model, version)
-        _check_allowed(model, allowed)
+        check_allowed(model, allowed)
         owners = await self._connections.rows(select(models.c.account).where(models.c.name == model))
         if owners and owners[0][0] != account:
             raise _not_ours(model)
@@ -295,24 +296,37 @@ class Models:
         await self._connections.write(work)
 
     async def list(
-        self, account: str, cursor: str | None, limit: int, words: str = ""
+        self,
+        account: str,
+        cursor: str | None,
+        limit: int,
+        words: str = "",
+        *,
+        by: Sorting = "latest_at",
+        ascending: bool = False,
     ) -> tuple[list[ModelRow], str | None]:
-        """A page of the account's and the public models, newest version first, and the next page's cursor;
-        only those that have all the ``words`` in their name, description or readme, in any case of letters.
+        """A page of the account's and the public models, newest first, and the next page's cursor; only those
+        that have all the ``words`` in their name, description or readme, in any case of letters.
 
         Raises Invalid for a cursor that this did not make.
         """
         c = models.c
+        at = c[by]
         where: list[ColumnElement[bool]] = [visible(account)]
         text = func.lower(c.name + literal(" ") + c.description + literal(" ") + c.readme)
-        where.extend(text.contains(word, autoescape=True) for word in words.lower().split())
+        where.extend(text.like(_containing(word), escape="/") for word in words.split())
+        order = (at.asc(), c.name.asc()) if ascending else (at.desc(), c.name.desc())
         if cursor is not None:
-            where.append(tuple_(c.latest_at, c.name) < tuple_(*decode_cursor(cursor)))
-        page = select(*c).where(*where).order_by(c.latest_at.desc(), c.name.desc()).limit(limit + 1)
+            here, last = tuple_(at, c.name), tuple_(*decode_cursor(cursor))
+            where.append(here > last if ascending else here < last)
+        page = select(*c).where(*where).order_by(*order).limit(limit + 1)
 
         async def read(connection: AsyncConnection) -> tuple[list[ModelRow], str | None]:
             found = (await connection.execute(page)).all()
-            following = encode_cursor(found[limit - 1]) if found[limit:] else None
+            following = None
+            if found[limit:]:
+                end = found[limit - 1]
+                following = encode_cursor(getattr(end, by), end.name)
             return await _with_latest(connection, found[:limit]), following
 
         return await self._connections.read(read)
@@ -331,7 +345,15 @@ async def _with_latest(connection: AsyncConnection, found: Sequence[Row[Any]]) -
     return [to_model(row, places.get(row.name, []), None, latest.get(row.name)) for row in found]
 
 
-def _check_allowed(model: str, allowed: tuple[str, ...]) -> None:
+def _containing(word: str) -> ColumnElement[str]:
+    """A pattern for LIKE. The database lowers it, too: each has its own idea of what a letter is."""
+    for special in "/%_":
+        word = word.replace(special, f"/{special}")
+    return func.lower(literal(f"%{word}%"))
+
+
+def check_allowed(model: str, allowed: tuple[str, ...]) -> None:
+    """Raises NotAllowed unless a token with these patterns, which may be none, may register the name."""
     if allowed and not any(fnmatch.fnmatchcase(model, pattern) for pattern in allowed):
         raise NotAllowed(f"this token may not register {model}", f"it allows {', '.join(allowed)}")
 

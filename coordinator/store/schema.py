@@ -158,6 +158,9 @@ deployments = Table(
     Index("ix_deployments_model_version", "model", "version"),
 )
 
+UNCOMMON = text("status <> 'succeeded'")
+"""Which rows the index of what has not succeeded has; a query must say it in the same words to use it."""
+
 predictions = Table(
     "predictions",
     metadata,
@@ -172,6 +175,15 @@ predictions = Table(
     # The error code of one that failed by no fault of its model: it may be tried again by hand.
     Column("dead", Text),
     Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
+    # Most have succeeded: whoever looks for others does not want to read all of them.
+    Index(
+        "ix_predictions_uncommon",
+        "account",
+        "created_at",
+        "id",
+        sqlite_where=UNCOMMON,
+        postgresql_where=UNCOMMON,
+    ),
     Index(
         "ix_predictions_dead_completed_at",
         "completed_at",

@@ -9,7 +9,7 @@ from edge.hardware import skus
 from edge.replies import HTTPRequest, read_body
 from edge.routes.models import model_page
 from edge.schemas import HardwareOut
-from edge.search import words_of
+from edge.search import checked, words_of
 
 QUERY_PATH = "/v1/models:query"
 """Where ``QUERY /v1/models`` goes: the router knows no such method."""
@@ -45,7 +45,7 @@ async def get_collection(request: HTTPRequest) -> ASGIApp:
 async def search(request: HTTPRequest) -> ASGIApp:
     """The models that have all the words of ``query``, newest version first, at most ``limit``."""
     edge, principal = await authorized(request, "read")
-    query = request.query_params.get("query", "").strip()
+    query = checked(request.query_params.get("query", ""))
     if not query:
         raise Problem("bad_request", "The query parameter 'query' is required.")
     limit = _limit(request.query_params.get("limit"))
@@ -56,6 +56,7 @@ async def search(request: HTTPRequest) -> ASGIApp:
 @post(QUERY_PATH, status_code=200, include_in_schema=False)
 async def query_models(request: HTTPRequest) -> ASGIApp:
     """``QUERY /v1/models``: the models that have all the words of the body, in any client's form."""
+    await authorized(request, "read")
     return await model_page(request, words_of(await read_body(request, _SEARCH_BYTES)))
 
 

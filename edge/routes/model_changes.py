@@ -1,6 +1,8 @@
-"""Models as clients make, describe and take them away: in the name of a token that may register the name."""
+"""Models as clients make, describe and take them away.
 
-import fnmatch
+Who may register a name may make and describe its model. Showing it to all accounts, and taking away, need the
+scope admin: the tokens of GPU machines lie on those machines.
+"""
 
 from litestar import delete, patch, post
 from litestar.types import ASGIApp
@@ -8,7 +10,8 @@ from litestar.types import ASGIApp
 from coordinator import calls
 from coordinator.protocol.names import valid_model_name
 from coordinator.store.config import ModelConfig
-from coordinator.store.errors import InUse, NameTaken, NotFound
+from coordinator.store.errors import InUse, NameTaken, NotAllowed, NotFound, StoreError
+from coordinator.store.models import check_allowed
 from edge.auth import Principal
 from edge.bodies import parse
 from edge.context import Edge, authorized, json_reply
@@ -30,6 +33,8 @@ async def create_model(request: HTTPRequest) -> ASGIApp:
         detail = "A model is owner/name, each of at most 63 lower-case letters, digits, and . _ - inside"
         raise invalid_input(InvalidField("format", "name", detail))
     _check_allowed(principal, model)
+    if body.visibility == "public":
+        principal.require("admin")
     gpu = gpu_of(body.hardware, skus(await edge.services.store.models.hardware(principal.pools)))
     links = {name: value for name, value in changed(body).items() if name.endswith("_url") and value}
     try:
@@ -55,9 +60,11 @@ async def update_model(request: HTTPRequest) -> ASGIApp:
     body = parse(ModelChanges, await read_body(request, edge.services.limits.body_bytes))
     if wrong := wrong_links(body):
         raise invalid_input(*wrong)
-    model = _model(request, principal)
+    model, changes = _model(request, principal), changed(body)
+    if "visibility" in changes:
+        principal.require("admin")
     try:
-        await edge.services.store.model_edits.update(principal.account, model, changed(body))
+        await edge.services.store.model_edits.update(principal.account, model, changes)
     except NotFound:
         raise not_found() from None
     return json_reply(await _shown(edge, principal, model))
@@ -66,13 +73,13 @@ async def update_model(request: HTTPRequest) -> ASGIApp:
 @delete("/v1/models/{owner:str}/{name:str}", status_code=200)
 async def delete_model(request: HTTPRequest) -> ASGIApp:
     """Take away an own private model that has no versions."""
-    edge, principal = await authorized(request, "worker")
+    edge, principal = await authorized(request, "admin")
     try:
         await edge.services.store.model_edits.delete(principal.account, _model(request, principal))
     except NotFound:
         raise not_found() from None
     except InUse as error:
-        raise _in_use(error) from None
+        raise Problem("in_use", _said(error)) from None
     edge.catalog.forget()
     return Reply(status=204)
 
@@ -80,7 +87,7 @@ async def delete_model(request: HTTPRequest) -> ASGIApp:
 @delete("/v1/models/{owner:str}/{name:str}/versions/{version:str}", status_code=200)
 async def delete_version(request: HTTPRequest) -> ASGIApp:
     """Take away a version of an own model that no connected worker serves."""
-    edge, principal = await authorized(request, "worker")
+    edge, principal = await authorized(request, "admin")
     model, version = _model(request, principal), request.path_params["version"]
     row = await edge.services.store.models.version(principal.account, model, version)
     if row is None or row.account != principal.account:
@@ -92,7 +99,7 @@ async def delete_version(request: HTTPRequest) -> ASGIApp:
     except NotFound:
         raise not_found() from None
     except InUse as error:
-        raise _in_use(error) from None
+        raise Problem("in_use", _said(error)) from None
     edge.catalog.forget()
     # Replicate's, where it is done later.
     return Reply(status=202)
@@ -123,12 +130,14 @@ def _model(request: HTTPRequest, principal: Principal) -> str:
 
 
 def _check_allowed(principal: Principal, model: str) -> None:
-    if principal.models and not any(fnmatch.fnmatchcase(model, pattern) for pattern in principal.models):
-        raise Problem("not_allowed", f"This token is for models named {', '.join(principal.models)}.")
+    try:
+        check_allowed(model, principal.models)
+    except NotAllowed as error:
+        raise Problem("not_allowed", _said(error)) from None
 
 
-def _in_use(error: InUse) -> Problem:
-    return Problem("in_use", f"{str(error)[0].upper()}{str(error)[1:]}: {error.hint}.")
+def _said(error: StoreError) -> str:
+    return f"{error}: {error.hint}."
 
 
 HANDLERS = [create_model, update_model, delete_model, delete_version]

@@ -1,21 +1,27 @@
 """Models and their versions, as workers registered them."""
 
+from collections.abc import Mapping, Sequence
+
 from litestar import get
 from litestar.types import ASGIApp
 
 from coordinator.store.errors import Invalid
+from coordinator.store.model_rows import Sorting
 from edge.context import authorized, json_reply
 from edge.errors import InvalidField, invalid_input, not_found
+from edge.pages import decode_cursor, encode_cursor
 from edge.replies import TEXT, HTTPRequest, Reply
+from edge.search import checked
 
 PAGE_SIZE = 25
 """Replicate's; lists of predictions and files have the limit page_size."""
+_SORTING: dict[str, Sorting] = {"latest_version_created_at": "latest_at", "model_created_at": "created_at"}
 
 
 @get("/v1/models")
 async def list_models(request: HTTPRequest) -> ASGIApp:
-    """A page of the account's models and public ones, newest version first; with ``query`` only those that
-    have all its words."""
+    """A page of the account's models and public ones, newest version first, or by ``sort_by`` and
+    ``sort_direction``; with ``query`` only those that have all its words."""
     return await model_page(request, request.query_params.get("query", ""))
 
 
@@ -51,14 +57,21 @@ async def list_examples(request: HTTPRequest) -> ASGIApp:
 
 @get("/v1/models/{owner:str}/{name:str}/versions")
 async def list_versions(request: HTTPRequest) -> ASGIApp:
-    """All versions of a model, newest first."""
+    """A page of a model's versions, newest first."""
     edge, principal = await authorized(request, "read")
     model = _model(request)
     rows = await edge.services.store.models.versions(principal.account, model)
     if not rows and await edge.catalog.model(principal.account, model) is None:
         raise not_found()
+    cursor, following = request.query_params.get("cursor"), None
+    if cursor:
+        before = decode_cursor(cursor)
+        rows = [row for row in rows if (row.created_at, row.id) < before]
+    if len(rows) > PAGE_SIZE:
+        rows = rows[:PAGE_SIZE]
+        following = {"cursor": encode_cursor((rows[-1].created_at, rows[-1].id))}
     shown = [edge.render.version(row) for row in rows]
-    return json_reply(edge.render.page(shown, f"/v1/models/{model}/versions", None))
+    return json_reply(edge.render.page(shown, f"/v1/models/{model}/versions", following))
 
 
 @get("/v1/models/{owner:str}/{name:str}/versions/{version:str}")
@@ -74,15 +87,28 @@ async def get_version(request: HTTPRequest) -> ASGIApp:
 async def model_page(request: HTTPRequest, words: str) -> ASGIApp:
     """A page of models that have these words; all of them without any. The next page is a plain GET."""
     edge, principal = await authorized(request, "read")
-    cursor = request.query_params.get("cursor") or None
+    query, words = request.query_params, checked(words)
+    by = _SORTING[_one_of(query, "sort_by", tuple(_SORTING))]
+    ascending = _one_of(query, "sort_direction", ("desc", "asc")) == "asc"
     try:
-        rows, following = await edge.services.store.models.list(principal.account, cursor, PAGE_SIZE, words)
+        rows, following = await edge.services.store.models.list(
+            principal.account, query.get("cursor") or None, PAGE_SIZE, words, by=by, ascending=ascending
+        )
     except Invalid:
         raise invalid_input(InvalidField("cursor", "cursor", "Not a cursor of this list")) from None
-    query = None
+    rest = None
     if following is not None:
-        query = {"cursor": following} | ({"query": words} if words else {})
-    return json_reply(edge.render.page([edge.render.model(row) for row in rows], "/v1/models", query))
+        kept = {name: query[name] for name in ("sort_by", "sort_direction") if query.get(name)}
+        rest = {"cursor": following, **({"query": words} if words else {}), **kept}
+    return json_reply(edge.render.page([edge.render.model(row) for row in rows], "/v1/models", rest))
+
+
+def _one_of(query: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    """A parameter's value, the first one known when it is not given. Raises Problem ``invalid_input``."""
+    value = query.get(name) or known[0]
+    if value not in known:
+        raise invalid_input(InvalidField("enum", name, f"Must be one of {', '.join(known)}"))
+    return value
 
 
 def _model(request: HTTPRequest) -> str:

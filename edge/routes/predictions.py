@@ -9,15 +9,13 @@ from msgspec import UNSET
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
-from edge import lookup
+from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
-from edge.errors import InvalidField, invalid_input, invalid_version, not_found
-from edge.pages import decode_cursor, encode_cursor
+from edge.errors import invalid_version, not_found
 from edge.replies import HTTPRequest, Reply, read_body
-from edge.schemas import PredictionOut, parse_create
+from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
-from edge.times import parse_rfc3339
 
 
 @post("/v1/predictions", opt={"creates": True})
@@ -36,14 +34,7 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of a model, on whatever version a worker has."""
     edge, principal = await authorized(request, "submit")
     body = parse_create(await read_body(request, edge.services.limits.body_bytes))
-    if body.version is not None or body.model is not None:
-        raise invalid_input(
-            *(
-                InvalidField("additional_property_not_allowed", name, "The path names the model already")
-                for name in ("version", "model")
-                if getattr(body, name) is not None
-            )
-        )
+    refuse_target(body, "The path names the model already")
     params = request.path_params
     target = await edge.catalog.target(principal, Reference(f"{params['owner']}/{params['name']}", None))
     if target is None:
@@ -80,35 +71,10 @@ async def cancel_prediction(request: HTTPRequest) -> ASGIApp:
 async def list_predictions(request: HTTPRequest) -> ASGIApp:
     """A page of the account's predictions, newest first."""
     edge, principal = await authorized(request, "read")
-    query = request.query_params
-    before = decode_cursor(query["cursor"]) if query.get("cursor") else None
-    after_at, before_at = _time(query.get("created_after"), "created_after"), None
-    before_at = _time(query.get("created_before"), "created_before")
-    size = edge.services.limits.page_size
-    rows = await edge.services.store.index.list(
-        principal.account,
-        before=before,
-        created_after=after_at,
-        created_before=before_at,
-        limit=size + 1,
-    )
-    merged = {row.id: row for row in rows}
-    for document in edge.services.projector.pending(principal.account):
-        known = merged.get(document.id)
-        in_page = (
-            (before is None or (document.created_at, document.id) < before)
-            and (after_at is None or document.created_at >= after_at)
-            and (before_at is None or document.created_at < before_at)
-        )
-        if in_page and (known is None or known.sequence < document.sequence):
-            merged[document.id] = document
-    newest = sorted(merged.values(), key=lambda row: (row.created_at, row.id), reverse=True)
-    page = await asyncio.gather(*(_current(edge, row) for row in newest[:size]))
-    following = None
-    if len(newest) > size:
-        following = {"cursor": encode_cursor((page[-1].created_at, page[-1].id))}
-        following |= {name: query[name] for name in ("created_after", "created_before") if query.get(name)}
-    shown = [await _shown(edge, row, in_list=True) for row in page]
+    wanted = listing.filters(request.query_params)
+    rows, following = await listing.page(edge, principal.account, wanted)
+    current = await asyncio.gather(*(_current(edge, row) for row in rows))
+    shown = [await _shown(edge, row, in_list=True) for row in current if wanted.status in (None, row.status)]
     return json_reply(edge.render.page(shown, "/v1/predictions", following))
 
 
@@ -133,16 +99,6 @@ async def _shown(edge: Edge, document: Document, *, in_list: bool = False) -> Pr
 
 async def _reply(edge: Edge, document: Document) -> Reply:
     return json_reply(await _shown(edge, document))
-
-
-def _time(text: str | None, name: str) -> int | None:
-    if not text:
-        return None
-    # A plus that was not escaped arrives as a space.
-    at = parse_rfc3339(text.replace(" ", "+") if "T" in text else text)
-    if at is None:
-        raise invalid_input(InvalidField("format", name, "Must be an ISO 8601 time"))
-    return at
 
 
 HANDLERS = [

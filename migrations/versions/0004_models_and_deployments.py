@@ -1,4 +1,4 @@
-"""Models say what they are, also before a worker has them; deployments name a version and what it runs on."""
+"""Models say what they are before a worker has them; deployments; what did not succeed is found quickly."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,3 +27,11 @@ def upgrade() -> None:
         sa.Column("max_instances", sa.Integer, nullable=False),
     )
     op.create_index("ix_deployments_model_version", "deployments", ["model", "version"])
+    uncommon = sa.text("status <> 'succeeded'")
+    op.create_index(
+        "ix_predictions_uncommon",
+        "predictions",
+        ["account", "created_at", "id"],
+        sqlite_where=uncommon,
+        postgresql_where=uncommon,
+    )

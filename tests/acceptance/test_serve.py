@@ -198,6 +198,23 @@ def test_a_bad_public_url_is_told(tmp_path: Path, url: str) -> None:
     assert (code, "--public-url" in line) == (2, True)
 
 
+def test_origins_of_pages_are_named_or_refused(serve: Serve, tmp_path: Path) -> None:
+    code, line = refused("--data", str(tmp_path / "data"), "--cors-origin", "https://app.example.org/")
+    assert (code, "'https://app.example.org/'" in line) == (2, True)
+    server = serve("--cors-origin", "https://app.example.org", "--cors-origin", "http://localhost:3000")
+    for origin in ("https://app.example.org", "http://localhost:3000"):
+        headers = {"origin": origin, "access-control-request-method": "QUERY"}
+        answer = httpx.options(f"{server.url}/v1/models", headers=headers)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, origin)
+
+
+def test_a_search_by_the_method_query_reaches_the_server(serve: Serve) -> None:
+    server = serve()
+    headers = {"authorization": f"Bearer {server.token()}"}
+    answer = httpx.request("QUERY", f"{server.url}/v1/models", content="anything", headers=headers)
+    assert (answer.status_code, answer.json()["results"]) == (200, [])
+
+
 def test_status_of_a_running_and_of_a_stopped_server(serve: Serve) -> None:
     server = serve()
     assert server.command is not None

@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.errors import Unavailable
+from coordinator.prediction import Status
 from coordinator.store.database import Store, migrate
 from coordinator.store.errors import NotMigrated, StoreUnavailable, UnsupportedDatabase
+from coordinator.store.index import in_status
+from coordinator.store.schema import predictions
+from tests.contract.suites.store_edits import DeploymentsContract, ModelEditsContract
 from tests.contract.suites.store_index import FilesContract, IndexContract, document
 from tests.contract.suites.store_models import ModelsContract
 from tests.contract.suites.store_tokens import ObjectsContract, StoreClock, TokensContract
@@ -72,6 +77,14 @@ class TestModels(ModelsContract):
     pass
 
 
+class TestModelEdits(ModelEditsContract):
+    pass
+
+
+class TestDeployments(DeploymentsContract):
+    pass
+
+
 class TestIndex(IndexContract):
     pass
 
@@ -100,6 +113,20 @@ class TestSqliteFile:
 
         assert await store._connections.write(ask) == ["wal", 2, 1]
         assert await store._connections.read(ask) == ["wal", 2, 1]
+
+    @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELED, Status.STARTING])
+    async def test_a_list_of_what_did_not_succeed_reads_no_other(self, store: Store, status: Status) -> None:
+        c = predictions.c
+        page = select(c.document).where(c.account == "acme", *in_status(status))
+        page = page.order_by(c.created_at.desc(), c.id.desc()).limit(9)
+        sql = page.compile(dialect=store._connections.dialect, compile_kwargs={"literal_binds": True})
+
+        async def ask(connection: AsyncConnection) -> list[str]:
+            steps = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
+            return [str(step[-1]) for step in steps.all()]
+
+        (step,) = await store._connections.read(ask)
+        assert "ix_predictions_uncommon (account=?)" in step
 
     async def test_a_full_disk_is_one_clear_error(self, store: Store) -> None:
         await store.index.upsert([document("before")])

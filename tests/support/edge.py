@@ -292,7 +292,9 @@ class TestServer:
 
 
 @asynccontextmanager
-async def running(path: Path, limits: ServerLimits, slots: int = 1) -> AsyncIterator[TestServer]:
+async def running(
+    path: Path, limits: ServerLimits, slots: int = 1, cors_origins: tuple[str, ...] = ()
+) -> AsyncIterator[TestServer]:
     """A server on a fresh folder, with one model and one agent of that many slots."""
     url = f"sqlite+aiosqlite:///{path}/control.db"
     await asyncio.to_thread(migrate, url)
@@ -353,6 +355,7 @@ async def running(path: Path, limits: ServerLimits, slots: int = 1) -> AsyncIter
                 public_url=BASE,
                 clock=clock,
             ),
+            cors_origins=cors_origins,
         )
         _, token = await store.tokens.create(name="all", scopes=("admin",))
         app = create_app(services)

@@ -2,6 +2,7 @@
 implementation's."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -100,6 +101,26 @@ class IndexContract:
         assert [row.created_at for row in page] == [4, 3, 2]
         page = await store.index.list("acme", before=(4, "p4"), created_after=2, limit=10)
         assert [row.created_at for row in page] == [3, 2]
+
+    async def test_lists_are_limited_by_status_and_model(self, store: Store) -> None:
+        replace = msgspec.structs.replace
+        made = [document(f"p{i}", created_at=i) for i in range(6)]
+        made[1] = replace(made[1], status=Status.PROCESSING)
+        made[2] = replace(made[2], model="acme/other")
+        made[3] = replace(ended(made[3]), status=Status.FAILED)
+        made[4] = ended(made[4])
+        await store.index.upsert([*made, replace(ended(document("q", account="bob")), status=Status.FAILED)])
+
+        async def listed(**limits: Any) -> list[str]:
+            return [row.id for row in await store.index.list("acme", limit=10, **limits)]
+
+        assert await listed(status=Status.FAILED) == ["p3"]
+        assert await listed(status=Status.SUCCEEDED) == ["p4"]
+        assert await listed(status=Status.CANCELED) == []
+        unended = ["p5", "p2", "p1", "p0"]
+        assert await listed(status=Status.STARTING) == await listed(status=Status.PROCESSING) == unended
+        assert await listed(model="acme/other") == ["p2"]
+        assert await listed(status=Status.STARTING, model="acme/hello", created_after=1) == ["p5", "p1"]
 
     async def test_writers_at_once_lose_nothing(self, store: Store) -> None:
         batches = [[document(f"p{b}-{i}", created_at=i) for i in range(10)] for b in range(10)]

@@ -1,6 +1,7 @@
 """What every control store must do with models and versions. The fixture ``store`` is the store's own."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -166,6 +167,24 @@ class ModelsContract:
                 break
         assert sizes == [2, 2, 1]
         assert seen == [("acme/m1", V2), *((f"acme/m{i}", V1) for i in (4, 3, 2, 0))]
+
+    async def test_lists_are_sorted_by_either_time_either_way(self, store: Store) -> None:
+        for i, name in enumerate("cab"):
+            await register(store, model=f"acme/{name}", now=10 + i)
+        await register(store, V2, model="acme/c", now=20)
+
+        async def names(**sorting: Any) -> str:
+            found, cursor = "", None
+            while True:
+                page, cursor = await store.models.list("acme", cursor, 1, **sorting)
+                found += "".join(row.model[-1] for row in page)
+                if cursor is None:
+                    return found
+
+        assert await names() == "cba"
+        assert await names(ascending=True) == "abc"
+        assert await names(by="created_at") == "bac"
+        assert await names(by="created_at", ascending=True) == "cab"
 
     @pytest.mark.parametrize(
         "cursor", ["", "x", "!!!!", "ü", "bm8gbnVtYmVy", "LTEgYQ", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5IGE"]

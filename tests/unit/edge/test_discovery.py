@@ -85,6 +85,19 @@ class TestQuery:
         answer = await server.http.request("QUERY", "/v1/models", content=b"\xff")
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
+    @pytest.mark.parametrize("words", ["x " * 33, "x" * 1001])
+    async def test_too_much_to_look_for_is_422(self, server: TestServer, words: str) -> None:
+        for answer in (
+            await server.http.request("QUERY", "/v1/models", content=words),
+            await server.http.get("/v1/models", params={"query": words}),
+            await server.http.get("/v1/search", params={"query": words}),
+        ):
+            assert (answer.status_code, answer.json()["invalid_fields"][0]["field"]) == (422, "query")
+
+    async def test_as_much_as_may_be_is_looked_for(self, models: TestServer) -> None:
+        words = "c " * 31 + "a" * 900
+        assert names(await models.http.get("/v1/models", params={"query": words})) == set()
+
     async def test_other_paths_do_not_take_it(self, server: TestServer) -> None:
         assert (await server.http.request("QUERY", "/v1/predictions")).status_code == 405
 
@@ -96,6 +109,39 @@ class TestQuery:
         assert second.json()["next"] is None
         assert len(names(first)) == 25
         assert names(first) | names(second) == {f"many/m{number}" for number in range(30)}
+
+
+class TestLists:
+    async def test_models_are_sorted(self, server: TestServer) -> None:
+        store = server.services.store
+        await register(store, "acme/later", "d" * 64)
+        for query, status in ((None, 200), ("sort_by=x", 422), ("sort_direction=up", 422)):
+            assert (await server.http.get(f"/v1/models?{query}")).status_code == status
+        up = await server.http.get("/v1/models?sort_by=model_created_at&sort_direction=asc")
+        down = await server.http.get("/v1/models?sort_by=model_created_at&sort_direction=desc")
+        ids = [[one["name"] for one in page.json()["results"]] for page in (up, down)]
+        assert ids == [["greeter", "later"], ["later", "greeter"]]
+
+    async def test_pages_stay_sorted(self, server: TestServer) -> None:
+        for number in range(30):
+            await register(server.services.store, f"many/m{number:02}", "d" * 64)
+        first = await server.http.get("/v1/models?sort_by=model_created_at&sort_direction=asc&query=many")
+        second = await server.http.get(first.json()["next"])
+        found = [one["name"] for page in (first, second) for one in page.json()["results"]]
+        assert found == [f"m{number:02}" for number in range(30)]
+
+    async def test_versions_come_in_pages(self, server: TestServer) -> None:
+        versions = [f"{number:064x}" for number in range(60)]
+        for version in versions:
+            await register(server.services.store, "acme/many", version)
+        url, found, sizes = "/v1/models/acme/many/versions", [], []
+        while url:
+            page = (await server.http.get(url)).json()
+            found += [one["id"] for one in page["results"]]
+            sizes.append(len(page["results"]))
+            url = page["next"]
+        assert (found, sizes) == (versions[::-1], [25, 25, 10])
+        assert (await server.http.get("/v1/models/acme/many/versions?cursor=x")).status_code == 422
 
 
 class TestSearch:

@@ -41,7 +41,7 @@ class TestMaking:
 
     async def test_the_name_is_its_accounts(self, server: TestServer) -> None:
         await server.http.post("/v1/models", json=NEW)
-        other = await bearer(server, "o", account="other", scopes=("worker", "read"))
+        other = await bearer(server, "o", account="other", scopes=("admin",))
         assert field(await server.http.post("/v1/models", json=NEW, headers=other)) == "name"
         for call in (
             server.http.patch("/v1/models/acme/new", json={"readme": "x"}, headers=other),
@@ -94,13 +94,28 @@ class TestMaking:
             for call in (
                 server.http.post("/v1/models", json=NEW, headers=headers),
                 server.http.patch(f"/v1/models/{MODEL}", json={}, headers=headers),
-                server.http.delete(f"/v1/models/{MODEL}", headers=headers),
-                server.http.delete(f"/v1/models/{MODEL}/versions/{VERSION}", headers=headers),
             ):
                 answer = await call
                 assert (answer.status_code, answer.json()["code"]) == (403, code)
         answer = await server.http.post("/v1/models", json={**NEW, "owner": "mine"}, headers=worker)
         assert answer.status_code == 201
+        described = {"description": "Mine"}
+        answer = await server.http.patch("/v1/models/mine/new", json=described, headers=worker)
+        assert answer.json()["description"] == "Mine"
+
+    async def test_only_an_administrator_shows_it_to_all_or_takes_away(self, server: TestServer) -> None:
+        headers = await bearer(server, "w", scopes=("worker", "submit", "read"))
+        for call in (
+            server.http.post("/v1/models", json={**NEW, "visibility": "public"}, headers=headers),
+            server.http.patch(f"/v1/models/{MODEL}", json={"visibility": "public"}, headers=headers),
+            server.http.delete(f"/v1/models/{MODEL}", headers=headers),
+            server.http.delete(f"/v1/models/{MODEL}/versions/{VERSION}", headers=headers),
+        ):
+            answer = await call
+            assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+            assert "'admin'" in answer.json()["detail"]
+        assert (await server.http.get("/v1/models/acme/new")).status_code == 404
+        assert (await server.http.get(f"/v1/models/{MODEL}")).json()["visibility"] == "private"
 
 
 class TestDescribing:
@@ -174,7 +189,7 @@ class TestTakingAway:
         public = await server.http.delete(path)
         assert (public.status_code, public.json()["detail"]) == (
             422,
-            "Acme/new is public: make it private first.",
+            "acme/new is public: make it private first.",
         )
         await server.http.patch(path, json={"visibility": "private"})
         assert "versions" in (await server.http.delete(path)).json()["detail"]

@@ -7,6 +7,8 @@ EXTRAS := server,examples,dev
 CHECKED := edge coordinator gpu_agent
 # Python that is linted but not type-checked strictly: predictors and tests are written as users write them.
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
+# Tests of whole commands, which wait more than they work: they run beside all others.
+COMMANDS := tests/acceptance tests/fault tests/legacy
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench bench-runner bench-cog-server bench-room docs constraints clean
@@ -23,7 +25,11 @@ demo: $(STAMP) ## a server, an agent with three models, and the official Replica
 test: $(STAMP) ## all tests
 	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
 	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
-	@$(VENV)/bin/pytest tests
+	@mkdir -p build; trap 'kill $$commands 2>/dev/null' EXIT; \
+	  $(VENV)/bin/pytest $(COMMANDS) >build/test-commands.log 2>&1 & commands=$$!; \
+	  $(VENV)/bin/pytest tests $(COMMANDS:%=--ignore=%); parts=$$?; \
+	  wait $$commands; ended=$$?; echo "$(COMMANDS):"; cat build/test-commands.log; \
+	  [ $$parts = 0 ] && [ $$ended = 0 ]
 
 check: $(STAMP) ## lint, formatting, types
 	@$(VENV)/bin/ruff check $(LINTED)

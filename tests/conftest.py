@@ -1,5 +1,6 @@
 """Servers and agents for the scenarios: real commands, ended with the test."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Agent, Server
+
+# A shell's background jobs ignore Ctrl-C, and so would every command that tests start there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODELS = Path(__file__).parent / "acceptance" / "models"
 WAITER = f"test/waiter={MODELS / 'waiter'}"

@@ -136,13 +136,15 @@ class Namespace:
             if changing is None or changing.done():
                 changing = self._change(number, self._load(number))
             try:
-                await asyncio.shield(changing)
+                loaded = await asyncio.shield(changing)
             except Unavailable:
                 raise
             except Exception as error:
                 raise Unavailable(f"the coordinator could not come to life: {error}") from error
+            if isinstance(loaded, Instance):
+                return loaded  # even if it broke at once: its successor comes after the wait, not before
 
-    async def _load(self, number: int) -> None:
+    async def _load(self, number: int) -> Instance:
         try:
             await self._placement.own(number)
             await self._registry.activate(number)
@@ -164,6 +166,7 @@ class Namespace:
         except ActorError as error:
             raise Unavailable(str(error)) from error
         self._instances[number] = instance
+        return instance
 
     def _discard(self, instance: Instance) -> None:
         """The instance broke. Its successor may load once its writer has ended."""

@@ -45,11 +45,6 @@ class VirtualClock:
             asyncio.get_running_loop().call_soon(self._run_due)
         return timer
 
-    def rings_in(self, seconds: float) -> bool:
-        """Whether someone waits until just then."""
-        at = self._elapsed_s + seconds
-        return any(timer.callback is not None and abs(due - at) < 1e-6 for due, _, timer in self._timers)
-
     async def advance(self, seconds: float) -> None:
         """Let time pass, timer by timer."""
         end = self._elapsed_s + seconds

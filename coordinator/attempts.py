@@ -16,7 +16,7 @@ from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
 from coordinator.offers import Offers
 from coordinator.outcomes import REPEATED, Outcome, fault_of, final
-from coordinator.prediction import Attempt, ErrorCode, Happening
+from coordinator.prediction import Attempt, ErrorCode, Happening, Status
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
 from coordinator.waiting import too_long
@@ -177,8 +177,11 @@ class Attempts:
         """Running is progress, not a row: after a restart of the server the agent says it again."""
         started_at = entry.document.started_at or started_at
         entry.begun = True
+        first = entry.document.status is Status.STARTING
         self._book.change(entry, Happening.ACCEPTED, durable=False, started_at=started_at)
         self._book.turn.notify_at_once(entry.document.id)
+        if first:
+            self._book.feeds.said(entry, ("start",))
 
     def restore(self, entry: Entry, attempt: Attempt) -> None:
         """After a load: the attempt may well be running, so its agent gets a fresh lease."""

@@ -34,6 +34,9 @@ PAGE = 500
 """Rows that are read at once: to be ended, because they waited too long, or to be told to the index."""
 
 
+ALARM = "queue"
+
+
 @dataclass(frozen=True, slots=True)
 class Refill:
     """Rows that the queue wants in memory."""
@@ -146,13 +149,13 @@ class Backlog:
         """Have the alarm come then, or earlier: early is harmless, so it is only ever moved forward."""
         if deadline is not None and (self._alarm_at is None or deadline < self._alarm_at):
             self._alarm_at = deadline
-            self._book.turn.alarm_at(deadline)
+            self._book.alarms.set(ALARM, deadline)
 
     def alarm(self) -> None:
         """The first deadline that there was is over. Whose it was, and which comes next, storage knows."""
         turn = self._book.turn
         self._alarm_at = None
-        turn.alarm_at(None)
+        self._book.alarms.set(ALARM, None)
         turn.read(Late(turn.now), Read(OVERDUE, (turn.now, PAGE)), Read(NEXT_DEADLINE, (turn.now,)))
 
     def _late(self, tag: Late, late: Rows, following: Rows) -> "list[Entry]":

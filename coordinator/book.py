@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from coordinator.actor.storage import Rows
 from coordinator.actor.turn import Turn
+from coordinator.alarms import Alarms
 from coordinator.backlog import Backlog
 from coordinator.calls import SocketAddress
 from coordinator.creations import Creations
+from coordinator.feeds import Feeds
 from coordinator.history import NOTHING, History
 from coordinator.model_schema import (
     FIRST_MARK,
@@ -33,6 +35,7 @@ from coordinator.model_schema import (
     WATERMARK,
     document_of,
 )
+from coordinator.outbox import Outbox
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
 from coordinator.scheduling.flow import Gpu, Waiting
@@ -151,7 +154,10 @@ class Book:
         self.running: dict[str, Entry] = {}
         """Those with an open attempt."""
         self.queue = Queue(window=limits.queue_window, ageing_s=limits.ageing_s)
+        self.alarms = Alarms()
         self.backlog = Backlog(self)
+        self.feeds = Feeds(self, snapshot)
+        self.outbox = Outbox(self, self.feeds.busy)
         self.creations = Creations()
         self.ending = 0
         """How many have ended and are not in the index yet."""
@@ -180,6 +186,7 @@ class Book:
         self.creations.load(self._mark or 0, last)
         self._last_place = max(last, self._mark or 0)
         self.backlog.load(rows)
+        self.outbox.load(rows)
         return [self.take_up(row, waiting=False) for row in rows[OPEN]]
 
     def take_up(self, row: tuple[Any, ...], *, waiting: bool) -> Entry:
@@ -261,6 +268,8 @@ class Book:
         if happening is Happening.SUCCEEDED:
             self._learn(entry.document)
         self.ending += 1
+        self.feeds.ended(document.id)
+        self.outbox.ended(entry.document)
         self.turn.send(self._project, entry.document)
         self.turn.notify(document.id)
         self.turn.notify(f"end:{document.id}")
@@ -291,6 +300,7 @@ class Book:
             return
         if entry.document.status.terminal and sequence >= entry.document.sequence:
             self.ending -= 1
+            self.outbox.indexed(entry.document)
             self.turn.write_later(REMOVE, entry.place)
             if self.turn.reads_ended == self.turn.reads_begun:
                 del self.entries[prediction]
@@ -353,6 +363,8 @@ class Book:
             self._set_mark()
         if self._leaving:
             self._let_leave()
+        self.outbox.flush()
+        self.alarms.flush(self.turn)
         self._set_timer()
 
     def _stage(self, entry: Entry) -> None:
@@ -432,3 +444,11 @@ class Book:
         if first is not None and (self._timer_at is None or first < self._timer_at):
             self._timer_at = first
             self.turn.timer_at(first)
+
+
+def snapshot(entry: Entry) -> Document:
+    """The document with what is known so far of a running attempt."""
+    document, history = entry.document, entry.history
+    if document.status.terminal or not history.last_seq:
+        return document
+    return replace(document, output=history.output(), logs=history.logs(), files=history.files())

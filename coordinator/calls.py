@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from coordinator.letters import State, Try
 from coordinator.prediction import Document
 from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Hello, Upload
 
@@ -48,6 +49,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     account_share: float = 1.0
     token_share: float = 1.0
     max_running: int = 0
+    webhook: str = ""
+    webhook_events: tuple[str, ...] = ()
     redriven_from: str = ""
     deployment: str = ""
     """The name by which it was asked for."""
@@ -223,6 +226,48 @@ class Indexed(Call, frozen=True, kw_only=True, tag="indexed"):
     sequences: dict[str, int]
 
 
+class AskDeliveries(Call, frozen=True, kw_only=True, tag="ask_deliveries"):
+    """What became of a prediction's terminal webhook; Unknown when there is nothing to say of it."""
+
+    id: str
+    account: str
+
+
+class Redeliver(Call, frozen=True, kw_only=True, tag="redeliver"):
+    """Send the terminal webhook of a prediction again, which has ended and names one."""
+
+    document: Document
+
+
+class Deliveries(Reply, frozen=True, kw_only=True, tag="deliveries"):
+    """``waiting`` is for the index, ``pending`` until ``next_at``; the tries are the last ones."""
+
+    state: State
+    tries: tuple[Try, ...] = ()
+    next_at: int | None = None
+
+
+class LetterRendered(Call, frozen=True, kw_only=True, tag="letter_rendered"):
+    """The bytes of a terminal webhook, or why there are none. From the coordinator's own effect."""
+
+    id: str
+    body: bytes | None = None
+    error: str = ""
+
+
+class LetterSent(Call, frozen=True, kw_only=True, tag="letter_sent"):
+    """What came of a try. From the coordinator's own effect."""
+
+    id: str
+    attempt: Try
+
+
+class ProgressSent(Call, frozen=True, kw_only=True, tag="progress_sent"):
+    """A progress webhook is over, delivered or not. From the coordinator's own effect."""
+
+    id: str
+
+
 class MarkWorker(Call, frozen=True, kw_only=True, tag="mark_worker"):
     """Change what is thought of a worker, whether it is attached or not. ``release`` ends quarantine and
     distrust, ``resume`` a drain."""
@@ -273,8 +318,15 @@ AnyCall = (
     | Indexed
     | MarkWorker
     | AskWorkers
+    | AskDeliveries
+    | Redeliver
+    | LetterRendered
+    | LetterSent
+    | ProgressSent
 )
-AnyReply = Refused | Found | Explained | RoomIs | Unknown | Events | Done | NotAttached | WorkersAre
+AnyReply = (
+    Refused | Found | Explained | RoomIs | Unknown | Events | Done | NotAttached | WorkersAre | Deliveries
+)
 
 
 def about(call: AnyCall) -> tuple[str, ...]:
@@ -306,6 +358,31 @@ class GrantUpload(msgspec.Struct, frozen=True):
     address: SocketAddress
     upload: Upload
     attempt_key: str
+
+
+class RenderLetter(msgspec.Struct, frozen=True):
+    """Effect: render a terminal webhook's body; comes back as ``LetterRendered``."""
+
+    id: str
+    dialect: str
+    snapshot: bytes
+
+
+class SendLetter(msgspec.Struct, frozen=True):
+    """Effect: one try of a terminal webhook; comes back as ``LetterSent``."""
+
+    account: str
+    url: str
+    id: str
+    message: str
+    body: bytes
+
+
+class SendProgress(msgspec.Struct, frozen=True):
+    """Effect: send a prediction as it is, once; comes back as ``ProgressSent``."""
+
+    id: str
+    document: Document
 
 
 # JSON, because calls carry the wire's raw JSON: another encoding would copy it in as it stands.

@@ -1,7 +1,10 @@
 """The coordinators of one process: namespace, storage, projector and the effects that objects ask for."""
 
+import asyncio
 import logging
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -15,8 +18,10 @@ from coordinator.blobs.errors import BlobsUnavailable
 from coordinator.blobs.keys import output_key
 from coordinator.blobs.signing import Signer
 from coordinator.book import Project
+from coordinator.errors import Unavailable
+from coordinator.letters import REPLICATE, Try
 from coordinator.model import Model
-from coordinator.prediction import Document
+from coordinator.prediction import Document, decode
 from coordinator.projector import Projector
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
@@ -36,6 +41,16 @@ class Sockets(Protocol):
 
     def lost(self, number: int) -> None:
         """The object has no instance now: its sessions attach again."""
+
+
+class Webhooks(Protocol):
+    """What sends webhooks (``webhooks/sender.py``). Neither method raises but for our own mistakes."""
+
+    async def render(self, dialect: str, document: Document) -> bytes:
+        """The body. Raises Unavailable when it cannot be made now."""
+
+    async def send(self, account: str, url: str, message: str, body: bytes) -> Try:
+        """One try, signed by the account's secret."""
 
 
 class Coordinators:
@@ -59,6 +74,7 @@ class Coordinators:
         self._limits = limits
         self._on_fatal = on_fatal
         self._sockets: Sockets | None = None
+        self._webhooks: Webhooks | None = None
         self.namespace = Namespace(
             actor=lambda number: Model(number, limits, self._link),
             storages=storages,
@@ -72,9 +88,10 @@ class Coordinators:
         self.models = Models(self.namespace, limits.call_s)
         self.projector = Projector(store.index, self.models, store.models.count_runs)
 
-    def connect(self, sockets: Sockets) -> None:
-        """Say where agents' sockets are, before ``start``."""
+    def connect(self, sockets: Sockets, webhooks: Webhooks | None = None) -> None:
+        """Say where agents' sockets are, and what sends webhooks, before ``start``."""
         self._sockets = sockets
+        self._webhooks = webhooks
 
     async def start(self) -> None:
         await self.projector.start()
@@ -101,13 +118,45 @@ class Coordinators:
     def fatal(self, error: Exception) -> None:
         self._on_fatal(error)
 
-    async def perform(self, number: int, effect: Any) -> calls.FilesChecked | None:
+    async def perform(self, number: int, effect: Any) -> calls.AnyCall | None:
         if isinstance(effect, calls.CheckFiles):
             missing = await self._check_files(effect.message)
             return calls.FilesChecked(address=effect.address, message=effect.message, missing=missing)
         if isinstance(effect, calls.GrantUpload):
             self.send(effect.address, self._grant(effect))
+        if self._webhooks is not None:
+            return await self._mail(self._webhooks, effect)
         return None
+
+    async def _mail(self, webhooks: Webhooks, effect: Any) -> calls.AnyCall | None:
+        if isinstance(effect, calls.RenderLetter):
+            body, error = await self._rendered(webhooks, effect.dialect, decode(effect.snapshot))
+            return calls.LetterRendered(id=effect.id, body=body, error=error)
+        if isinstance(effect, calls.SendLetter):
+            attempt = await webhooks.send(effect.account, effect.url, effect.message, effect.body)
+            return calls.LetterSent(id=effect.id, attempt=attempt)
+        if isinstance(effect, calls.SendProgress):
+            document = effect.document
+            body, _ = await self._rendered(webhooks, REPLICATE, document)
+            if body is not None:
+                message = f"msg_{secrets.token_hex(16)}"
+                with suppress(TimeoutError):  # its receiver is busy: it is dropped, for the end must not wait
+                    async with asyncio.timeout(self._limits.webhook_s):
+                        await webhooks.send(document.account, document.webhook, message, body)
+            return calls.ProgressSent(id=effect.id)
+        return None
+
+    async def _rendered(
+        self, webhooks: Webhooks, dialect: str, document: Document
+    ) -> tuple[bytes | None, str]:
+        """(body, why there is none). One that cannot be made must not cost the object its instance."""
+        try:
+            return await webhooks.render(dialect, document), ""
+        except Unavailable as error:
+            log.warning("the webhook of %s cannot be made now: %s", document.id, error)
+        except Exception:
+            log.exception("the webhook of %s cannot be made", document.id)
+        return None, "the server could not make the request"
 
     async def _check_files(self, message: wire.Finished) -> str | None:
         """What is wrong with the files of a result; None when storage has each as the agent says."""

@@ -14,8 +14,11 @@ from coordinator import calls, legacy
 from coordinator.actor.storage import Read, Rows
 from coordinator.actor.turn import Fetch, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
-from coordinator.book import Book, Entry, Session
+from coordinator.backlog import ALARM
+from coordinator.book import Book, Entry, Session, snapshot
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
+from coordinator.outbox import LaneRead, LetterRead
+from coordinator.outbox_schema import LETTER
 from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
@@ -55,6 +58,9 @@ class Model:
             calls.Indexed: self._indexed,
             calls.MarkWorker: self._mark_worker,
             calls.AskWorkers: self._ask_workers,
+            calls.LetterRendered: self._letter_rendered,
+            calls.LetterSent: self._letter_sent,
+            calls.ProgressSent: self._progress_sent,
         }
         self._messages: dict[type, Callable[[Session, Any], None]] = {
             wire.Credit: self._credit,
@@ -85,6 +91,8 @@ class Model:
         self._book.flush()
 
     def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
+        if isinstance(call, calls.AskDeliveries | calls.Redeliver):
+            return self._about_letter(call, rows)
         if rows is not None:
             for found in rows:
                 for row in found:
@@ -96,9 +104,12 @@ class Model:
         return reply
 
     def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
-        for entry in self._book.backlog.rows(tag, rows):
-            self._attempts.waited_too_long(entry)
-        self._attempts.dispatch()
+        if isinstance(tag, LaneRead | LetterRead):
+            self._book.outbox.rows(tag, rows[0])
+        else:
+            for entry in self._book.backlog.rows(tag, rows):
+                self._attempts.waited_too_long(entry)
+            self._attempts.dispatch()
         self._book.flush()
 
     def _on_disk(self, call: Any) -> list[str]:
@@ -108,13 +119,16 @@ class Model:
         return [prediction for prediction in calls.about(call) if prediction not in self._book.entries]
 
     def alarm(self, turn: Turn) -> None:
-        self._book.backlog.alarm()
+        if self._book.alarms.rang(ALARM, turn.now):
+            self._book.backlog.alarm()
+        self._book.outbox.rang(turn.now)
         self._book.flush()
 
     def timer(self, turn: Turn) -> None:
         for entry in self._book.overdue():
             self._attempts.overdue(entry)
         self._see_off()
+        self._book.feeds.timer()
         self._attempts.dispatch()
         self._book.flush()
 
@@ -132,7 +146,7 @@ class Model:
     def _create(self, call: calls.Create) -> calls.Found | calls.Refused:
         book = self._book
         if known := book.entries.get(call.id):
-            return calls.Found(document=_snapshot(known))
+            return calls.Found(document=snapshot(known))
         if refusal := self._refusal(len(call.input)):
             return refusal
         now = book.turn.now
@@ -164,6 +178,8 @@ class Model:
             account_share=call.account_share,
             token_share=call.token_share,
             max_running=call.max_running,
+            webhook=call.webhook,
+            webhook_events=call.webhook_events,
             redriven_from=call.redriven_from,
             deployment=call.deployment,
         )
@@ -191,13 +207,13 @@ class Model:
 
     def _get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)
-        return calls.Unknown() if entry is None else calls.Found(document=_snapshot(entry))
+        return calls.Unknown() if entry is None else calls.Found(document=snapshot(entry))
 
     def _why(self, call: calls.Why) -> calls.Explained | calls.Unknown:
         entry = self._find(call.id, call.account)
         if entry is None:
             return calls.Unknown()
-        return replace(explain(self._book, self._workers, entry), document=_snapshot(entry))
+        return replace(explain(self._book, self._workers, entry), document=snapshot(entry))
 
     def _ask_room(self, call: calls.AskRoom) -> calls.RoomIs:
         needs = Needs(call.version, call.gpu, call.gpu_memory)
@@ -211,7 +227,7 @@ class Model:
         if not entry.document.status.terminal and not entry.document.cancel_requested:
             self._attempts.request_cancel(entry, None, ErrorCode.CANCELED)
             self._attempts.tell_demand()
-        return calls.Found(document=_snapshot(entry))
+        return calls.Found(document=snapshot(entry))
 
     def _events_after(self, call: calls.EventsAfter) -> calls.Events | calls.Unknown | Wait:
         entry = self._find(call.id, call.account)
@@ -361,6 +377,7 @@ class Model:
         fresh = [event for event in own if entry.history.add(event)]
         if fresh:
             self._book.turn.notify_at_once(message.prediction)
+            self._book.feeds.said(entry, dict.fromkeys(event.kind for event in fresh))
 
     def _upload(self, session: Session, message: wire.Upload) -> None:
         entry = self._book.entries.get(message.prediction)
@@ -404,6 +421,34 @@ class Model:
         """What is terminal and in the control index leaves the coordinator."""
         for prediction, sequence in call.sequences.items():
             self._book.indexed(prediction, sequence)
+        return calls.Done()
+
+    # --- webhooks -----------------------------------------------------------------------------------------
+
+    def _about_letter(
+        self, call: calls.AskDeliveries | calls.Redeliver, rows: Sequence[Rows] | None
+    ) -> calls.Deliveries | calls.Unknown | Fetch:
+        """The row says it all."""
+        if rows is None:
+            id = call.id if isinstance(call, calls.AskDeliveries) else call.document.id
+            return Fetch((Read(LETTER, (id,)),))
+        if isinstance(call, calls.AskDeliveries):
+            return self._book.outbox.deliveries(call, rows[0])
+        reply = self._book.outbox.redeliver(call, rows[0])
+        self._book.flush()
+        return reply
+
+    def _letter_rendered(self, call: calls.LetterRendered) -> calls.Done:
+        self._book.outbox.rendered(call)
+        return calls.Done()
+
+    def _letter_sent(self, call: calls.LetterSent) -> calls.Done:
+        self._book.outbox.sent(call)
+        return calls.Done()
+
+    def _progress_sent(self, call: calls.ProgressSent) -> calls.Done:
+        self._book.feeds.sent(call.id)
+        self._book.outbox.go_on(call.id)
         return calls.Done()
 
     # --- workers ------------------------------------------------------------------------------------------
@@ -459,11 +504,3 @@ def _described(agent: str, session: Session | None, standing: Standing | None, r
 
 def _or(wanted: N | None, otherwise: N) -> N:
     return otherwise if wanted is None else wanted
-
-
-def _snapshot(entry: Entry) -> Document:
-    """The document with what is known so far of a running attempt."""
-    document, history = entry.document, entry.history
-    if document.status.terminal or not history.last_seq:
-        return document
-    return replace(document, output=history.output(), logs=history.logs(), files=history.files())

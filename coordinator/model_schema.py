@@ -1,5 +1,5 @@
 """What a model's coordinator keeps on disk: one row for each prediction that is not yet in the index, and one
-for each worker that something is to be said of (``workers.py``).
+for each worker that something is to be said of (``workers.py``), and the outbox (``outbox_schema.py``).
 
 Predictions are keyed by their place among all that came, which is unique and grows: the table is one tree,
 written at its end. A row has a ``flow`` as long as it waits, and only then is it in the indexes of what
@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from coordinator.actor.storage import Move, Schema, Statement
+from coordinator.outbox_schema import LOADS, READS, WRITES, metadata
 from coordinator.prediction import Document, decode
 from coordinator.waiting import NOT_QUEUED, queued_as, waits
 
@@ -50,7 +51,7 @@ FLOWS_LOADED = 10_000
 
 _INTEGER = BigInteger().with_variant(Integer, "sqlite")
 
-_metadata = MetaData()
+_metadata = metadata
 _entries = Table(
     "entries",
     _metadata,
@@ -183,6 +184,7 @@ MODEL_SCHEMA = Schema(
             update(_marks).where(_marks.c.name == bindparam("mark")).values(value=bindparam("value")),
             ("value", "mark"),
         ),
+        **WRITES,
     },
     loads={
         OPEN: select(*_ROW).where(_c.flow.is_(None)).order_by(_c.place),
@@ -199,6 +201,7 @@ MODEL_SCHEMA = Schema(
         WORKERS: select(_workers).order_by(_workers.c.agent),
         FACTS: select(_facts),
         WATERMARK: select(_marks.c.value).where(_marks.c.name == WATERMARK),
+        **LOADS,
     },
     reads={
         BY_ID: Statement(select(*_ROW).where(_waits, _c.id == bindparam("id")), ("id",)),
@@ -224,6 +227,7 @@ MODEL_SCHEMA = Schema(
             .limit(_number("at_most")),
             ("after", "until", "at_most"),
         ),
+        **READS,
     },
     moves=(Move(_of_0_1, INSERT, _from_0_1),),
     # The copy of the index is older: what it lacks is told again.

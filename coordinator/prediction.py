@@ -152,6 +152,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int | None = None
     """How often it may be repeated after a worker was lost with it or crashed over it; None for the server's
     limit. 0: never, whatever that costs."""
+    webhook: str = ""
+    """URL that is told of it; empty for none."""
+    webhook_events: tuple[str, ...] = ()
+    """What it is told of: words of ``letters.EVENTS``."""
     redriven_from: str = ""
     """The failed prediction that this one repeats, by an administrator's order."""
     deployment: str = ""

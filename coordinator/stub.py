@@ -76,6 +76,18 @@ class ModelStub:
         if not isinstance(reply, calls.Done):
             raise _unexpected(reply)
 
+    async def deliveries(self, call: calls.AskDeliveries) -> calls.Deliveries | calls.Unknown:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Deliveries | calls.Unknown):
+            return reply
+        raise _unexpected(reply)
+
+    async def redeliver(self, call: calls.Redeliver) -> calls.Deliveries:
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Deliveries):
+            return reply
+        raise _unexpected(reply)
+
     async def workers(self) -> tuple[calls.Worker, ...]:
         reply = await self._ask(calls.AskWorkers())
         if isinstance(reply, calls.WorkersAre):

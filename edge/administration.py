@@ -54,6 +54,8 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
     from edge.orders import Orders
     from edge.provider_keys import LABEL, ProviderKeys
     from edge.records import Records
+    from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
+    from edge.webhook_secrets import Secrets
 
     if isinstance(order, AskStatus | FleetOrder | BackupOrder):
         _stopped()
@@ -61,13 +63,15 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
         migrate(data.database_url)
         store = await Store.open(data.database_url)
     try:
+        seal = ProviderKeys(lambda: data.key(WEBHOOK_SECRETS))
+        secrets = Secrets(store.webhook_secrets, seal, wall_clock)
         orders = Orders(
             store.tokens,
             provider_keys=ProviderKeys(lambda: data.key(LABEL)),
             now=wall_clock,
             on_revoked=_nobody,
             status=_stopped,
-            records=Records(store),
+            records=Records(store, secrets),
             fleet=_no_fleet,
             backups=_no_fleet,
         )

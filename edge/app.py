@@ -42,6 +42,7 @@ _UNPREFIXED = (
     "/hardware",
     "/collections",
     "/search",
+    "/webhooks",
 )
 
 

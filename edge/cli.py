@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, Command] = {
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),
     "account set": Command("edge.commands.account_set", "change an account's share"),
+    "account rotate-webhook-secret": Command(
+        "edge.commands.account_rotate_webhook_secret",
+        "give an account another secret for its webhooks; for a day both sign",
+    ),
     "account list": Command("edge.commands.account_list", "list the accounts and their shares"),
     "model set": Command("edge.commands.model_set", "change how a model's predictions are treated"),
     "model list": Command("edge.commands.model_list", "list the models"),

@@ -74,6 +74,12 @@ class ListAccounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="order",
     pass
 
 
+class RotateWebhookSecret(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.rotate_webhook_secret"
+):
+    account: str
+
+
 class SetModel(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.set"):
     model: str
     changes: dict[str, Any]
@@ -85,7 +91,7 @@ class ListModels(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
     """Only this one, which must exist."""
 
 
-RecordOrder = SetAccount | ListAccounts | SetModel | ListModels
+RecordOrder = SetAccount | ListAccounts | RotateWebhookSecret | SetModel | ListModels
 
 
 class AskStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="status"):

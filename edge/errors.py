@@ -44,6 +44,7 @@ CODES: dict[str, Kind] = {
     "invalid_input": Kind(422, "Input validation failed", "fields are missing or wrong; each one is named"),
     "in_use": Kind(422, "In use", "something still needs what is to be deleted; the detail says what"),
     "invalid_version": Kind(422, "Invalid version or not permitted", "no such model version in your pools"),
+    "no_webhook": Kind(422, "No webhook", "there is no webhook of this prediction's end to send again"),
     "no_such_hardware": Kind(
         422, "No such hardware", "the model needs a GPU that no worker of your pools ever had"
     ),

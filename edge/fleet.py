@@ -120,6 +120,8 @@ class Fleet:
             account_share=document.account_share,
             token_share=document.token_share,
             max_running=document.max_running,
+            webhook=document.webhook,
+            webhook_events=document.webhook_events,
             redriven_from=document.id,
             deployment=document.deployment,
         )

@@ -69,6 +69,20 @@ async def cancel(edge: Edge, id: str, account: str) -> Document:
     return await _left(edge, id, account)
 
 
+async def deliveries(edge: Edge, document: Document) -> calls.Deliveries | None:
+    """What became of the webhook of an ended prediction; None when nothing is known. Raises Unavailable."""
+    stub = edge.services.models.stub(_number(edge, document.id))
+    call = calls.AskDeliveries(id=document.id, account=document.account)
+    reply = await repeated(edge, lambda: stub.deliveries(call))
+    return reply if isinstance(reply, calls.Deliveries) else None
+
+
+async def redeliver(edge: Edge, document: Document) -> calls.Deliveries:
+    """Have it sent again. Raises Unavailable."""
+    stub = edge.services.models.stub(_number(edge, document.id))
+    return await repeated(edge, lambda: stub.redeliver(calls.Redeliver(document=document)))
+
+
 async def repeated(
     edge: Edge, call: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
 ) -> T:

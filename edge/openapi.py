@@ -27,6 +27,8 @@ _COMPONENTS = {
     "DeploymentChanges": schemas.DeploymentChanges,
     "SearchResult": schemas.SearchOut,
     "Why": schemas.WhyOut,
+    "Deliveries": schemas.DeliveriesOut,
+    "WebhookSecret": schemas.WebhookSecretOut,
 }
 _JSON = "application/json"
 
@@ -168,6 +170,9 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
         }
     },
     "search": _answer("200", "SearchResult"),
+    "list_deliveries": _answer("200", "Deliveries"),
+    "redeliver_webhook": _answer("202", "Deliveries"),
+    "get_webhook_secret": _answer("200", "WebhookSecret"),
     "put_stored": {"201": {"description": "Stored"}},
     "stream_prediction": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
 }

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from coordinator.calls import Explained
+from coordinator.calls import Deliveries, Explained
 from coordinator.prediction import Document, Status
 from coordinator.protocol.limits import MODEL_README_LENGTH, MODEL_TEXT_LENGTH
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
@@ -142,6 +142,32 @@ class WhyOut(msgspec.Struct):
     queue: QueueOut | None
 
 
+class TryOut(msgspec.Struct):
+    """One request to a webhook: the status of its answer, or why there was none."""
+
+    at: str
+    took_s: float
+    status: int | None
+    error: str | None
+
+
+class DeliveriesOut(msgspec.Struct):
+    """What became of the webhook of a prediction's end: ``none`` was asked for, or it has not ended or is
+    told no longer; ``waiting`` until the end is listed, ``pending`` until ``next_at``, ``delivered``, or
+    ``failed`` for good."""
+
+    id: str
+    webhook: str | None
+    webhook_events_filter: Sequence[str]
+    state: str
+    next_at: str | None
+    tries: Sequence[TryOut]
+
+
+class WebhookSecretOut(msgspec.Struct):
+    key: str
+
+
 class PredictionUrls(msgspec.Struct):
     get: str
     cancel: str
@@ -179,6 +205,9 @@ class PredictionOut(msgspec.Struct):
     """Only of one that did not simply run once."""
     redriven_from: str | UnsetType = UNSET
     deployment: str | UnsetType = UNSET
+    webhook: str | UnsetType = UNSET
+    webhook_events_filter: Sequence[str] | UnsetType = UNSET
+    """Both only in the answer to a creation."""
     source: str = "api"
     data_removed: bool = False
     queue: QueueOut | UnsetType = UNSET
@@ -334,6 +363,19 @@ class Renderer:
             of=explained.of,
             eta=None if p50 is None or p90 is None else EtaOut(round(p50, 1), round(p90, 1)),
             detail=sentence(explained),
+        )
+
+    def deliveries(self, document: Document, found: Deliveries | None) -> DeliveriesOut:
+        return DeliveriesOut(
+            id=document.id,
+            webhook=document.webhook or None,
+            webhook_events_filter=document.webhook_events,
+            state="none" if found is None else found.state,
+            next_at=None if found is None or found.next_at is None else rfc3339(found.next_at),
+            tries=[
+                TryOut(rfc3339(one.at), one.took_s, one.status, one.error or None)
+                for one in (found.tries if found is not None else ())
+            ],
         )
 
     def why(self, explained: Explained) -> WhyOut:

@@ -19,6 +19,7 @@ from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
+from coordinator.protocol.addresses import AddressRules
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from edge.address import bind
@@ -42,6 +43,9 @@ from edge.settings import ServeSettings
 from edge.sockets import AllSockets
 from edge.subscriptions import Subscriptions
 from edge.times import rfc3339
+from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
+from edge.webhook_secrets import Secrets
+from edge.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +131,10 @@ class _Run:
 
 def _check(settings: ServeSettings) -> None:
     """Limits that are good one by one and make no sense together, and origins. Raises CommandFailed."""
+    try:
+        AddressRules(settings.allow_private)
+    except ValueError as error:
+        raise CommandFailed(f"--allow-private: {error}", ExitCode.USAGE) from None
     if settings.wire.beat_s >= settings.wire.silence_s:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
@@ -188,7 +196,18 @@ async def _build(
         public_url=public_url,
         clock=clock,
     )
-    coordinators.connect(AllSockets((gateway, legacy)))
+    webhook_secret = data.key(WEBHOOK_SECRETS)
+    webhooks = Webhooks(
+        store=store,
+        secrets=Secrets(store.webhook_secrets, ProviderKeys(lambda: webhook_secret), clock.now),
+        signer=signer,
+        clock=clock,
+        limits=limits,
+        public_url=public_url,
+        rules=AddressRules(settings.allow_private),
+    )
+    coordinators.connect(AllSockets((gateway, legacy)), webhooks.sender)
+    parts.push_async_callback(_bounded, webhooks.stop, "webhooks")
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
@@ -212,6 +231,7 @@ async def _build(
         gateway=gateway,
         legacy=legacy,
         cors_origins=settings.cors_origin,
+        webhooks=webhooks,
     )
     return services, backups
 
@@ -247,7 +267,7 @@ async def _start_control(
         now=services.clock.now,
         on_revoked=services.authenticator.forget,
         status=status,
-        records=Records(services.store),
+        records=Records(services.store, services.webhooks.secrets),
         fleet=Fleet(services.store, services.models, services.ids).carry_out,
         backups=backups.carry_out,
     )

@@ -16,6 +16,7 @@ from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
 from edge.subscriptions import Subscriptions
+from edge.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Services:
     subscriptions: Subscriptions
     gateway: Gateway
     legacy: LegacyDoor
+    webhooks: Webhooks
     cors_origins: tuple[str, ...] = ()
     """Whose pages may call the API from a browser."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -45,6 +45,9 @@ class ServeSettings:
         default=None, metadata={"help": "certificate chain (PEM); with --tls-key, serves https"}
     )
     tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) of the certificate"})
+    allow_private: tuple[str, ...] = field(
+        default=(), metadata={"help": "private network, as 10.0.0.0/8, that webhooks may be sent to"}
+    )
     log_level: LogLevel = field(default="info", metadata={"help": "what is logged to stderr"})
     bench_commit_delay_s: float = field(
         default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
@@ -152,6 +155,15 @@ class AccountSetSettings:
     share: float = field(
         metadata={"help": "its weight beside other accounts, where both wait for one model; 1 when never set"}
     )
+    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    json: bool = field(default=False, metadata={"help": "print JSON"})
+
+
+@dataclass(frozen=True)
+class WebhookSecretSettings:
+    """``cogflare account rotate-webhook-secret``."""
+
+    account: str = field(metadata={"help": "the account's name", "positional": True})
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 

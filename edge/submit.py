@@ -25,6 +25,7 @@ from edge.pools import choose_pool
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
 from edge.schemas import CreateBody, as_unfinished, encode
+from edge.webhooks import webhook_of
 from edge.wishes import wishes_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ async def submit(
 
     Raises Problem for what is refused, and Unavailable when it is not known whether it was accepted.
     """
-    _refuse_unbuilt(body)
+    webhook, events = webhook_of(body, edge.services.webhooks.rules)
     raw, value = _input(body)
     headers = request.scope["headers"]
     wishes = wishes_of(headers, body.priority, body.end_user, target.config)
@@ -97,6 +98,8 @@ async def submit(
         token_share=principal.share,
         max_running=principal.max_running,
         deployment=deployment,
+        webhook=webhook,
+        webhook_events=events,
     )
     reply = await _create(edge, edge.services.models.stub(number), call)
     if isinstance(reply, calls.Refused):
@@ -124,16 +127,6 @@ async def _create(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Foun
         return await stub.create(replace(call, again=True)) if ended is None else calls.Found(document=ended)
 
     return await repeated(edge, lambda: stub.create(call), again)
-
-
-def _refuse_unbuilt(body: CreateBody) -> None:
-    refused = [
-        InvalidField("not_supported", name, "Webhooks are not supported by this server yet")
-        for name in ("webhook", "webhook_events_filter")
-        if getattr(body, name)
-    ]
-    if refused:
-        raise invalid_input(*refused)
 
 
 def _input(body: CreateBody) -> tuple[bytes, dict[str, object]]:
@@ -204,6 +197,8 @@ async def _created(edge: Edge, target: Target, document: Document, wait: Wait | 
         version, schema_of_version = await edge.catalog.shown(document)
         schema = schema_of_version or schema
     shown = edge.render.prediction(document, version, schema)
+    if document.webhook:
+        shown.webhook, shown.webhook_events_filter = document.webhook, document.webhook_events
     headers: list[Header] = [(b"location", shown.urls.get.encode())]
     if wait is not None:
         headers.append((b"preference-applied", wait.applied.encode()))

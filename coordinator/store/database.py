@@ -20,6 +20,7 @@ from coordinator.store.models import Models
 from coordinator.store.objects import Objects
 from coordinator.store.schema import meta
 from coordinator.store.tokens import Tokens
+from coordinator.store.webhook_secrets import WebhookSecrets
 
 __all__ = ["Store", "migrate"]
 
@@ -48,6 +49,7 @@ class Store:
         self.objects = Objects(connections)
         self.index = Index(connections)
         self.files = Files(connections)
+        self.webhook_secrets = WebhookSecrets(connections)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock = wall_clock) -> Self:

@@ -77,6 +77,15 @@ tokens = Table(
     ),
 )
 
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("account", Text, ForeignKey("accounts.name"), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("previous", LargeBinary),
+    Column("previous_until", BigInteger),
+)
+
 objects = Table(
     "objects",
     metadata,

@@ -12,7 +12,7 @@ from coordinator.prediction import Document
 from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
-from edge.errors import invalid_version, not_found
+from edge.errors import Problem, invalid_version, not_found
 from edge.replies import HTTPRequest, Reply, read_body
 from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
@@ -67,6 +67,31 @@ async def cancel_prediction(request: HTTPRequest) -> ASGIApp:
     return await _reply(edge, await lookup.cancel(edge, request.path_params["id"], principal.account))
 
 
+@get("/v1/predictions/{id:str}/webhooks")
+async def list_deliveries(request: HTTPRequest) -> ASGIApp:
+    """Say what became of the webhook of a prediction's end, with the last tries."""
+    edge, principal = await authorized(request, "read")
+    document = await lookup.find(edge, request.path_params["id"], principal.account)
+    found = None
+    if document.webhook and document.status.terminal:
+        found = await lookup.deliveries(edge, document)
+    return json_reply(edge.render.deliveries(document, found))
+
+
+@post("/v1/predictions/{id:str}/redeliver")
+async def redeliver_webhook(request: HTTPRequest) -> ASGIApp:
+    """Send the webhook of a prediction's end again, now."""
+    edge, principal = await authorized(request, "submit")
+    document = await lookup.find(edge, request.path_params["id"], principal.account)
+    if not document.webhook or "completed" not in document.webhook_events:
+        detail = "This prediction was made without a webhook that hears of its end."
+        raise Problem("no_webhook", detail)
+    if not document.status.terminal:
+        raise Problem("no_webhook", "This prediction has not ended yet; its webhook is sent when it does.")
+    found = await lookup.redeliver(edge, document)
+    return json_reply(edge.render.deliveries(document, found), 202)
+
+
 @get("/v1/predictions")
 async def list_predictions(request: HTTPRequest) -> ASGIApp:
     """A page of the account's predictions, newest first."""
@@ -107,5 +132,7 @@ HANDLERS = [
     get_prediction,
     explain_prediction,
     cancel_prediction,
+    list_deliveries,
+    redeliver_webhook,
     list_predictions,
 ]

@@ -7,7 +7,7 @@ from edge.context import authorized, edge_of, json_reply
 from edge.errors import Problem, not_found
 from edge.openapi import document
 from edge.replies import TEXT, HTTPRequest, Reply
-from edge.schemas import AccountOut
+from edge.schemas import AccountOut, WebhookSecretOut
 
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -51,6 +51,13 @@ async def get_account(request: HTTPRequest) -> ASGIApp:
     return json_reply(AccountOut(username=principal.account, name=principal.account))
 
 
+@get("/v1/webhooks/default/secret")
+async def get_webhook_secret(request: HTTPRequest) -> ASGIApp:
+    """The secret that signs the account's webhooks; made when it is asked for the first time."""
+    edge, principal = await authorized(request, "read")
+    return json_reply(WebhookSecretOut(key=await edge.services.webhooks.secrets.secret(principal.account)))
+
+
 @get("/p/{id:str}")
 async def prediction_page(request: HTTPRequest) -> ASGIApp:
     """Where ``urls.web`` of a prediction leads: says how to read it. Nothing is looked up."""
@@ -62,4 +69,4 @@ async def prediction_page(request: HTTPRequest) -> ASGIApp:
     return Reply(text.encode(), content_type=TEXT)
 
 
-HANDLERS = [front_page, healthz, readyz, openapi, get_account, prediction_page]
+HANDLERS = [front_page, healthz, readyz, openapi, get_account, get_webhook_secret, prediction_page]

@@ -17,6 +17,8 @@ import pytest
 from coordinator.actor.errors import CommitFailed, StorageBroken
 from coordinator.actor.sqlite import CHECKPOINT_BYTES, SqliteStorages
 from coordinator.actor.storage import Write
+from coordinator.model_schema import MODEL_SCHEMA
+from tests.contract.suites.outbox import OutboxContract
 from tests.contract.suites.storage import OpenStorages, StorageContract, batch, note, notes, taken
 from tests.support.ledger import LEDGER_SCHEMA
 from tests.support.waiting import until
@@ -44,7 +46,26 @@ async def open_storages(folder: Path) -> AsyncIterator[OpenStorages]:
         await storages.close()
 
 
+@pytest.fixture
+async def open_models(folder: Path) -> AsyncIterator[OpenStorages]:
+    opened: list[SqliteStorages] = []
+
+    async def open_anew() -> SqliteStorages:
+        for storages in opened:
+            await storages.close()
+        opened.append(SqliteStorages(folder, MODEL_SCHEMA, threads=1, open_limit=8))
+        return opened[-1]
+
+    yield open_anew
+    for storages in opened:
+        await storages.close()
+
+
 class TestSqlite(StorageContract):
+    pass
+
+
+class TestSqliteOutbox(OutboxContract):
     pass
 
 

@@ -20,6 +20,7 @@ from tests.contract.suites.store_edits import DeploymentsContract, ModelEditsCon
 from tests.contract.suites.store_index import FilesContract, IndexContract, document
 from tests.contract.suites.store_models import ModelsContract
 from tests.contract.suites.store_tokens import ObjectsContract, StoreClock, TokensContract
+from tests.contract.suites.store_webhooks import WebhookSecretsContract
 
 
 def url_of(path: Path) -> str:
@@ -90,6 +91,10 @@ class TestIndex(IndexContract):
 
 
 class TestFiles(FilesContract):
+    pass
+
+
+class TestWebhookSecrets(WebhookSecretsContract):
     pass
 
 

@@ -12,7 +12,7 @@ from coordinator.actor.placement import LocalPlacement
 from coordinator.actor.sqlite import SqliteStorages
 from coordinator.blobs.disk import DiskBlobs
 from coordinator.blobs.signing import Signer
-from coordinator.host import Coordinators
+from coordinator.host import Coordinators, Webhooks
 from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.prediction import Document
@@ -75,6 +75,7 @@ class Coordination:
         self.fatal: list[Exception] = []
         self.watch: Callable[[], None] = lambda: None
         """Called with each new set of coordinators, before they start."""
+        self.mail: Webhooks | None = None
         self._folder = folder
         self.files: SqliteStorages
         self.store: Store
@@ -99,7 +100,7 @@ class Coordination:
             limits=self.limits,
             on_fatal=self.fatal.append,
         )
-        self.coordinators.connect(self.sockets)
+        self.coordinators.connect(self.sockets, self.mail)
         self.models = Models(Encoded(self.coordinators.namespace), self.limits.call_s)
         self.watch()
         await self.coordinators.start()

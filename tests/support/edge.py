@@ -21,14 +21,18 @@ from coordinator.host import Coordinators
 from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.protocol import messages as wire
+from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.limits import ServerLimits, WireLimits
 from coordinator.store.database import Store, migrate
 from edge.app import create_app
 from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
+from edge.provider_keys import ProviderKeys
 from edge.services import Services
 from edge.subscriptions import Subscriptions
+from edge.webhook_secrets import Secrets
+from edge.webhooks import Webhooks
 
 BASE = "https://api.example.test"
 MODEL = "acme/greeter"
@@ -327,7 +331,17 @@ async def running(
         )
         await register(store)
         agent = ScriptedAgent(coordinators.models, await store.objects.number("default", MODEL))
-        coordinators.connect(agent)
+        webhooks = Webhooks(
+            store=store,
+            secrets=Secrets(store.webhook_secrets, ProviderKeys(lambda: b"w" * 32), clock.now),
+            signer=signer,
+            clock=clock,
+            limits=limits,
+            public_url=BASE,
+            rules=AddressRules(("127.0.0.0/8",)),
+        )
+        stack.push_async_callback(webhooks.stop)
+        coordinators.connect(agent, webhooks.sender)
         await coordinators.start()
         stack.push_async_callback(coordinators.stop)
         stack.push_async_callback(authenticator.stop)
@@ -356,6 +370,7 @@ async def running(
                 clock=clock,
             ),
             cors_origins=cors_origins,
+            webhooks=webhooks,
         )
         _, token = await store.tokens.create(name="all", scopes=("admin",))
         app = create_app(services)

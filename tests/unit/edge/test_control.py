@@ -26,6 +26,7 @@ from edge.exits import CommandFailed, ExitCode
 from edge.orders import Orders
 from edge.provider_keys import ProviderKeys
 from edge.records import Records
+from edge.webhook_secrets import Secrets
 
 STATUS = Status(version="1", process=2, url="u", data="d", started_at="t", state="ready")
 
@@ -47,7 +48,9 @@ class Running:
             now=wall_clock,
             on_revoked=self.revoked.append,
             status=lambda: STATUS,
-            records=Records(store),
+            records=Records(
+                store, Secrets(store.webhook_secrets, ProviderKeys(lambda: b"w" * 32), wall_clock)
+            ),
             fleet=self.fleet,
             backups=self.fleet,
         )

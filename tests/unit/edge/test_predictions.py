@@ -101,7 +101,7 @@ async def test_wrong_input_is_422_with_every_field(server: TestServer) -> None:
         (b'{"input": {"text": "\xff"}}', "input"),
         (b'{"input": {"text": "x", "n": 1e999}}', "input"),
         (b"[]", ""),
-        (b'{"input": {"text": "x"}, "webhook": "https://example.test/"}', "webhook"),
+        (b'{"input": {"text": "x"}, "webhook": "ftp://example.test/"}', "webhook"),
     ],
 )
 async def test_what_is_wrong_with_a_body_is_named(server: TestServer, body: bytes, field: str) -> None:

@@ -89,11 +89,20 @@ async def test_a_long_answer_is_not_read_to_its_end() -> None:
         await sender.close()
 
 
-async def test_a_receiver_that_does_not_speak_tls(receiver: HttpServer) -> None:
+async def test_a_receiver_that_does_not_speak_tls() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
     sender = poster("127.0.0.0/8")
     with pytest.raises(NoAnswer):
-        await sender.post(f"https://127.0.0.1:{receiver.port}/", {}, b"{}")
+        await sender.post(f"https://127.0.0.1:{port}/", {}, b"{}")
     await sender.close()
+    listening.close()
+    await listening.wait_closed()
 
 
 async def test_neither_a_receiver_nor_an_account_takes_all_room() -> None:

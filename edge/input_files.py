@@ -1,6 +1,5 @@
 """The stored files that an input names by our own URLs: the agent gets them by a signed path instead."""
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -8,6 +7,7 @@ from coordinator.blobs.errors import GrantError
 from edge.context import Edge
 from edge.errors import InvalidField, invalid_input
 from edge.inputs import VersionSchema
+from edge.json_values import strings_of
 
 
 async def input_files(
@@ -23,7 +23,7 @@ async def input_files(
     found: dict[str, str] = {}
     wrong: list[InvalidField] = []
     for name, item in value.items():
-        for text in _strings(item):
+        for text in strings_of(item):
             if text in found or not text.startswith(edge.links.base):
                 continue
             key, is_ours = await _key(edge, account, text[len(edge.links.base) :])
@@ -51,15 +51,3 @@ async def _key(edge: Edge, account: str, path: str) -> tuple[str | None, bool]:
         except GrantError:
             return None, True
     return None, False
-
-
-def _strings(value: Any) -> Iterator[str]:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, dict):
-            waiting.extend(item.values())

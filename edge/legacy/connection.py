@@ -20,9 +20,10 @@ from coordinator.errors import Unavailable
 from coordinator.protocol import messages as wire
 from coordinator.protocol.errors import CloseCode
 from coordinator.store.errors import StoreUnavailable
+from edge.json_values import strings_of
 from edge.legacy.allowance import Allowance
 from edge.legacy.job import FRAME_BYTES, Job
-from edge.legacy.updates import Update, loses_step, read_update, strings_of
+from edge.legacy.updates import Update, loses_step, read_update
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from coordinator.protocol import messages as wire
-from edge.legacy.updates import Ending, Update, replaced
+from edge.json_values import replaced
+from edge.legacy.updates import Ending, Update
 from edge.times import rfc3339
 
 FRAME_BYTES = 1024 * 1024

@@ -5,11 +5,12 @@ The shapes are those that the unmodified worker sends: ``processing`` over and o
 """
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+
+from edge.json_values import replaced
 
 Ending = Literal["succeeded", "failed", "canceled"]
 
@@ -87,30 +88,6 @@ def _decoded(frame: str | bytes) -> Any:
         return replaced(loose, lambda text: text.encode("utf-8", "replace").decode())
     except (ValueError, RecursionError):
         return None
-
-
-def replaced(value: Any, other: Callable[[str], str | None]) -> Any:
-    """A JSON value with some of its strings replaced; keys stay. Raises RecursionError."""
-    if isinstance(value, str):
-        return other(value) or value
-    if isinstance(value, list):
-        return [replaced(item, other) for item in value]
-    if isinstance(value, dict):
-        return {name: replaced(item, other) for name, item in value.items()}
-    return value
-
-
-def strings_of(value: Any) -> Iterator[str]:
-    """The strings in a JSON value, at any depth."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, dict):
-            waiting.extend(item.values())
 
 
 def _lines(logs: Any) -> tuple[str, ...]:

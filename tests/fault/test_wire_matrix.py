@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from tests.support.commands import Agent, Calls, Server, until
-from tests.support.wire_proxy import Pair, WireProxy
+from tests.support.proxy import Pair
+from tests.support.wire_proxy import WireProxy
 
 LIMITS = (
     *("--beat-s", "0.3", "--silence-s", "1", "--hello-s", "1", "--lease-s", "2"),
@@ -168,7 +169,7 @@ def struck(house: House, fault: Fault, message: str) -> str:
         assert house.calls.ended(id)["status"] == "canceled"
         return id
     if message in CONNECTING:
-        house.proxy.cut()
+        house.proxy.reset()
     try:
         id = house.create(message)
     except httpx.TransportError:

@@ -5,31 +5,12 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.support.threads import start_deaf
+from tests.support.proxy import Pair, Proxy
 
-Strike = Callable[["Pair"], bool]
+Strike = Callable[[Pair], bool]
 """What happens at the message. True: it is passed on afterwards."""
-
-
-@dataclass(eq=False)
-class Pair:
-    """One connection: the agent's end and the server's."""
-
-    near: socket.socket
-    far: socket.socket
-    swallow: bool = False
-    """Nothing is passed on any more, and neither end is told."""
-
-    def reset(self) -> None:
-        """Close with RST, as a middlebox that forgot the connection does."""
-        for end in (self.near, self.far):
-            with suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
 
 
 @dataclass
@@ -39,20 +20,12 @@ class _Armed:
     struck: threading.Event = field(default_factory=threading.Event)
 
 
-class WireProxy:
-    """Listens on ``port`` and passes everything on to a port of this machine, websocket frames one by one."""
+class WireProxy(Proxy):
+    """Passes websocket frames on one by one."""
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
         self._armed: _Armed | None = None
-        self._lock = threading.Lock()
-        self._pairs: list[Pair] = []
-        self._closed = False
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        start_deaf(self._thread)
+        super().__init__(target_port)
 
     def arm(self, kind: str, strike: Strike) -> threading.Event:
         """Strike once, at the next message of this type. Gives an event that is set once it happened."""
@@ -61,54 +34,12 @@ class WireProxy:
             self._armed = armed
         return armed.struck
 
-    def cut(self) -> None:
-        """Reset what is connected; who dials again gets through."""
-        with self._lock:
-            pairs, self._pairs = self._pairs, []
-        for pair in pairs:
-            pair.reset()
-
-    def close(self) -> None:
-        self._closed = True
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-        self._thread.join(5)
-
-    def _accept(self) -> None:
-        while not self._closed:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection(("127.0.0.1", self._target_port), timeout=5)
-            except OSError:
-                Pair(near, near).reset()
+    def pass_on(self, pair: Pair, source: socket.socket, sink: socket.socket) -> None:
+        for chunk, kind in _messages(source):
+            if kind and not self._strike(pair, kind):
                 continue
-            far.settimeout(None)
-            for end in (near, far):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            pair = Pair(near, far)
-            with self._lock:
-                self._pairs.append(pair)
-            for source, sink in ((near, far), (far, near)):
-                start_deaf(threading.Thread(target=self._pass_on, args=(pair, source, sink), daemon=True))
-
-    def _pass_on(self, pair: Pair, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            for chunk, kind in _messages(source):
-                if kind and not self._strike(pair, kind):
-                    continue
-                if not pair.swallow:
-                    sink.sendall(chunk)
-        if pair.swallow:
-            return
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+            if not pair.swallow:
+                sink.sendall(chunk)
 
     def _strike(self, pair: Pair, kind: str) -> bool:
         with self._lock:

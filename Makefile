@@ -11,7 +11,7 @@ LINTED := $(CHECKED) migrations tests examples benchmarks docs
 COMMANDS := tests/acceptance tests/fault tests/legacy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room docs constraints clean
+.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room bench-stored docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-runner: $(STAMP) ## what running a model by files and signals costs
 
 bench-room: $(STAMP) ## a million queued, recovery, thousands of sessions and models: about 20 minutes
 	@$(VENV)/bin/python benchmarks/room.py
+
+bench-stored: $(STAMP) ## create, get and lists beside a million stored predictions
+	@$(VENV)/bin/python benchmarks/stored.py
 
 bench-cog-server: $(STAMP) ## cog-server beside Cog's own server, which is installed from the package index
 	@$(VENV)/bin/python benchmarks/cog_server.py

@@ -67,6 +67,10 @@ class Catalog:
         self._deployments: Fresh[tuple[str, str], Deployment | None] = Fresh(
             ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
         )
+        self._schemas: Fresh[tuple[str, str], VersionSchema | None] = Fresh(
+            ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
+        )
+        """As they are found, or are not; those that are stay in ``_known``."""
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], VersionSchema] = {}
 
@@ -79,6 +83,7 @@ class Catalog:
     async def stop(self) -> None:
         await self._models.stop()
         await self._versions.stop()
+        await self._schemas.stop()
         await self._gpus.stop()
         await self._deployments.stop()
 
@@ -143,12 +148,9 @@ class Catalog:
         if document.version and document.version != legacy_version(document.model):
             known = self._known.get((document.model, document.version))
             if known is None:
-                # Not as the account sees it now: a version that is gone still says which inputs are secret.
-                openapi_schema = await self._store.models.schema(document.model, document.version)
-                if openapi_schema is None:
-                    return document.version, FORGOTTEN
-                known = self._remember(document.model, document.version, openapi_schema)
-            return document.version, known
+                wanted = document.model, document.version
+                known = await self._schemas.get(wanted, partial(self._schema, *wanted))
+            return document.version, known or FORGOTTEN
         # A worker of 2022 says nothing of its inputs: what is secret, the schema says that it was checked by.
         model = await self.model(document.account, document.model)
         if model is None or model.latest_version is None:
@@ -168,6 +170,11 @@ class Catalog:
             schema=self._know(row),
             config=row.config,
         )
+
+    async def _schema(self, model: str, version: str) -> VersionSchema | None:
+        # Not as the account sees it now: a version that is gone still says which inputs are secret.
+        openapi_schema = await self._store.models.schema(model, version)
+        return None if openapi_schema is None else self._remember(model, version, openapi_schema)
 
     def _know(self, row: VersionRow) -> VersionSchema:
         return self._remember(row.model, row.id, row.openapi_schema)

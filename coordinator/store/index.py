@@ -7,17 +7,16 @@ older one never replaces a newer.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.prediction import Document, ErrorCode, Status, decode, encode
 from coordinator.store.connections import Connections
-from coordinator.store.schema import UNCOMMON, predictions
+from coordinator.store.schema import MISSED, UNENDED, predictions
 
 DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
 """Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
 hand."""
-UNCOMMON_ROWS: ColumnElement[bool] = literal_column(str(UNCOMMON))
 Position = tuple[int, str]
 """Where a page ends: (created_at, id) of its last document."""
 
@@ -95,27 +94,50 @@ class Index:
         ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive. What
         has not ended is not followed here: for a ``status`` of such, all that have not ended are listed.
         """
-        c = predictions.c
-        where = [c.account == account]
-        if before is not None:
-            where.append(tuple_(c.created_at, c.id) < tuple_(*before))
-        if created_after is not None:
-            where.append(c.created_at >= created_after)
-        if created_before is not None:
-            where.append(c.created_at < created_before)
-        if model is not None:
-            where.append(c.model == model)
-        if status is not None:
-            where.extend(in_status(status))
-        newest_first = select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc())
-        return [decode(row[0]) for row in await self._connections.rows(newest_first.limit(limit))]
+        page = page_of(
+            account,
+            before=before,
+            created_after=created_after,
+            created_before=created_before,
+            status=status,
+            model=model,
+            limit=limit,
+        )
+        return [decode(row[0]) for row in await self._connections.rows(page)]
 
 
-def in_status(status: Status) -> list[ColumnElement[bool]]:
-    """The rows that have this status, or may have it by now. All but ``succeeded`` have an index."""
-    states = [status] if status.terminal else [each for each in Status if not each.terminal]
-    found: list[ColumnElement[bool]] = [predictions.c.status.in_([each.value for each in states])]
-    return found if status is Status.SUCCEEDED else [*found, UNCOMMON_ROWS]
+def page_of(
+    account: str,
+    *,
+    before: Position | None = None,
+    created_after: int | None = None,
+    created_before: int | None = None,
+    status: Status | None = None,
+    model: str | None = None,
+    limit: int,
+) -> Select[tuple[bytes]]:
+    """The SELECT of ``Index.list``. Each combination has an index that gives its rows in their order."""
+    c = predictions.c
+    where = [c.account == account]
+    if before is not None:
+        where.append(tuple_(c.created_at, c.id) < tuple_(*before))
+    if created_after is not None:
+        where.append(c.created_at >= created_after)
+    if created_before is not None:
+        where.append(c.created_at < created_before)
+    if model is not None:
+        where.append(c.model == model)
+    if status is not None:
+        where.extend(_have(status))
+    return select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc()).limit(limit)
+
+
+def _have(status: Status) -> list[ColumnElement[bool]]:
+    """The rows that have this status, or may have it by now. There are indexes of all but ``succeeded``."""
+    if not status.terminal:
+        return [literal_column(str(UNENDED))]
+    found: ColumnElement[bool] = predictions.c.status == status.value
+    return [found] if status is Status.SUCCEEDED else [found, literal_column(str(MISSED))]
 
 
 def _to_row(document: Document) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
@@ -167,8 +168,15 @@ deployments = Table(
     Index("ix_deployments_model_version", "model", "version"),
 )
 
-UNCOMMON = text("status <> 'succeeded'")
-"""Which rows the index of what has not succeeded has; a query must say it in the same words to use it."""
+UNENDED = text("completed_at IS NULL")
+MISSED = text("status IN ('failed', 'canceled')")
+"""Which rows the indexes of what has not succeeded have; a query must say it in the same words."""
+
+
+def _part(name: str, rows: TextClause, *columns: str) -> Index:
+    """An index of some of the rows."""
+    return Index(f"ix_predictions_{name}", *columns, sqlite_where=rows, postgresql_where=rows)
+
 
 predictions = Table(
     "predictions",
@@ -184,21 +192,13 @@ predictions = Table(
     # The error code of one that failed by no fault of its model: it may be tried again by hand.
     Column("dead", Text),
     Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
+    Index("ix_predictions_account_model_created_at_id", "account", "model", "created_at", "id"),
     # Most have succeeded: whoever looks for others does not want to read all of them.
-    Index(
-        "ix_predictions_uncommon",
-        "account",
-        "created_at",
-        "id",
-        sqlite_where=UNCOMMON,
-        postgresql_where=UNCOMMON,
-    ),
-    Index(
-        "ix_predictions_dead_completed_at",
-        "completed_at",
-        sqlite_where=text("dead IS NOT NULL"),
-        postgresql_where=text("dead IS NOT NULL"),
-    ),
+    _part("unended", UNENDED, "account", "created_at", "id"),
+    _part("unended_of_model", UNENDED, "account", "model", "created_at", "id"),
+    _part("missed", MISSED, "account", "status", "created_at", "id"),
+    _part("missed_of_model", MISSED, "account", "model", "status", "created_at", "id"),
+    _part("dead_completed_at", text("dead IS NOT NULL"), "completed_at"),
 )
 
 files = Table(

@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.errors import Unavailable
 from coordinator.prediction import Status
 from coordinator.store.database import Store, migrate
 from coordinator.store.errors import NotMigrated, StoreUnavailable, UnsupportedDatabase
-from coordinator.store.index import in_status
-from coordinator.store.schema import predictions
+from coordinator.store.index import page_of
 from tests.contract.suites.store_edits import DeploymentsContract, ModelEditsContract
 from tests.contract.suites.store_index import FilesContract, IndexContract, document
 from tests.contract.suites.store_models import ModelsContract
@@ -119,11 +117,24 @@ class TestSqliteFile:
         assert await store._connections.write(ask) == ["wal", 2, 1]
         assert await store._connections.read(ask) == ["wal", 2, 1]
 
-    @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELED, Status.STARTING])
-    async def test_a_list_of_what_did_not_succeed_reads_no_other(self, store: Store, status: Status) -> None:
-        c = predictions.c
-        page = select(c.document).where(c.account == "acme", *in_status(status))
-        page = page.order_by(c.created_at.desc(), c.id.desc()).limit(9)
+    @pytest.mark.parametrize(
+        ("model", "status", "wanted"),
+        [
+            (None, None, "ix_predictions_account_created_at_id (account=?)"),
+            (None, Status.SUCCEEDED, "ix_predictions_account_created_at_id (account=?)"),
+            (None, Status.FAILED, "ix_predictions_missed (account=? AND status=?)"),
+            (None, Status.CANCELED, "ix_predictions_missed (account=? AND status=?)"),
+            (None, Status.STARTING, "ix_predictions_unended (account=?)"),
+            ("me/m", None, "ix_predictions_account_model_created_at_id (account=? AND model=?)"),
+            ("me/m", Status.SUCCEEDED, "ix_predictions_account_model_created_at_id (account=? AND model=?)"),
+            ("me/m", Status.FAILED, "ix_predictions_missed_of_model (account=? AND model=? AND status=?)"),
+            ("me/m", Status.PROCESSING, "ix_predictions_unended_of_model (account=? AND model=?)"),
+        ],
+    )
+    async def test_a_list_reads_what_it_shows_and_sorts_nothing(
+        self, store: Store, model: str | None, status: Status | None, wanted: str
+    ) -> None:
+        page = page_of("acme", model=model, status=status, limit=9)
         sql = page.compile(dialect=store._connections.dialect, compile_kwargs={"literal_binds": True})
 
         async def ask(connection: AsyncConnection) -> list[str]:
@@ -131,7 +142,7 @@ class TestSqliteFile:
             return [str(step[-1]) for step in steps.all()]
 
         (step,) = await store._connections.read(ask)
-        assert "ix_predictions_uncommon (account=?)" in step
+        assert step == f"SEARCH predictions USING INDEX {wanted}"
 
     async def test_a_full_disk_is_one_clear_error(self, store: Store) -> None:
         await store.index.upsert([document("before")])

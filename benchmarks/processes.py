@@ -120,6 +120,8 @@ def cogflare(folder: Path, *, models: int, commit_delay_s: float) -> Iterator[Co
 
 def create_token(data: Path, name: str, *options: str) -> str:
     command = [COGFLARE, "token", "create", name, "--data", str(data), "--json", *options]
+    # Counted like everybody's, up to more than can be asked.
+    command += [f"--{kind}-per-min={1 << 30}" for kind in ("creations", "requests")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=START_S)
     if run.returncode:
         raise ProcessFailed(f"cogflare token create: {run.stderr.strip()}")

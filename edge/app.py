@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from coordinator.errors import Unavailable
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.catalog import Catalog
-from edge.context import Edge
+from edge.context import RATE, Edge
 from edge.cors import Cors
 from edge.errors import Problem, not_found
 from edge.legacy import routes as legacy
@@ -27,6 +27,7 @@ from edge.routes import deployments, discovery, files, model_changes, models, pr
 from edge.schemas import Renderer
 from edge.services import Services
 from edge.stream_tokens import StreamTokens
+from edge.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def create_app(services: Services) -> ASGIApp:
         links=links,
         stream_tokens=tokens,
         render=Renderer(links, tokens),
+        throttle=Throttle(services.limits, services.clock.monotonic),
     )
     handlers = [
         *predictions.HANDLERS,
@@ -114,7 +116,8 @@ class _Door:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *more]
+                rate: tuple[Header, ...] = scope.get(RATE, ())  # type: ignore[assignment]
+                message["headers"] = [*message["headers"], *more, *rate]
             await send(message)
 
         preflight = self._cors.preflight(str(scope.get("method")), scope["headers"])

@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from coordinator.actor.clock import Clock, Timer
 from coordinator.errors import Unavailable
 from coordinator.store.tokens import Token, Tokens
+from edge.client_address import ClientAddresses, counted_as
 from edge.errors import Problem, unauthenticated
 from edge.fresh import Fresh
+from edge.rates import Buckets
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ class Principal:
     """Weights beside other tokens of the account, and of the account beside others."""
     max_running: int = 0
     """How many predictions of it may run at once on each model; 0 is no limit."""
+    creations_per_min: int | None = None
+    requests_per_min: int | None = None
+    """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
 
     def require(self, scope: str) -> None:
         """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""
@@ -76,34 +82,61 @@ class Authenticator:
     looked at by a sweep of that period; nothing runs while nobody watches. ``stop()`` ends the sweep.
     """
 
-    def __init__(self, tokens: Tokens, recheck_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        recheck_s: float,
+        clock: Clock,
+        *,
+        failures_per_min: int = 0,
+        clients: ClientAddresses | None = None,
+    ) -> None:
+        """An address may try ``failures_per_min`` wrong tokens; 0 is no limit."""
         self._tokens = tokens
         self._recheck_s = recheck_s
         self._clock = clock
         self._records: Fresh[bytes, tuple[Token, Principal] | None] = Fresh(
             ttl_s=recheck_s, size=_CACHED_TOKENS, monotonic=clock.monotonic
         )
+        self._failures_per_min = failures_per_min
+        self._failures = Buckets(clock.monotonic)
+        self._clients = clients or ClientAddresses()
         self._watches: dict[str, set[Watch]] = {}
         self._timer: Timer | None = None
         self._sweep: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def principal(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
-        """The principal of a request's headers (names in lower case, as ASGI has them).
+    async def principal(self, scope: Mapping[str, Any]) -> Principal:
+        """The principal of a request's ASGI scope.
 
-        Raises Problem ``unauthenticated``, and Unavailable when the token cannot be looked up now.
+        Raises Problem ``unauthenticated``, ``throttled``, and Unavailable when the token cannot be looked up
+        now.
         """
-        secret = token_of(headers)
+        secret = token_of(scope["headers"])
         if secret is None:
             raise unauthenticated(NO_TOKEN)
-        principal = await self.of_secret(secret)
-        if principal is None:
-            raise unauthenticated(BAD_TOKEN)
-        return principal
+        return await self.owner((secret,), scope)
+
+    async def owner(self, secrets: Iterable[str], scope: Mapping[str, Any]) -> Principal:
+        """Whose the first good one of these secrets is. Raises as ``principal`` does."""
+        for secret in secrets:
+            digest = _digest(secret)
+            if self._records.last(digest) is None:
+                # Nobody's, as far as we remember. What is somebody's is never refused for its address: others
+                # behind the same one may have tried wrong tokens.
+                self._refuse_guessing(scope)
+            principal = await self._of_digest(digest, secret)
+            if principal is not None:
+                return principal
+        if self._failures_per_min:
+            self._failures.take(counted_as(self._clients.of(scope)), self._failures_per_min)
+        raise unauthenticated(BAD_TOKEN)
 
     async def of_secret(self, secret: str) -> Principal | None:
         """Whose secret it is; None when it is nobody's, or of no use now. Raises Unavailable."""
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+        return await self._of_digest(_digest(secret), secret)
+
+    async def _of_digest(self, digest: bytes, secret: str) -> Principal | None:
         found = await self._records.get(digest, partial(self._look_up, secret))
         if found is None or not found[0].usable(self._clock.now()):
             return None
@@ -153,8 +186,19 @@ class Authenticator:
             share=record.share,
             account_share=record.account_share,
             max_running=record.max_running,
+            creations_per_min=record.creations_per_min,
+            requests_per_min=record.requests_per_min,
         )
         return record, principal
+
+    def _refuse_guessing(self, scope: Mapping[str, Any]) -> None:
+        if not self._failures_per_min:
+            return
+        wait_s = self._failures.wait_s(counted_as(self._clients.of(scope)), self._failures_per_min)
+        if wait_s:
+            limit = f"{self._failures_per_min} a minute (failed_logins_per_min)"
+            detail = f"Too many wrong tokens came from your address: it may try {limit}."
+            raise Problem("throttled", detail, retry_after_s=wait_s)
 
     def _unwatch(self, watch: Watch) -> None:
         watches = self._watches.get(watch.token)
@@ -188,6 +232,10 @@ class Authenticator:
                 log.error("watched tokens could not be looked at", exc_info=error)
         if self._watches:
             self._arm()
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

@@ -9,6 +9,10 @@ from edge.replies import HTTPRequest, Reply
 from edge.schemas import Renderer, encode
 from edge.services import Services
 from edge.stream_tokens import StreamTokens
+from edge.throttle import Throttle
+
+RATE = "cogflare.rate"
+"""Where a request's scope has the headers that say how much of its token's rate is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Edge:
     links: Links
     stream_tokens: StreamTokens
     render: Renderer
+    throttle: Throttle
 
 
 def edge_of(request: HTTPRequest) -> Edge:
@@ -29,9 +34,14 @@ def edge_of(request: HTTPRequest) -> Edge:
 
 
 async def authorized(request: HTTPRequest, scope: str) -> tuple[Edge, Principal]:
-    """The application and who is asking. Raises Problem ``unauthenticated``, ``missing_scope``."""
+    """The application and who is asking, counted. Raises Problem ``unauthenticated``, ``missing_scope``,
+    ``throttled``."""
     edge = edge_of(request)
-    principal = await edge.authenticator.principal(request.scope["headers"])
+    principal = await edge.authenticator.principal(request.scope)
+    creates = bool(request.scope["route_handler"].opt.get("creates"))
+    standing = edge.throttle.charge(principal, creates=creates)
+    if standing is not None:
+        request.scope[RATE] = standing.headers()  # type: ignore[literal-required]
     principal.require(scope)
     return edge, principal
 

@@ -36,6 +36,8 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     worker: str | None = None
     share: float = 1.0
     max_running: int = 0
+    creations_per_min: int | None = None
+    requests_per_min: int | None = None
     replicate: str | None = None
 
 

@@ -12,7 +12,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?|https?://\[[0-9a-fA-
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, QUERY"
 _EXPOSED = (
     b"location, retry-after, preference-applied, x-request-id, x-should-retry, etag, content-range, "
-    b"content-disposition"
+    b"content-disposition, ratelimit-limit, ratelimit-remaining, ratelimit-reset"
 )
 _REMEMBERED_S = b"600"
 

@@ -42,6 +42,11 @@ class Fresh(Generic[K, V]):
         # Shielded: one caller that goes away must not fail the others that wait for the same load.
         return await asyncio.shield(task)
 
+    def last(self, key: K) -> V | None:
+        """What was known of ``key`` last, however old; None when that is nothing."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[1]
+
     def forget(self, matches: Callable[[V], bool]) -> None:
         """Drop the entries whose value matches; a load under way is not trusted afterwards either."""
         for key in [key for key, (_, value) in self._entries.items() if matches(value)]:

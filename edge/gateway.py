@@ -124,7 +124,7 @@ class Gateway:
         if len(self._arriving) > self._limits.handshakes:
             retry_s = random.uniform(1.0, FULL_RETRY_S)
             raise Problem("unavailable", "Too many agents connect at once.", retry_after_s=retry_s)
-        principal = await self._authenticator.principal(scope["headers"])
+        principal = await self._authenticator.principal(scope)
         principal.require("worker")
         if wire.SUBPROTOCOL not in scope.get("subprotocols", ()):
             detail = f"Agents speak the websocket subprotocol {wire.SUBPROTOCOL}; update the agent."

@@ -91,6 +91,8 @@ class Orders:
                 worker=order.worker,
                 share=order.share,
                 max_running=order.max_running,
+                creations_per_min=order.creations_per_min,
+                requests_per_min=order.requests_per_min,
                 replicate=None if order.replicate is None else self._provider_keys.seal(order.replicate),
             )
             return {"token": secret, **described(token)}
@@ -126,6 +128,8 @@ def described(token: Token) -> dict[str, Any]:
         "models": list(token.models),
         "share": token.share,
         "max_running": token.max_running,
+        "creations_per_min": token.creations_per_min,
+        "requests_per_min": token.requests_per_min,
         "prefix": token.prefix,
         "allow": token.allow,
         "api": token.api,

@@ -26,6 +26,7 @@ from edge.address import bind
 from edge.app import create_app
 from edge.auth import Authenticator
 from edge.backups import Backups
+from edge.client_address import ClientAddresses
 from edge.control import ControlServer, Status
 from edge.cors import valid_origin
 from edge.data_dir import DataDir, write_secret
@@ -135,6 +136,10 @@ def _check(settings: ServeSettings) -> None:
         AddressRules(settings.allow_private)
     except ValueError as error:
         raise CommandFailed(f"--allow-private: {error}", ExitCode.USAGE) from None
+    try:
+        ClientAddresses(settings.trusted_proxy)
+    except ValueError as error:
+        raise CommandFailed(f"--trusted-proxy: {error}", ExitCode.USAGE) from None
     if settings.wire.beat_s >= settings.wire.silence_s:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
@@ -175,7 +180,13 @@ async def _build(
         limits=limits,
         on_fatal=run.fail,
     )
-    authenticator = Authenticator(store.tokens, limits.token_recheck_s, clock)
+    authenticator = Authenticator(
+        store.tokens,
+        limits.token_recheck_s,
+        clock,
+        failures_per_min=limits.failed_logins_per_min,
+        clients=ClientAddresses(settings.trusted_proxy),
+    )
     gateway = Gateway(
         store=store,
         models=coordinators.models,

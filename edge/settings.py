@@ -48,6 +48,13 @@ class ServeSettings:
     allow_private: tuple[str, ...] = field(
         default=(), metadata={"help": "private network, as 10.0.0.0/8, that webhooks may be sent to"}
     )
+    trusted_proxy: tuple[str, ...] = field(
+        default=("127.0.0.0/8", "::1/128"),
+        metadata={
+            "help": "network of proxies that are believed who asks (X-Forwarded-For), for limits and the log",
+            "metavar": "CIDR",
+        },
+    )
     log_level: LogLevel = field(default="info", metadata={"help": "what is logged to stderr"})
     bench_commit_delay_s: float = field(
         default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
@@ -102,6 +109,23 @@ class TokenCreateSettings:
     max_running: int = field(
         default=0,
         metadata={"help": "predictions of it that run at once on each model; 0 is no limit", "minimum": 0},
+    )
+    creations_per_min: int | None = field(
+        default=None,
+        metadata={
+            "help": "how often it may create predictions and other things; 0 is no limit, the server's "
+            "(and none for scope admin) when not given",
+            "minimum": 0,
+            "variable": "TOKEN_CREATIONS_PER_MIN",
+        },
+    )
+    requests_per_min: int | None = field(
+        default=None,
+        metadata={
+            "help": "how often it may ask for anything else, such as how predictions are; as above",
+            "minimum": 0,
+            "variable": "TOKEN_REQUESTS_PER_MIN",
+        },
     )
     output: Path | None = field(
         default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}

@@ -56,6 +56,15 @@ class ServerLimits:
     """What the server holds clients, agents and itself to."""
 
     body_bytes: int = _limit(8 * MIB, "largest JSON request body; larger inputs go through POST /v1/files")
+    creations_per_min: int = _limit(
+        600, "predictions, files and other things that a token may create in a minute; 0 is no limit", 0
+    )
+    requests_per_min: int = _limit(
+        3000, "other requests of a token in a minute, such as polling; 0 is no limit", 0
+    )
+    failed_logins_per_min: int = _limit(
+        60, "wrong tokens that one address may try in a minute; 0 is no limit", 0
+    )
     file_bytes: int = _limit(100 * MIB, "largest file uploaded by a client")
     output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")

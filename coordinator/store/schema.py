@@ -66,6 +66,8 @@ tokens = Table(
     Column("revoked_at", BigInteger),
     Column("share", Float, nullable=False, server_default="1"),
     Column("max_running", Integer, nullable=False, server_default="0"),
+    Column("creations_per_min", Integer),
+    Column("requests_per_min", Integer),
     UniqueConstraint("hash"),
     # A revoked token gives its name back.
     Index(

@@ -48,6 +48,9 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """Weight beside the other tokens of its account."""
     max_running: int = 0
     """Predictions of it that may run at once on each model; 0 is no limit."""
+    creations_per_min: int | None = None
+    requests_per_min: int | None = None
+    """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
     account_share: float = 1.0
     worker: str | None = None
     replicate: bytes | None = None
@@ -102,6 +105,8 @@ class Tokens:
         worker: str | None = None,
         share: float = 1.0,
         max_running: int = 0,
+        creations_per_min: int | None = None,
+        requests_per_min: int | None = None,
         replicate: bytes | None = None,
     ) -> tuple[Token, str]:
         """Make a token, and its account when that is new. The second value is the secret, for the only time.
@@ -114,6 +119,9 @@ class Tokens:
         check_share(share)
         if not 0 <= max_running < 1 << 31:
             raise Invalid(f"{max_running} is no number of predictions", "0 is no limit")
+        for rate in (creations_per_min, requests_per_min):
+            if rate is not None and not 0 <= rate < 1 << 31:
+                raise Invalid(f"{rate} is no number of requests a minute", "0 is no limit")
         now = self._clock()
         secret = SECRET_PREFIX + secrets.token_urlsafe(32)
         token = Token(
@@ -126,6 +134,8 @@ class Tokens:
             worker=worker,
             share=share,
             max_running=max_running,
+            creations_per_min=creations_per_min,
+            requests_per_min=requests_per_min,
             replicate=replicate,
             api=api,
             prefix=secret[:PREFIX_LENGTH],

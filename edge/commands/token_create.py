@@ -33,6 +33,8 @@ def run(settings: TokenCreateSettings) -> int:
         worker=settings.worker,
         share=settings.share,
         max_running=settings.max_running,
+        creations_per_min=settings.creations_per_min,
+        requests_per_min=settings.requests_per_min,
         replicate=_provider_key(settings.replicate),
     )
     made: dict[str, Any] = carry_out(data, order, "token create")

@@ -25,8 +25,8 @@ from coordinator.protocol.names import legacy_version
 from coordinator.store.database import Store
 from coordinator.store.errors import Invalid, NotAllowed
 from coordinator.stub import Models
-from edge.auth import BAD_TOKEN, Authenticator, Principal
-from edge.errors import Problem, not_found, unauthenticated
+from edge.auth import Authenticator, Principal
+from edge.errors import Problem, not_found
 from edge.legacy.allowance import Allowance
 from edge.legacy.connection import LegacyConnection, Worker
 from edge.legacy.places import file_name, key_of_url, session_id, socket_place
@@ -123,7 +123,8 @@ class LegacyDoor:
         session = session_id(scope["query_string"])
         if not session:
             raise Problem("bad_request", "session_id parameter required")
-        principal = await self._principal(place.secrets)
+        principal = await self._authenticator.owner(place.secrets, scope)
+        principal.require("worker")
         number = await self._register(principal, place.model)
         agent = hashlib.sha256(f"{principal.token} {session}".encode()).hexdigest()[:32]
         shown = session[:_NAME_CHARACTERS]
@@ -137,14 +138,6 @@ class LegacyDoor:
             version=legacy_version(place.model),
             number=number,
         )
-
-    async def _principal(self, candidates: tuple[str, ...]) -> Principal:
-        for secret in candidates:
-            principal = await self._authenticator.of_secret(secret)
-            if principal is not None:
-                principal.require("worker")
-                return principal
-        raise unauthenticated(BAD_TOKEN)
 
     async def _register(self, principal: Principal, model: str) -> int:
         pool = principal.pools[0]

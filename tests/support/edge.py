@@ -318,7 +318,9 @@ async def running(
             limits=limits,
             on_fatal=_fatal,
         )
-        authenticator = Authenticator(store.tokens, limits.token_recheck_s, clock)
+        authenticator = Authenticator(
+            store.tokens, limits.token_recheck_s, clock, failures_per_min=limits.failed_logins_per_min
+        )
         gateway = Gateway(
             store=store,
             models=coordinators.models,

@@ -107,6 +107,19 @@ class TokensContract:
             with pytest.raises(Invalid):
                 await store.tokens.create(name="other", share=share)
 
+    async def test_rates_of_a_token(self, store: Store) -> None:
+        _, secret = await store.tokens.create(name="bot", creations_per_min=0, requests_per_min=90)
+        known = await store.tokens.by_secret(secret)
+        assert known is not None
+        assert (known.creations_per_min, known.requests_per_min) == (0, 90)
+        _, secret = await store.tokens.create(name="plain")
+        known = await store.tokens.by_secret(secret)
+        assert known is not None
+        assert (known.creations_per_min, known.requests_per_min) == (None, None)
+        for rate in (-1, 1 << 31):
+            with pytest.raises(Invalid):
+                await store.tokens.create(name="other", requests_per_min=rate)
+
     async def test_a_name_must_be_clear(self, store: Store) -> None:
         await store.tokens.create(name="bot", account="a")
         await store.tokens.create(name="bot", account="b")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from coordinator.actor.clock import SystemClock
 from coordinator.store.database import Store, migrate
 from coordinator.store.tokens import Token, Tokens
 from edge.auth import Authenticator, token_of
+from edge.client_address import ClientAddresses
 from edge.errors import Problem
 
 SHORT_S = 0.05
@@ -48,19 +50,19 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-def headers(secret: str) -> list[tuple[bytes, bytes]]:
-    return [(b"host", b"x"), (b"authorization", f"Bearer {secret}".encode())]
+def asked(secret: str) -> dict[str, Any]:
+    return {"headers": [(b"host", b"x"), (b"authorization", f"Bearer {secret}".encode())]}
 
 
-def authenticator(tokens: Counting | Tokens, recheck_s: float = 60.0) -> Authenticator:
-    return Authenticator(tokens, recheck_s, SystemClock())  # type: ignore[arg-type]
+def authenticator(tokens: Counting | Tokens, recheck_s: float = 60.0, **more: Any) -> Authenticator:
+    return Authenticator(tokens, recheck_s, SystemClock(), **more)  # type: ignore[arg-type]
 
 
 async def test_a_principal_is_what_the_record_says(store: Store) -> None:
     token, secret = await store.tokens.create(
         name="n", account="a", scopes=("submit",), pools=("x", "y"), models=("me/*",)
     )
-    principal = await authenticator(store.tokens).principal(headers(secret))
+    principal = await authenticator(store.tokens).principal(asked(secret))
     assert (principal.token, principal.account, principal.pools) == (token.id, "a", ("x", "y"))
     assert (principal.models, principal.name) == (("me/*",), "n")
     principal.require("submit")
@@ -73,16 +75,16 @@ async def test_many_askers_are_one_look_and_then_none(store: Store) -> None:
     _, secret = await store.tokens.create(name="n")
     tokens = Counting(store.tokens)
     auth = authenticator(tokens)
-    await asyncio.gather(*(auth.principal(headers(secret)) for _ in range(50)))
-    await auth.principal(headers(secret))
+    await asyncio.gather(*(auth.principal(asked(secret)) for _ in range(50)))
+    await auth.principal(asked(secret))
     assert tokens.looks == 1
 
 
 async def test_an_asker_that_goes_away_does_not_fail_the_others(store: Store) -> None:
     _, secret = await store.tokens.create(name="n")
     auth = authenticator(store.tokens)
-    first = asyncio.ensure_future(auth.principal(headers(secret)))
-    second = asyncio.ensure_future(auth.principal(headers(secret)))
+    first = asyncio.ensure_future(auth.principal(asked(secret)))
+    second = asyncio.ensure_future(auth.principal(asked(secret)))
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).account == "default"
@@ -91,19 +93,19 @@ async def test_an_asker_that_goes_away_does_not_fail_the_others(store: Store) ->
 async def test_trust_ends_after_the_recheck_time(store: Store) -> None:
     _, secret = await store.tokens.create(name="n")
     auth = authenticator(store.tokens, SHORT_S)
-    await auth.principal(headers(secret))
+    await auth.principal(asked(secret))
     await store.tokens.revoke("n")
     with pytest.raises(Problem):
         async with asyncio.timeout(5):
             while True:
-                await auth.principal(headers(secret))
+                await auth.principal(asked(secret))
                 await asyncio.sleep(0.005)
 
 
 async def test_a_forgotten_token_is_refused_at_once(store: Store) -> None:
     token, secret = await store.tokens.create(name="n")
     auth = authenticator(store.tokens)
-    await auth.principal(headers(secret))
+    await auth.principal(asked(secret))
     told: list[str] = []
     with (
         auth.watch(token.id, lambda: told.append("me")) as watch,
@@ -113,7 +115,7 @@ async def test_a_forgotten_token_is_refused_at_once(store: Store) -> None:
         auth.forget(token.id)
         assert (told, watch.called) == (["me"], True)
     with pytest.raises(Problem):
-        await auth.principal(headers(secret))
+        await auth.principal(asked(secret))
     await auth.stop()
 
 
@@ -123,7 +125,7 @@ async def test_expiry_needs_no_look(store: Store) -> None:
     with pytest.raises(Problem):
         async with asyncio.timeout(5):
             while True:
-                await auth.principal(headers(secret))
+                await auth.principal(asked(secret))
                 await asyncio.sleep(0.005)
 
 
@@ -169,3 +171,36 @@ async def test_a_store_that_is_away_costs_nobody_the_connection(store: Store) ->
 )
 def test_where_the_token_is(headers: list[tuple[bytes, bytes]], secret: str | None) -> None:
     assert token_of(headers) == secret
+
+
+async def test_an_address_may_try_only_so_many_wrong_tokens(store: Store) -> None:
+    _, known = await store.tokens.create(name="known")
+    _, unseen = await store.tokens.create(name="unseen")
+    tokens = Counting(store.tokens)
+    auth = authenticator(tokens, failures_per_min=2, clients=ClientAddresses(("127.0.0.1/32",)))
+
+    async def refused(secret: str, address: str = "192.0.2.1", *more: tuple[bytes, bytes]) -> str:
+        scope = asked(secret)
+        with pytest.raises(Problem) as caught:
+            await auth.principal({"headers": [*scope["headers"], *more], "client": (address, 5000)})
+        return caught.value.code
+
+    await auth.principal(asked(known) | {"client": ("192.0.2.1", 1)})
+    assert [await refused("x"), await refused("y")] == ["unauthenticated"] * 2
+    looks = tokens.looks
+    assert [await refused("z"), await refused(unseen)] == ["throttled"] * 2
+    assert tokens.looks == looks  # what is refused for its address costs no look into the store
+    assert (await auth.principal(asked(known) | {"client": ("192.0.2.1", 2)})).name == "known"
+    assert (await auth.principal(asked(unseen) | {"client": ("192.0.2.2", 2)})).name == "unseen"
+
+    behind = (b"x-forwarded-for", b"10.9.9.9, 192.0.2.1")
+    assert await refused("z", "127.0.0.1", behind) == "throttled"
+    assert await refused("z", "192.0.2.3", behind) == "unauthenticated"
+
+
+async def test_no_token_is_no_wrong_token(store: Store) -> None:
+    auth = authenticator(store.tokens, failures_per_min=1)
+    for _ in range(3):
+        with pytest.raises(Problem) as caught:
+            await auth.principal({"headers": [], "client": ("192.0.2.1", 1)})
+        assert caught.value.code == "unauthenticated"

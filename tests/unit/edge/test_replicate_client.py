@@ -16,8 +16,12 @@ from tests.support.edge import BASE, MODEL, VERSION, TestServer
 
 @pytest.fixture
 def client(server: TestServer) -> replicate.Client:
+    return client_of(server, server.token)
+
+
+def client_of(server: TestServer, token: str) -> replicate.Client:
     return replicate.Client(
-        api_token=server.token, base_url=BASE, transport=httpx.ASGITransport(server.app), timeout=5
+        api_token=token, base_url=BASE, transport=httpx.ASGITransport(server.app), timeout=5
     )
 
 

@@ -35,6 +35,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     streams: bool = False
     again: bool = False
     """It may have been accepted before."""
+    life: str = ""
+    """The life that did not know it before the index was asked; another one answers Unknown."""
     queue_s: float | None = None
     run_s: float | None = None
     total_s: float | None = None
@@ -54,6 +56,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     redriven_from: str = ""
     deployment: str = ""
     """The name by which it was asked for."""
+    own_id: str = ""
+    """The client's own."""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
@@ -69,7 +73,10 @@ class Found(Reply, frozen=True, kw_only=True, tag="found"):
 
 
 class Unknown(Reply, frozen=True, kw_only=True, tag="unknown"):
-    """No such prediction here, or not of this account: either it is in the index, or it never was."""
+    """No such prediction here, or not of this account: either it is in the index, or it never was. ``life``
+    is for who wants to create it then (``repeats.py``)."""
+
+    life: str = ""
 
 
 class Get(Call, frozen=True, kw_only=True, tag="get"):

@@ -23,6 +23,7 @@ from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.randomness import Randomness
+from coordinator.repeats import Repeats
 from coordinator.scheduling.flow import Gpu, Needs
 from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
@@ -43,6 +44,7 @@ class Model:
     ) -> None:
         self._book = Book(number, limits)
         self._workers = Workers(limits)
+        self._repeats = Repeats(_randomness.token)
         self._attempts = Attempts(self._book, self._workers, token or _randomness.token, link)
         self._calls: dict[type, Callable[[Any], Any]] = {
             calls.Create: self._create,
@@ -143,10 +145,12 @@ class Model:
 
     # --- clients ------------------------------------------------------------------------------------------
 
-    def _create(self, call: calls.Create) -> calls.Found | calls.Refused:
+    def _create(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown:
         book = self._book
         if known := book.entries.get(call.id):
             return calls.Found(document=snapshot(known))
+        if call.life and not self._repeats.may_begin(call.id, call.life):
+            return self._unknown()
         if refusal := self._refusal(len(call.input)):
             return refusal
         now = book.turn.now
@@ -182,8 +186,11 @@ class Model:
             webhook_events=call.webhook_events,
             redriven_from=call.redriven_from,
             deployment=call.deployment,
+            own_id=call.own_id,
         )
         entry = book.add(document)
+        if call.again:
+            self._repeats.began(call.id)
         self._attempts.take(entry)
         return calls.Found(document=entry.document)
 
@@ -207,7 +214,10 @@ class Model:
 
     def _get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)
-        return calls.Unknown() if entry is None else calls.Found(document=snapshot(entry))
+        return self._unknown() if entry is None else calls.Found(document=snapshot(entry))
+
+    def _unknown(self) -> calls.Unknown:
+        return calls.Unknown(life=self._repeats.life)
 
     def _why(self, call: calls.Why) -> calls.Explained | calls.Unknown:
         entry = self._find(call.id, call.account)

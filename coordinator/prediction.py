@@ -160,6 +160,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The failed prediction that this one repeats, by an administrator's order."""
     deployment: str = ""
     """Name of the account's deployment that it was created by."""
+    own_id: str = ""
+    """What its client calls it (``store/aliases.py``)."""
     source: str = "api"
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""

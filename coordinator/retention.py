@@ -1,4 +1,5 @@
-"""Deletes uploaded files whose time is over: first the row, so that nobody finds it, then the blob."""
+"""Deletes uploaded files whose time is over: first the row, so that nobody finds it, then the blob. And names
+of requests that need not be remembered any longer."""
 
 import asyncio
 import logging
@@ -6,6 +7,7 @@ import logging
 from coordinator.actor.clock import Clock
 from coordinator.blobs.base import Blobs
 from coordinator.errors import Unavailable
+from coordinator.store.aliases import Aliases
 from coordinator.store.files import Files
 
 log = logging.getLogger(__name__)
@@ -17,8 +19,9 @@ BATCH = 100
 class Retention:
     """A slow sweep. ``stop`` is safe twice; a blob whose deletion was cut off stays, unreachable."""
 
-    def __init__(self, files: Files, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, files: Files, aliases: Aliases, blobs: Blobs, clock: Clock) -> None:
         self._files = files
+        self._aliases = aliases
         self._blobs = blobs
         self._clock = clock
         self._stopping = asyncio.Event()
@@ -40,6 +43,8 @@ class Retention:
                 await self._files.delete(row.id, row.account)
                 await self._blobs.delete(row.key)
             count += len(rows)
+        while await self._aliases.forget(self._clock.now(), BATCH) == BATCH:
+            pass
         return count
 
     async def _run(self) -> None:

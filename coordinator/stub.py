@@ -40,6 +40,14 @@ class ModelStub:
             return reply
         raise _unexpected(reply)
 
+    async def create_again(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown:
+        """A creation that others may have asked for before, or may ask for now. Unknown: look for it in the
+        index; if it is not there, ask again with the ``life`` of that answer."""
+        reply = await self._ask(call)
+        if isinstance(reply, calls.Found | calls.Refused | calls.Unknown):
+            return reply
+        raise _unexpected(reply)
+
     async def get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         return await self._find(call)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from coordinator.protocol.limits import LEGACY_INPUT_BYTES, ServerLimits, WireLimits
 from coordinator.store.accounts import LARGEST_SHARE, SMALLEST_SHARE
 from coordinator.store.tokens import MAX_SECRET_LENGTH
+from edge.aliases import LONGEST_ID as LONGEST_ID_OF_OWN
+from edge.aliases import LONGEST_KEY
 from edge.cli import COMMANDS
 from edge.errors import CODES
 from edge.exits import MEANINGS
@@ -90,6 +92,8 @@ def _fixed() -> list[tuple[str, str]]:
             "`Prefer: wait=N`",
             f"{format_duration(SHORTEST_WAIT_S)} to `--wait-s`; others are taken for the nearest",
         ),
+        ("`Idempotency-Key`", f"{LONGEST_KEY} characters"),
+        ("id of a prediction of your own (`PUT`)", f"{LONGEST_ID_OF_OWN} characters"),
         ("`end_user`", f"{LONGEST_USER} characters"),
         ("`--share` of a token or an account", f"{SMALLEST_SHARE:g} to {LARGEST_SHARE:g}"),
         ("a token, as a request brings it", f"{MAX_SECRET_LENGTH} characters"),

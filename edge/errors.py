@@ -43,6 +43,9 @@ CODES: dict[str, Kind] = {
     ),
     "invalid_input": Kind(422, "Input validation failed", "fields are missing or wrong; each one is named"),
     "in_use": Kind(422, "In use", "something still needs what is to be deleted; the detail says what"),
+    "key_reused": Kind(
+        422, "Key used before", "the Idempotency-Key or id was used before, for another request"
+    ),
     "invalid_version": Kind(422, "Invalid version or not permitted", "no such model version in your pools"),
     "no_webhook": Kind(422, "No webhook", "there is no webhook of this prediction's end to send again"),
     "no_such_hardware": Kind(

@@ -7,6 +7,7 @@ from typing import TypeVar
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
+from edge.aliases import is_own_id
 from edge.context import Edge
 from edge.errors import not_found
 
@@ -22,7 +23,7 @@ async def find(edge: Edge, id: str, account: str) -> Document:
     The index is believed for ended ones only; a miss or a running row asks the coordinator.
     """
     services = edge.services
-    number = _number(edge, id)
+    id, number = await _named(edge, id, account)
     recent = _recent(edge, id, account)
     if recent is not None:
         return recent
@@ -39,7 +40,7 @@ async def find(edge: Edge, id: str, account: str) -> Document:
 
 async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
     """The account's prediction as it is now, and where it stands if it waits. Raises as ``find`` does."""
-    number = _number(edge, id)
+    id, number = await _named(edge, id, account)
     if _recent(edge, id, account) is None and edge.services.models.live(number):
         reply = await edge.services.models.stub(number).why(calls.Why(id=id, account=account))
         if isinstance(reply, calls.Explained):
@@ -54,7 +55,7 @@ async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
 async def cancel(edge: Edge, id: str, account: str) -> Document:
     """Ask for a prediction's end; an ended one stays as it is. Raises Problem ``not_found``, Unavailable."""
     services = edge.services
-    number = _number(edge, id)
+    id, number = await _named(edge, id, account)
     recent = _recent(edge, id, account)
     if recent is not None:
         return recent
@@ -97,6 +98,20 @@ async def repeated(
             raise
     await asyncio.sleep(_REPEAT_AFTER_S)
     return await (again or call)()
+
+
+async def _named(edge: Edge, id: str, account: str) -> tuple[str, int]:
+    """Our id of a prediction that is asked for by it, or by its client's own, and its object's number."""
+    services = edge.services
+    number = services.ids.number(id)
+    if number is None and is_own_id(id):
+        alias = await services.store.aliases.get(account, "id", id, services.clock.now())
+        if alias is not None:
+            id = alias.ids[0]
+            number = services.ids.number(id)
+    if number is None:
+        raise not_found()
+    return id, number
 
 
 def _number(edge: Edge, id: str) -> int:

@@ -99,6 +99,8 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
         {"name": query, "in": "query", "schema": {"type": "string"}} for query in _QUERIES.get(name, ())
     ]
     if name.startswith("create_") and name.endswith("prediction"):
+        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}})
+    if name.startswith(("create_", "put_")) and name.endswith("prediction"):
         parameters.append({"name": "Prefer", "in": "header", "schema": {"type": "string"}})
     if parameters:
         operation["parameters"] = parameters
@@ -136,6 +138,11 @@ def _page(name: str) -> dict[str, Any]:
 
 _RESPONSES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _answer("201", "Prediction"),
+    "put_prediction": {
+        **_answer("201", "Prediction"),
+        **_answer("202", "Prediction"),
+        **_answer("200", "Prediction"),
+    },
     "create_model_prediction": _answer("201", "Prediction"),
     "create_deployment_prediction": _answer("201", "Prediction"),
     "get_prediction": _answer("200", "Prediction"),
@@ -199,6 +206,7 @@ _FILE_FORM = {
 }
 _BODIES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _content("PredictionRequest"),
+    "put_prediction": _content("PredictionRequest"),
     "create_model_prediction": _content("PredictionRequest"),
     "create_deployment_prediction": _content("PredictionRequest"),
     "create_deployment": _content("DeploymentRequest"),

@@ -45,6 +45,8 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """``interactive``, ``normal`` or ``batch``."""
     end_user: Any = None
     """The client's own key for whom it works: its users share what the token has."""
+    id: Any = None
+    """Of the client's own, where the path says the same."""
 
 
 _Line = Annotated[str, Meta(max_length=MODEL_TEXT_LENGTH)]
@@ -327,12 +329,12 @@ class Renderer:
         self, document: Document, version: str, schema: VersionSchema | None, *, in_list: bool = False
     ) -> PredictionOut:
         """A prediction. ``version`` stands in where the document has none yet; lists leave logs out."""
-        get = self._links.prediction(document.id)
+        get = self._links.prediction(shown_id(document))
         urls = PredictionUrls(get=get, cancel=f"{get}/cancel", web=self._links.to(f"/p/{document.id}"))
         if document.streams:
             urls.stream = self._links.to(f"/v1/streams/{self._tokens.make(document.id, document.account)}")
         return PredictionOut(
-            id=document.id,
+            id=shown_id(document),
             model=document.model,
             version=document.version or version or HIDDEN_VERSION,
             input=Raw(document.input if schema is None else schema.masked(document.input)),
@@ -367,7 +369,7 @@ class Renderer:
 
     def deliveries(self, document: Document, found: Deliveries | None) -> DeliveriesOut:
         return DeliveriesOut(
-            id=document.id,
+            id=shown_id(document),
             webhook=document.webhook or None,
             webhook_events_filter=document.webhook_events,
             state="none" if found is None else found.state,
@@ -381,7 +383,7 @@ class Renderer:
     def why(self, explained: Explained) -> WhyOut:
         document = explained.document
         return WhyOut(
-            id=document.id,
+            id=shown_id(document),
             status=document.status.value,
             why=sentence(explained),
             reason=explained.reason,
@@ -482,6 +484,11 @@ class Renderer:
         return Page(next=f"{self._links.to(path)}?{query}", results=results)
 
 
+def shown_id(document: Document) -> str:
+    """The client's own, if it has one. Both find it."""
+    return document.own_id or document.id
+
+
 def _ran_once(document: Document) -> bool:
     attempts = document.attempts
     return not attempts or (len(attempts) == 1 and attempts[0].outcome in (None, "finished"))
@@ -531,6 +538,21 @@ def parse_create(body: bytes) -> CreateBody:
         raise invalid_input(*_wrong_fields(body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem("bad_request", "The request body is not valid JSON.") from None
+
+
+def content_of(body: CreateBody) -> list[Any]:
+    """What a body says beside its input."""
+    return [getattr(body, name) for name in CreateBody.__struct_fields__ if name != "input"]
+
+
+def refuse_id(body: CreateBody) -> None:
+    """Raises Problem when the body of a POST names an id."""
+    if body.id is not None:
+        raise invalid_input(
+            InvalidField(
+                "additional_property_not_allowed", "id", "To give it an id, PUT /v1/predictions/{id}"
+            )
+        )
 
 
 def refuse_target(body: CreateBody, why: str) -> None:

@@ -222,7 +222,7 @@ async def _build(
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
-    retention = Retention(store.files, blobs, clock)
+    retention = Retention(store.files, store.aliases, blobs, clock)
     parts.push_async_callback(_bounded, retention.stop, "retention")
     backups = Backups(data, storages, blobs, coordinators.projector)
     parts.push_async_callback(_bounded, backups.stop, "backups")

@@ -5,30 +5,27 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-import msgspec
-from msgspec import UNSET
-from msgspec.structs import replace
-
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
-from coordinator.scheduling.flow import Needs
-from coordinator.stub import ModelStub
+from edge.aliases import digest_of, key_of, reserve, reserved
+from edge.aliases import own_id as name_of
 from edge.auth import BAD_TOKEN, Principal
 from edge.catalog import Reference, Target, reference
 from edge.context import Edge
+from edge.creation import create, create_again, input_of, prepare, under
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
 from edge.hangups import HungUp, unless_hung_up
-from edge.input_files import input_files
-from edge.lookup import cancel, repeated
-from edge.pools import choose_pool
+from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
-from edge.schemas import CreateBody, as_unfinished, encode
-from edge.webhooks import webhook_of
-from edge.wishes import wishes_of
+from edge.schemas import CreateBody, as_unfinished, content_of, encode, refuse_id
+from edge.wishes import hangs_up
 
 log = logging.getLogger(__name__)
+
+REPLAYED: Header = (b"idempotent-replayed", b"true")
+"""On the answer to a request that has created nothing more."""
 
 
 def wanted_version(body: CreateBody) -> Reference:
@@ -59,99 +56,74 @@ async def submit(
     target: Target,
     *,
     deployment: str = "",
+    own_id: str = "",
 ) -> Reply:
-    """Create the prediction and answer 201, after the wait that the client asked for.
+    """Create the prediction and answer 201, after the wait that the client asked for. A request that repeats
+    another, by its Idempotency-Key or by ``own_id``, gets the prediction of that one.
 
     Raises Problem for what is refused, and Unavailable when it is not known whether it was accepted.
     """
-    webhook, events = webhook_of(body, edge.services.webhooks.rules)
-    raw, value = _input(body)
     headers = request.scope["headers"]
-    wishes = wishes_of(headers, body.priority, body.end_user, target.config)
-    needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
-    pool = await choose_pool(edge, target.pools, target.model, needs)
-    target = await edge.catalog.within(principal.account, target, pool)
-    if refused := target.schema.refused(value):
-        raise invalid_input(*refused)
-    files = await input_files(edge, principal.account, raw, value, target.schema)
-    number = await edge.catalog.number(pool, target.model)
-    call = calls.Create(
-        id=edge.services.ids.make(number),
-        account=principal.account,
-        token=principal.token,
-        pool=pool,
-        model=target.model,
-        input=raw,
-        version=target.pinned,
-        input_files=files,
-        streams=target.schema.streams,
-        queue_s=wishes.queue_s,
-        run_s=wishes.run_s,
-        total_s=wishes.total_s,
-        lease_s=wishes.lease_s,
-        retries=wishes.retries,
-        urgency=wishes.urgency,
-        user=wishes.user,
-        gpu=wishes.gpu,
-        gpu_memory=wishes.gpu_memory,
-        account_share=principal.account_share,
-        token_share=principal.share,
-        max_running=principal.max_running,
-        deployment=deployment,
-        webhook=webhook,
-        webhook_events=events,
-    )
-    reply = await _create(edge, edge.services.models.stub(number), call)
-    if isinstance(reply, calls.Refused):
-        raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
+    if not own_id:
+        refuse_id(body)
+    given = input_of(body)
+    name = name_of(own_id) if own_id else key_of(headers)
+    document = None
+    if name is None:
+        order = await prepare(edge, principal, headers, body, given, target, deployment=deployment)
+        document, replayed = accepted(await create(edge, order)), False
+        target = order.target
+    else:
+        digest = digest_of(request.scope["path"].rstrip("/"), *content_of(body), given.value)
+        ids = await reserved(edge.services, principal, name, digest)
+        if ids:
+            document = await _found(edge, ids[0], principal.account)
+        replayed = document is not None
+        if document is None:
+            order = await prepare(
+                edge, principal, headers, body, given, target, deployment=deployment, own_id=own_id
+            )
+            ids = await reserve(edge.services, principal, name, digest, ids or (order.call.id,))
+            replayed = ids[0] != order.call.id
+            order = await under(edge, order, ids[0])
+            document, target = accepted(await create_again(edge, order)), order.target
     wait = wait_of(headers, edge.services.limits.wait_s)
-    document = reply.document
     if wait is not None:
-        waiting = _waited(edge, principal, number, document, wait)
-        if wishes.cancel_on_disconnect:
+        waiting = _waited(edge, principal, document, wait)
+        if hangs_up(headers, target.config):
             waiting = _or_canceled(edge, request, document, waiting)
         document = await waiting
-    return await _created(edge, target, document, wait)
+    status = 201
+    if own_id and replayed:
+        status = 200 if document.status.terminal else 202  # as Cog has it
+    return await _created(edge, target, document, wait, status, replayed)
 
 
-async def _create(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Found | calls.Refused:
-    """Create, and ask again once when the coordinator's instance went away. It may have been accepted, may
-    even have ended: then it must not begin anew. The coordinator is asked first, for what has left it is in
-    the index."""
-
-    async def again() -> calls.Found | calls.Refused:
-        known = await stub.get(calls.Get(id=call.id, account=call.account))
-        if isinstance(known, calls.Found):
-            return known
-        ended = await edge.services.subscriptions.ended(call.id, call.account)
-        return await stub.create(replace(call, again=True)) if ended is None else calls.Found(document=ended)
-
-    return await repeated(edge, lambda: stub.create(call), again)
+def accepted(reply: calls.Found | calls.Refused) -> Document:
+    """Raises Problem for what the coordinator has refused."""
+    if isinstance(reply, calls.Refused):
+        raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
+    return reply.document
 
 
-def _input(body: CreateBody) -> tuple[bytes, dict[str, object]]:
-    """The input's bytes and value; decoded once, which also proves that it is UTF-8 and in range."""
-    if body.input is UNSET or bytes(body.input) == b"null":
-        return b"{}", {}
-    raw = bytes(body.input)
+async def _found(edge: Edge, id: str, account: str) -> Document | None:
+    """A prediction that a reserved id stands for; None when it was not created then."""
     try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        detail = "The input must be JSON in UTF-8, with numbers in range and no more than moderate nesting"
-        raise invalid_input(InvalidField("invalid_json", "input", detail)) from None
-    if not isinstance(value, dict):
-        raise invalid_input(InvalidField("invalid_type", "input", "Invalid type. Expected: object"))
-    return raw, value
+        return await find(edge, id, account)
+    except Problem as problem:
+        if problem.code != "not_found":
+            raise
+        return None
 
 
-async def _waited(edge: Edge, principal: Principal, number: int, document: Document, wait: Wait) -> Document:
+async def _waited(edge: Edge, principal: Principal, document: Document, wait: Wait) -> Document:
     """The prediction once it has ended; when the time is over, as one that has not begun."""
     if document.status.terminal:
         return document
     try:
         async with asyncio.timeout(None) as limit:
             with edge.authenticator.watch(principal.token, lambda: limit.reschedule(0)):
-                document = await _ended(edge, number, document, wait.timeout_s)
+                document = await _ended(edge, document, wait.timeout_s)
     except TimeoutError:
         raise unauthenticated(BAD_TOKEN) from None
     except Unavailable as error:
@@ -174,9 +146,11 @@ async def _or_canceled(
         return await cancel(edge, document.id, document.account)
 
 
-async def _ended(edge: Edge, number: int, document: Document, timeout_s: float) -> Document:
+async def _ended(edge: Edge, document: Document, timeout_s: float) -> Document:
     """Wait in slices, so that a server that is about to leave answers instead of cutting the client off."""
     services = edge.services
+    number = services.ids.number(document.id)
+    assert number is not None  # we made it
     slice_s = max(0.1, services.limits.drain_s / 3)
     deadline = services.clock.monotonic() + timeout_s
     while True:
@@ -191,7 +165,9 @@ async def _ended(edge: Edge, number: int, document: Document, timeout_s: float) 
             return document
 
 
-async def _created(edge: Edge, target: Target, document: Document, wait: Wait | None) -> Reply:
+async def _created(
+    edge: Edge, target: Target, document: Document, wait: Wait | None, status: int, replayed: bool
+) -> Reply:
     version, schema = target.version, target.schema
     if document.version not in ("", version):
         version, schema_of_version = await edge.catalog.shown(document)
@@ -202,4 +178,6 @@ async def _created(edge: Edge, target: Target, document: Document, wait: Wait | 
     headers: list[Header] = [(b"location", shown.urls.get.encode())]
     if wait is not None:
         headers.append((b"preference-applied", wait.applied.encode()))
-    return Reply(encode(shown), 201, headers=tuple(headers))
+    if replayed:
+        headers.append(REPLAYED)
+    return Reply(encode(shown), status, headers=tuple(headers))

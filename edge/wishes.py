@@ -32,7 +32,6 @@ class Wishes:
     retries: int | None
     gpu: str
     gpu_memory: int
-    cancel_on_disconnect: bool
 
 
 def wishes_of(
@@ -61,7 +60,6 @@ def wishes_of(
         retries=config.retries,
         gpu=config.gpu,
         gpu_memory=config.gpu_memory,
-        cancel_on_disconnect=_hangs_up(headers, config),
     )
 
 
@@ -91,7 +89,8 @@ def _wrong_user(user: object) -> list[InvalidField]:
     return [InvalidField("invalid_type", "end_user", detail)]
 
 
-def _hangs_up(headers: Iterable[tuple[bytes, bytes]], config: ModelConfig) -> bool:
+def hangs_up(headers: Iterable[tuple[bytes, bytes]], config: ModelConfig) -> bool:
+    """Whether the prediction is to be canceled when the client hangs up before its answer."""
     asked = preference(headers, "cancel-on-disconnect")
     if asked is None:
         return bool(config.cancel_on_disconnect)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from coordinator.store.accounts import Accounts
+from coordinator.store.aliases import Aliases
 from coordinator.store.connections import Connections, check_url, translated
 from coordinator.store.deployments import Deployments
 from coordinator.store.errors import NotMigrated, StoreUnavailable
@@ -49,6 +50,7 @@ class Store:
         self.objects = Objects(connections)
         self.index = Index(connections)
         self.files = Files(connections)
+        self.aliases = Aliases(connections)
         self.webhook_secrets = WebhookSecrets(connections)
 
     @classmethod

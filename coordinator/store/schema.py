@@ -170,6 +170,20 @@ deployments = Table(
     Index("ix_deployments_model_version", "model", "version"),
 )
 
+# No foreign key: a name is reserved for a token, and a token has an account.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("ids", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index("ix_aliases_expires_at", "expires_at"),
+)
+
 UNENDED = text("completed_at IS NULL")
 MISSED = text("status IN ('failed', 'canceled')")
 """Which rows the indexes of what has not succeeded have; a query must say it in the same words."""

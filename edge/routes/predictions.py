@@ -2,7 +2,7 @@
 
 import asyncio
 
-from litestar import get, post
+from litestar import get, post, put
 from litestar.types import ASGIApp
 from msgspec import UNSET
 
@@ -12,7 +12,7 @@ from coordinator.prediction import Document
 from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
-from edge.errors import Problem, invalid_version, not_found
+from edge.errors import InvalidField, Problem, invalid_input, invalid_version, not_found
 from edge.replies import HTTPRequest, Reply, read_body
 from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
@@ -27,6 +27,22 @@ async def create_prediction(request: HTTPRequest) -> ASGIApp:
     if target is None:
         raise invalid_version()
     return await submit(edge, request, principal, body, target)
+
+
+@put("/v1/predictions/{id:str}", opt={"creates": True})
+async def put_prediction(request: HTTPRequest) -> ASGIApp:
+    """Create a prediction under an id of the client's own, once: the same request again gets the same one,
+    202 while it runs and 200 when it has ended. Cog's idempotent create."""
+    edge, principal = await authorized(request, "submit")
+    body = parse_create(await read_body(request, edge.services.limits.body_bytes))
+    id = request.path_params["id"]
+    if body.id not in (None, id):
+        raise invalid_input(InvalidField("conflict", "id", "Must be the one of the path, or left out"))
+    body.id = None
+    target = await edge.catalog.target(principal, wanted_version(body))
+    if target is None:
+        raise invalid_version()
+    return await submit(edge, request, principal, body, target, own_id=id)
 
 
 @post("/v1/models/{owner:str}/{name:str}/predictions", opt={"creates": True})
@@ -128,6 +144,7 @@ async def _reply(edge: Edge, document: Document) -> Reply:
 
 HANDLERS = [
     create_prediction,
+    put_prediction,
     create_model_prediction,
     get_prediction,
     explain_prediction,

@@ -14,6 +14,7 @@ from coordinator.prediction import Status
 from coordinator.store.database import Store, migrate
 from coordinator.store.errors import NotMigrated, StoreUnavailable, UnsupportedDatabase
 from coordinator.store.index import page_of
+from tests.contract.suites.store_aliases import AliasesContract
 from tests.contract.suites.store_edits import DeploymentsContract, ModelEditsContract
 from tests.contract.suites.store_index import FilesContract, IndexContract, document
 from tests.contract.suites.store_models import ModelsContract
@@ -89,6 +90,10 @@ class TestIndex(IndexContract):
 
 
 class TestFiles(FilesContract):
+    pass
+
+
+class TestAliases(AliasesContract):
     pass
 
 

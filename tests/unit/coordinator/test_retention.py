@@ -38,7 +38,7 @@ async def test_only_expired_files_are_deleted_with_their_bytes(tmp_path: Path) -
                 expires_at=expires_at,
             )
         )
-    assert await Retention(store.files, blobs, clock).sweep() == 1
+    assert await Retention(store.files, store.aliases, blobs, clock).sweep() == 1
     left = {id for id in ("old", "young", "kept") if await store.files.get(id, "default")}
     assert left == {"young", "kept"}
     assert await blobs.stat(upload_key("old", "a.png")) is None

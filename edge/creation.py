@@ -1,0 +1,147 @@
+"""What a creation asks of a coordinator, and how it is asked so that it happens once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from coordinator import calls
+from coordinator.scheduling.flow import Needs
+from coordinator.stub import ModelStub
+from edge.auth import Principal
+from edge.catalog import Target
+from edge.context import Edge
+from edge.errors import InvalidField, Problem, invalid_input
+from edge.input_files import input_files
+from edge.lookup import repeated
+from edge.pools import choose_pool
+from edge.schemas import CreateBody
+from edge.webhooks import webhook_of
+from edge.wishes import wishes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input's bytes and value; decoded once, which also proves that it is UTF-8 and in range."""
+
+    raw: bytes
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A creation that may be asked for: the coordinator's number, and the target in its pool."""
+
+    number: int
+    call: calls.Create
+    target: Target
+
+
+def input_of(body: CreateBody) -> Input:
+    """Raises Problem ``invalid_input``."""
+    if body.input is UNSET or bytes(body.input) == b"null":
+        return Input(b"{}", {})
+    raw = bytes(body.input)
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        detail = "The input must be JSON in UTF-8, with numbers in range and no more than moderate nesting"
+        raise invalid_input(InvalidField("invalid_json", "input", detail)) from None
+    if not isinstance(value, dict):
+        raise invalid_input(InvalidField("invalid_type", "input", "Invalid type. Expected: object"))
+    return Input(raw, value)
+
+
+async def prepare(
+    edge: Edge,
+    principal: Principal,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: CreateBody,
+    given: Input,
+    target: Target,
+    *,
+    deployment: str = "",
+    own_id: str = "",
+) -> Order:
+    """Check a creation and say what it asks for. Raises Problem for what is refused."""
+    webhook, events = webhook_of(body, edge.services.webhooks.rules)
+    wishes = wishes_of(headers, body.priority, body.end_user, target.config)
+    needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
+    pool = await choose_pool(edge, target.pools, target.model, needs)
+    target = await edge.catalog.within(principal.account, target, pool)
+    if refused := target.schema.refused(given.value):
+        raise invalid_input(*refused)
+    files = await input_files(edge, principal.account, given.raw, given.value, target.schema)
+    number = await edge.catalog.number(pool, target.model)
+    call = calls.Create(
+        id=edge.services.ids.make(number),
+        account=principal.account,
+        token=principal.token,
+        pool=pool,
+        model=target.model,
+        input=given.raw,
+        version=target.pinned,
+        input_files=files,
+        streams=target.schema.streams,
+        queue_s=wishes.queue_s,
+        run_s=wishes.run_s,
+        total_s=wishes.total_s,
+        lease_s=wishes.lease_s,
+        retries=wishes.retries,
+        urgency=wishes.urgency,
+        user=wishes.user,
+        gpu=wishes.gpu,
+        gpu_memory=wishes.gpu_memory,
+        account_share=principal.account_share,
+        token_share=principal.share,
+        max_running=principal.max_running,
+        deployment=deployment,
+        webhook=webhook,
+        webhook_events=events,
+        own_id=own_id,
+    )
+    return Order(number, call, target)
+
+
+async def under(edge: Edge, order: Order, id: str) -> Order:
+    """The same under an id that is reserved: its coordinator is the one that the id says.
+
+    Raises Problem when the same words mean another model by now.
+    """
+    if id == order.call.id:
+        return order
+    number = edge.services.ids.number(id)
+    row = None if number is None else await edge.services.store.objects.describe(number)
+    if number is None or row is None or row.model != order.call.model:
+        detail = (
+            "What this request names is another model now than when it was sent first: use a new key or id."
+        )
+        raise Problem("key_reused", detail)
+    return Order(number, replace(order.call, id=id, pool=row.pool), order.target)
+
+
+async def create(edge: Edge, order: Order) -> calls.Found | calls.Refused:
+    """Create what nobody else can ask for, and ask again once when the coordinator's instance went away."""
+    stub = edge.services.models.stub(order.number)
+    return await repeated(edge, lambda: stub.create(order.call), lambda: _again(edge, stub, order.call))
+
+
+async def create_again(edge: Edge, order: Order) -> calls.Found | calls.Refused:
+    """Create what may have been created before, may even have ended: then it does not begin anew."""
+    stub = edge.services.models.stub(order.number)
+    return await repeated(edge, lambda: _again(edge, stub, order.call))
+
+
+async def _again(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Found | calls.Refused:
+    """The coordinator is asked first, for what has left it is in the index."""
+    known: calls.Found | calls.Refused | calls.Unknown
+    known = await stub.get(calls.Get(id=call.id, account=call.account))
+    while isinstance(known, calls.Unknown):
+        ended = await edge.services.subscriptions.ended(call.id, call.account)
+        if ended is not None:
+            return calls.Found(document=ended)
+        known = await stub.create_again(replace(call, again=True, life=known.life))
+    return known

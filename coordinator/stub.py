@@ -12,8 +12,8 @@ class Objects(Protocol):
     async def call(self, number: int, call: calls.AnyCall, deadline_s: float) -> calls.AnyReply:
         """Ask and wait for the answer. Raises Unavailable."""
 
-    def post(self, number: int, call: calls.AnyCall) -> bool:
-        """Hand over in order, without an answer. False when no live object takes it."""
+    def post(self, number: int, *posted: calls.AnyCall) -> bool:
+        """Hand over, for one turn, in order and without an answer. False when no live object takes them."""
 
     def live(self, number: int) -> bool:
         """Whether the object is in memory, so that asking it is cheap."""
@@ -107,16 +107,10 @@ class ModelStub:
         if not isinstance(reply, calls.Done):
             raise _unexpected(reply)
 
-    def from_agent(self, call: calls.FromAgent) -> bool:
-        """Hand over an agent's message, in order. False: no live object; attach the session again."""
-        return self._objects.post(self.number, call)
-
-    def detach(self, call: calls.DetachSession) -> bool:
-        return self._objects.post(self.number, call)
-
-    def mark_at_once(self, call: calls.MarkWorker) -> bool:
-        """Like ``mark_worker``, in order with what is handed over of an agent."""
-        return self._objects.post(self.number, call)
+    def hand_over(self, *posted: calls.FromAgent | calls.DetachSession | calls.MarkWorker) -> bool:
+        """Hand over what comes from an agent or is to be in order with it. False: no live object; attach the
+        session again."""
+        return self._objects.post(self.number, *posted)
 
     async def _find(self, call: calls.AnyCall) -> calls.Found | calls.Unknown:
         reply = await self._ask(call)

@@ -44,8 +44,8 @@ class Channel:
     attaching: asyncio.Task[None] | None = None
     lost: bool = False
     """The coordinator's instance went while attaching: it may or may not have been the one attached to."""
-    early: list[wire.AgentMessage] = field(default_factory=list)
-    """What came in while attaching."""
+    inbox: list[wire.AgentMessage] = field(default_factory=list)
+    """What came in and has not been handed over: at the end of the loop's turn, or once it is attached."""
 
 
 class Doors(Protocol):
@@ -56,7 +56,7 @@ class Doors(Protocol):
 
     async def attach(self, number: int, call: calls.AttachSession) -> None: ...
 
-    def hand_over(self, number: int, call: calls.FromAgent | calls.DetachSession) -> bool: ...
+    def hand_over(self, number: int, *posted: calls.FromAgent | calls.DetachSession) -> bool: ...
 
     def opened(self, channel: Channel, connection: "AgentConnection") -> None: ...
 
@@ -153,7 +153,7 @@ class AgentConnection:
     async def _let_attach(self) -> None:
         """Read on once an attach is through, when much has come in while it was not."""
         for channel in self._channels.values():
-            if channel.attaching is not None and len(channel.early) >= EARLY_MESSAGES:
+            if channel.attaching is not None and len(channel.inbox) >= EARLY_MESSAGES:
                 await asyncio.wait((channel.attaching,))
 
     async def _write(self) -> None:
@@ -208,18 +208,21 @@ class AgentConnection:
             channel = self._channels[event.channel] = Channel(event.channel, address)
             self._doors.opened(channel, self)
         if isinstance(event.message, wire.Attach):
+            self._hand_over(channel)
             channel.attaching = asyncio.create_task(self._attach(channel, event.message))
-        elif channel.attaching is not None:
-            channel.early.append(event.message)
-        else:
-            self._hand_over(channel, event.message)
-
-    def _hand_over(self, channel: Channel, message: wire.AgentMessage) -> None:
-        if channel.number is None:
             return
-        if not self._doors.hand_over(
-            channel.number, calls.FromAgent(address=channel.address, message=message)
-        ):
+        if not channel.inbox and channel.attaching is None:
+            asyncio.get_running_loop().call_soon(self._hand_over, channel)
+        channel.inbox.append(event.message)
+
+    def _hand_over(self, channel: Channel) -> None:
+        """What has arrived together is one turn of the coordinator."""
+        if channel.attaching is not None or not channel.inbox:
+            return
+        address = channel.address
+        posted = [calls.FromAgent(address=address, message=message) for message in channel.inbox]
+        channel.inbox.clear()
+        if channel.number is not None and not self._doors.hand_over(channel.number, *posted):
             self.reattach(channel)
 
     async def _attach(self, channel: Channel, attach: wire.Attach) -> None:
@@ -229,19 +232,18 @@ class AgentConnection:
             await self._attach_until_it_works(channel, attach, call)
         except (NotAllowed, Invalid) as error:
             channel.attaching = None
-            channel.early.clear()
+            channel.inbox.clear()
             self._arrived()
             code = "not_allowed" if isinstance(error, NotAllowed) else "invalid"
             self.deliver(wire.AttachRefused(channel=channel.id, code=code, detail=str(error)))
             return
         self._arrived()
         channel.attaching = None
-        early, channel.early = channel.early, []
         if channel.lost:
+            channel.inbox.clear()
             self.reattach(channel)
-            return
-        for message in early:
-            self._hand_over(channel, message)
+        else:
+            self._hand_over(channel)
 
     async def _attach_until_it_works(
         self, channel: Channel, attach: wire.Attach, call: calls.AttachSession
@@ -261,6 +263,7 @@ class AgentConnection:
                 return
 
     def _leave(self, channel: Channel) -> None:
+        self._hand_over(channel)
         self._doors.closed(channel)
         if channel.number is not None:
             with suppress(Unavailable):

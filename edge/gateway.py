@@ -178,9 +178,8 @@ class Gateway:
         self._by_number[number].add(call.address)
         await self._models.stub(number).attach(call)
 
-    def hand_over(self, number: int, call: calls.FromAgent | calls.DetachSession) -> bool:
-        stub = self._models.stub(number)
-        return stub.detach(call) if isinstance(call, calls.DetachSession) else stub.from_agent(call)
+    def hand_over(self, number: int, *posted: calls.FromAgent | calls.DetachSession) -> bool:
+        return self._models.stub(number).hand_over(*posted)
 
     def opened(self, channel: Channel, connection: AgentConnection) -> None:
         self._channels[channel.address] = (channel, connection)

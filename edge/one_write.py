@@ -1,11 +1,13 @@
-"""Head and body of an answer go out in one write: uvicorn makes two, and the second costs a system call and
-wakes the client once more."""
+"""Fewer writes than uvicorn makes, each of which costs a system call and wakes the other end: an answer's
+head and body go out together, and so do all frames that one turn of the loop has made for a websocket."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+GATHERED_BYTES = 64 * 1024
 
 
 class OneWrite:
@@ -43,12 +45,43 @@ class OneWrite:
         return getattr(self.transport, name)
 
 
+class Gathered:
+    """A transport that holds all that is written until the end of the loop's turn, unless it is much."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self._call_soon: Callable[..., object] = asyncio.get_running_loop().call_soon
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._call_soon(self._let_go)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > GATHERED_BYTES:  # the transport is to say when its reader is behind
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            self.transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def close(self) -> None:
+        self._let_go()
+        self.transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
 class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's, on such a transport. A websocket has the bare one again: its frames are whole."""
+    """uvicorn's, on such transports."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, OneWrite(cast(asyncio.Transport, transport))))
 
     def handle_websocket_upgrade(self) -> None:
-        self.transport = cast(OneWrite, self.transport).bare()
+        bare = cast(OneWrite, self.transport).bare()
+        self.transport = cast(asyncio.Transport, Gathered(bare))
         super().handle_websocket_upgrade()

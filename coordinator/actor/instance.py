@@ -129,12 +129,13 @@ class Instance:
             self._calls -= 1
             self.last_used = self._clock.monotonic()
 
-    def post(self, call: Any) -> None:
-        """Run the call's turn now; nobody waits for its answer. Raises Unavailable when it broke."""
-        self.last_used = self._clock.monotonic()
-        reply = self._run(lambda: self._actor.handle(self, call))
-        if isinstance(reply, Fetch):
-            self._spawn(self._after_fetch(call, reply))
+    def post(self, *calls: Any) -> None:
+        """Run one turn of all these calls now; nobody waits for answers. Raises Unavailable when it broke."""
+        replies = self._run(lambda: [self._actor.handle(self, call) for call in calls])
+        self.last_used = self.monotonic
+        for call, reply in zip(calls, replies, strict=True):
+            if isinstance(reply, Fetch):
+                self._spawn(self._after_fetch(call, reply))
 
     async def _after_fetch(self, call: Any, reply: Any) -> None:
         with suppress(Unavailable):

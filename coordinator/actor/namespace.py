@@ -75,13 +75,14 @@ class Namespace:
             instance = await self._live_within(number, deadline_s)
         return await instance.call(call, deadline_s)
 
-    def post(self, number: int, call: Any) -> bool:
-        """Hand a call over in order, without an answer. False when the object is not live here."""
+    def post(self, number: int, *calls: Any) -> bool:
+        """Hand calls over, for one turn, in order and without an answer. False when the object is not live
+        here, or broke."""
         instance = self._instances.get(number)
         if instance is None:
             return False
         try:
-            instance.post(call)
+            instance.post(*calls)
         except Unavailable:
             return False
         return True

@@ -196,10 +196,7 @@ class LegacyDoor:
         return await self._models.stub(number).attach(call)
 
     def hand_over(self, number: int, call: calls.FromAgent | calls.DetachSession | calls.MarkWorker) -> bool:
-        stub = self._models.stub(number)
-        if isinstance(call, calls.FromAgent):
-            return stub.from_agent(call)
-        return stub.detach(call) if isinstance(call, calls.DetachSession) else stub.mark_at_once(call)
+        return self._models.stub(number).hand_over(call)
 
     def allowance(self) -> Allowance:
         return Allowance(self._limits.legacy_job_files, self._limits.legacy_job_bytes)

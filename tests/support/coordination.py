@@ -42,8 +42,8 @@ class Encoded:
         answer: calls.AnyReply = calls.decode_reply(calls.encode(reply))
         return answer
 
-    def post(self, number: int, call: calls.AnyCall) -> bool:
-        return self._objects.post(number, calls.decode_call(calls.encode(call)))
+    def post(self, number: int, *posted: calls.AnyCall) -> bool:
+        return self._objects.post(number, *(calls.decode_call(calls.encode(call)) for call in posted))
 
     def live(self, number: int) -> bool:
         return self._objects.live(number)
@@ -230,10 +230,10 @@ class Worker:
 
     def lose(self) -> None:
         """The socket is gone."""
-        self.house.stub.detach(calls.DetachSession(address=self.address))
+        self.house.stub.hand_over(calls.DetachSession(address=self.address))
 
     def say(self, message: wire.AgentMessage) -> None:
-        assert self.house.stub.from_agent(calls.FromAgent(address=self.address, message=message))
+        assert self.house.stub.hand_over(calls.FromAgent(address=self.address, message=message))
 
     # --- what it heard ------------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ class ScriptedAgent:
 
     def say(self, message: wire.AgentMessage) -> None:
         call = calls.FromAgent(address=self.address, message=message)
-        assert self.models.stub(self.number).from_agent(call)
+        assert self.models.stub(self.number).hand_over(call)
 
     def progress(self, dispatch: wire.Dispatch, *events: tuple[int, str, Any]) -> None:
         self.say(

@@ -258,7 +258,7 @@ class Crowd:
         """Its socket is gone. A worker of 2022 forgets its job with it."""
         if box.address is None:
             return
-        self.house.stub.detach(calls.DetachSession(address=box.address, silent=silent))
+        self.house.stub.hand_over(calls.DetachSession(address=box.address, silent=silent))
         self.unattached(box)
         box.address = None
         if box.legacy:
@@ -273,7 +273,7 @@ class Crowd:
     def say(self, box: Box, message: Any) -> None:
         if box.address is None or not box.attached:
             return
-        if not self.house.stub.from_agent(calls.FromAgent(address=box.address, message=message)):
+        if not self.house.stub.hand_over(calls.FromAgent(address=box.address, message=message)):
             self.unattached(box)
 
     def offer(self, box: Box) -> None:

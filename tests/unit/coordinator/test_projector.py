@@ -48,7 +48,7 @@ class Told:
         self.indexed.append((number, call.sequences))
         return calls.Done()
 
-    def post(self, number: int, call: calls.AnyCall) -> bool:
+    def post(self, number: int, *posted: calls.AnyCall) -> bool:
         raise AssertionError
 
     def live(self, number: int) -> bool:

@@ -1,9 +1,9 @@
-"""A transport that holds the head of an answer for its body."""
+"""Transports that hold what is written until more of it can go out at once."""
 
 import asyncio
 import socket
 
-from edge.one_write import OneWrite
+from edge.one_write import GATHERED_BYTES, Gathered, OneWrite
 
 
 async def _open() -> tuple[OneWrite, socket.socket]:
@@ -57,3 +57,29 @@ async def test_nothing_is_left_behind_at_the_end_or_by_who_goes_on_without_it() 
                 got += part
         assert got == b"first, second, last"
         assert transport.is_closing()
+
+
+async def test_all_of_a_turn_goes_out_together_but_much_at_once() -> None:
+    bare, theirs = await _open()
+    transport = Gathered(bare.transport)
+    with theirs:
+        transport.write(b"one, ")
+        transport.write(b"two")
+        assert _there(theirs) == b""
+        await asyncio.sleep(0)
+        assert _there(theirs) == b"one, two"
+        transport.write(b"." * GATHERED_BYTES)
+        transport.write(b".")
+        assert _there(theirs)
+        transport.close()
+
+
+async def test_what_a_turn_wrote_before_its_end_comes_before_the_end() -> None:
+    bare, theirs = await _open()
+    transport = Gathered(bare.transport)
+    with theirs:
+        transport.write(b"last words")
+        transport.close()
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(theirs, 1 << 16) == b"last words"
+            assert await asyncio.get_running_loop().sock_recv(theirs, 1 << 16) == b""

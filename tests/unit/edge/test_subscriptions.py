@@ -40,8 +40,8 @@ class Asked:
             raise self.failures.pop(0)
         return await self._objects.call(number, call, deadline_s)
 
-    def post(self, number: int, call: calls.AnyCall) -> bool:
-        return self._objects.post(number, call)
+    def post(self, number: int, *posted: calls.AnyCall) -> bool:
+        return self._objects.post(number, *posted)
 
     def live(self, number: int) -> bool:
         return self._objects.live(number)

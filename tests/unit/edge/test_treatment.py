@@ -133,9 +133,9 @@ class TestPools:
         self, server: TestServer, second: ScriptedAgent
     ) -> None:
         await second_attached(server, second, slots=0)
-        server.services.models.stub(server.agent.number).detach(_gone(server.agent))
+        server.services.models.stub(server.agent.number).hand_over(_gone(server.agent))
         assert await self.pool(server) == "second"
-        server.services.models.stub(second.number).detach(_gone(second))
+        server.services.models.stub(second.number).hand_over(_gone(second))
         assert await self.pool(server) == "default"
 
 

@@ -34,6 +34,27 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that does not stay open when its TLS is given up, whoever gives it up: the library closes
+    it after an error of its own only, not when we cancel."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self.read = inner.read  # type: ignore[method-assign]
+        self.write = inner.write  # type: ignore[method-assign]
+        self.aclose = inner.aclose  # type: ignore[method-assign]
+        self.get_extra_info = inner.get_extra_info  # type: ignore[method-assign]
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._inner.aclose()
+            raise
+
+
 class _Guarded(httpcore.AsyncNetworkBackend):
     """Connects to the addresses that it has checked, not to the name again."""
 
@@ -55,11 +76,11 @@ class _Guarded(httpcore.AsyncNetworkBackend):
             raise _Refused
         *others, last = addresses
         for address in others:
-            try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return _Stream(
+                    await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                )
+        return _Stream(await self._inner.connect_tcp(last, port, timeout, local_address, socket_options))
 
 
 class Poster:

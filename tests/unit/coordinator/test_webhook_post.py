@@ -105,6 +105,30 @@ async def test_a_receiver_that_does_not_speak_tls() -> None:
     await listening.wait_closed()
 
 
+@pytest.mark.parametrize(("connect_s", "limit_s"), [(5.0, 0.2), (0.2, 5.0)])
+async def test_a_receiver_that_never_finishes_tls_keeps_no_connection(
+    connect_s: float, limit_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.webhooks.post.CONNECT_S", connect_s)
+    closed = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # to its end
+        closed.set()
+        writer.close()
+
+    listening = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    sender = poster("127.0.0.0/8", limit_s=limit_s)
+    with pytest.raises(NoAnswer, match="no answer within"):
+        await sender.post(f"https://127.0.0.1:{port}/", {}, b"{}")
+    async with asyncio.timeout(5):
+        await closed.wait()
+    await sender.close()
+    listening.close()
+    await listening.wait_closed()
+
+
 async def test_neither_a_receiver_nor_an_account_takes_all_room() -> None:
     room, inside, go = Room(receiver=2, account=3, total=4), [], asyncio.Event()
 

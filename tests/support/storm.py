@@ -18,6 +18,7 @@ from coordinator.protocol import messages as wire
 from coordinator.waiting import flow_of, waits
 from tests.support.coordination import Coordination, raw
 from tests.support.storm_crowd import ACCOUNTS, Box, Crowd, Work, of_attempt
+from tests.support.storm_mail import told_of_end
 from tests.support.virtual_clock import breathe
 from tests.support.waiting import until
 
@@ -72,6 +73,7 @@ class Storm(Crowd):
                 self.hear()
                 self.watch_caps()
             assert self.house.fatal == []
+            assert self.mail.faults == []
 
     async def step(self) -> None:
         chance, storages = self.chance, self.house.storages
@@ -81,7 +83,7 @@ class Storm(Crowd):
             self.asking.append(asyncio.ensure_future(self.create()))
         elif what < 0.36 and self.accepted:
             id = chance.choice(list(self.accepted))
-            do = chance.choice((self.cancel, self.look, self.look, self.ask_why))
+            do = chance.choice((self.cancel, self.look, self.look, self.ask_why, self.redeliver))
             self.story.append(f"{do.__name__} {id}")
             self.asking.append(asyncio.ensure_future(do(id)))
         elif what < 0.37:
@@ -90,8 +92,11 @@ class Storm(Crowd):
             await self._of_worker(box)
         elif what < 0.82:
             await self.advance(chance.choice((0.1, 1.0, 1.0, 5.0, 15.0, 40.0, 130.0)))
-        elif what < 0.84:
+        elif what < 0.83:
             storages.hold_reads()
+        elif what < 0.85:
+            self.story.append("hold the index")
+            self.indexing.clear()
         elif what < 0.86:
             storages.hold()
         elif what < 0.87:
@@ -115,8 +120,13 @@ class Storm(Crowd):
         elif what < 0.915:
             storages.hold_loads()
         else:
-            storages.let_go()
+            self.let_go()
             await self.settled()
+
+    def let_go(self) -> None:
+        """Whatever was held back goes on."""
+        self.house.storages.let_go()
+        self.indexing.set()
 
     async def _quietly(self, asked: Any) -> None:
         try:
@@ -159,13 +169,14 @@ class Storm(Crowd):
             code = self.chance.choice(("runner_crashed", "runner_crashed", "runner_defunct", "upload_error"))
             self.finish(box, work, status="failed", error="it ended", error_code=code)
         elif running:
-            event = wire.Event(seq=1, kind="output", data=raw("x"))
+            work.said += 1
+            event = wire.Event(seq=work.said, kind=self.chance.choice(("output", "logs")), data=raw("x"))
             self.say(box, wire.Progress(**of_attempt(work.dispatch), events=(event,)))
 
     async def advance(self, seconds: float) -> None:
         """Time passes, with no disk in arrears."""
         self.story.append(f"advance {seconds}")
-        self.house.storages.let_go()
+        self.let_go()
         left = seconds
         while left > 0:
             await self.settled()
@@ -183,7 +194,7 @@ class Storm(Crowd):
         self.watch_counts()
 
     async def answered(self) -> None:
-        self.house.storages.let_go()
+        self.let_go()
         while self.asking:
             asking, self.asking = self.asking, []
             _, late = await asyncio.wait(asking, timeout=0.2)
@@ -244,12 +255,15 @@ class Storm(Crowd):
             if not done:
                 await self.advance(5.0)
         await self.advance(130.0)
+        await self.all_ends_are_told()
         await self.look_back()
 
     async def restored(self, other: Coordination, accepted: set[str], ended: dict[str, Document]) -> None:
         """Go on with a server that is what this one was, sometime since these were accepted, and had ended.
         What came later it may not know; what ran may run again."""
         self.house, self.ended = other, dict(ended)
+        self.mail.forget()
+        other.mail = self.mail
         self.runs.clear()
         self.unsure.clear()
         other.watch = self.watch
@@ -327,6 +341,29 @@ class Storm(Crowd):
         ]
         return bool(fit) and not book.queue._owners.upper(flow.account, flow.token)[1].held
 
+    async def all_ends_are_told(self) -> None:
+        """Once it is well, every receiver that wants it hears of every end, and the coordinator knows."""
+        self.mail.well = True
+        untold: list[str] = []
+        for _ in range(60):
+            untold = [
+                id
+                for id in self.accepted
+                if told_of_end(self.ended[id]) and not (id in self.mail.delivered and await self.is_told(id))
+            ]
+            if not untold:
+                break
+            await self.house.clock.advance(60.0)
+            await self.settled()
+        assert self.mail.faults == []
+        assert not untold, f"no receiver heard of the end of {untold}"
+
+    async def is_told(self, id: str) -> bool:
+        """For the coordinator, too."""
+        ask = calls.AskDeliveries(id=id, account=self.accepted[id])
+        reply = await self.house.stub.deliveries(ask)
+        return isinstance(reply, calls.Deliveries) and reply.state == "delivered"
+
     async def look_back(self) -> None:
         assert {*self.accepted} <= {*self.ended}, f"not ended: {[*{*self.accepted} - {*self.ended}][:3]}"
         for id, account in self.accepted.items():
@@ -367,6 +404,9 @@ class Storm(Crowd):
             "charged": root.running,
             "children": len(root.children),
             "leaving": len(book._leaving),
+            "feeds": len(book.feeds._feeds),
+            "letters": len(book.outbox._hands) + len(book.outbox._lanes),
+            "requests": self.mail.on_its_way,
             "probes": len(model._workers._probes),
             "needs": len(book.queue._order._needs) + len(book.queue._order._met),
             "lanes": sum(map(len, book.queue._order._lanes)),

@@ -6,6 +6,7 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,11 @@ from coordinator.prediction import Document
 from coordinator.protocol import messages as wire
 from coordinator.protocol.names import legacy_version
 from tests.support.coordination import MODEL, V1, V2, Coordination, raw
+from tests.support.storm_mail import StormMail, told_of_end, webhook
 
 CAPS = {"tok_a1": 1, "tok_a2": 0, "tok_b1": 3, "tok_b2": 0, "tok_c1": 0}
 ACCOUNTS = {"tok_a1": "a", "tok_a2": "a", "tok_b1": "b", "tok_b2": "b", "tok_c1": "c"}
-LEASE_S = 30.0
+LEASE_S = 30.0 - 0.001  # sums of times are not exact
 _sessions = itertools.count(1)
 
 
@@ -35,6 +37,8 @@ class Work:
     report: wire.Finished | None = None
     deaf: bool = False
     """It does not listen to a cancel."""
+    said: int = 0
+    """Events."""
 
 
 @dataclass
@@ -80,6 +84,9 @@ class Crowd:
         self.runs: dict[str, set[tuple[str, int]]] = {}
         """Which process began which attempt of a prediction, and did not give it back."""
         self.expired: set[tuple[str, int, str]] = set()
+        self.indexing = asyncio.Event()
+        """The index is written; else a batch waits."""
+        self.indexing.set()
         self.asking: list[asyncio.Task[Any]] = []
         self.story: list[str] = []
         self.boxes = [
@@ -88,6 +95,8 @@ class Crowd:
             Box("three", V2, 3, gpu="A100"),
             Box("old", legacy_version(MODEL), 1, legacy=True),
         ]
+        self.mail = house.mail = StormMail(self, house.clock, lambda: self.house.store.index, seed)
+        house.coordinators.connect(house.sockets, self.mail)
         house.watch = self.watch
         self.watch()
 
@@ -108,6 +117,15 @@ class Crowd:
             add(number, document)
 
         projector.add = seen  # type: ignore[method-assign]
+
+        index = self.house.store.index
+        upsert = index.upsert
+
+        async def held(documents: Sequence[Document]) -> None:
+            await self.indexing.wait()
+            await upsert(documents)
+
+        index.upsert = held  # type: ignore[method-assign]
 
         def lost(number: int) -> None:
             for box in self.boxes:
@@ -147,6 +165,7 @@ class Crowd:
             "queue_s": self.chance.choice((None, None, 50.0, 300.0)),
             "total_s": self.chance.choice((None, None, None, 200.0)),
             "run_s": self.chance.choice((None, 60.0)),
+            **webhook(self.chance),
         }
         self.story.append(f"create {fields['id']} {token} {fields['version'][:2]}")
         await self._create(fields)
@@ -203,6 +222,16 @@ class Crowd:
             return
         if isinstance(reply, calls.Explained) and reply.reason is not None:
             assert 1 <= reply.position <= reply.of
+
+    async def redeliver(self, id: str) -> None:
+        document = self.ended.get(id)
+        if document is None or not told_of_end(document):
+            return
+        self.mail.renewed.add(id)
+        try:
+            await self.house.stub.redeliver(calls.Redeliver(document=document))
+        except Unavailable:
+            return
 
     # --- what workers do ----------------------------------------------------------------------------------
 
@@ -342,6 +371,8 @@ class Crowd:
                 self.finish(box, work, status="canceled", output=raw(None))
             elif work.report is not None:
                 self.say(box, work.report)
+            else:
+                work.said = verdict.from_seq - 1
         self.offer(box)
 
     def _given(self, box: Box, dispatch: wire.Dispatch) -> None:

@@ -109,7 +109,7 @@ async def test_a_backup_in_a_storm_is_one_state(seed: int, tmp_path: Path, storm
 
         async def meanwhile() -> None:
             await storm.steps(15)
-            storm.house.storages.let_go()
+            storm.let_go()
 
         backing.before_objects = backing.before_files = meanwhile
         await backing.make()

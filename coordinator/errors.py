@@ -1,7 +1,8 @@
 """Errors of the coordinator package, as its callers see them.
 
 CoordinatorError
-└── Unavailable     the answer is unknown: repeat the same call (HTTP 503)
+└── Unavailable         the answer is unknown: repeat the same call (HTTP 503)
+    └── NoSuchObject    the control store has no such object: nothing of it can be asked for (HTTP 404)
 """
 
 
@@ -15,3 +16,7 @@ class Unavailable(CoordinatorError):
     def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class NoSuchObject(Unavailable):
+    """No object has this number now. What asks for one that there must be takes it as unavailable."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from coordinator import calls
-from coordinator.errors import Unavailable
+from coordinator.errors import NoSuchObject, Unavailable
 from coordinator.prediction import Document
 from edge.aliases import is_own_id
 from edge.context import Edge
@@ -32,7 +32,7 @@ async def find(edge: Edge, id: str, account: str) -> Document:
         indexed = await services.store.index.get(id, account)
         if indexed is not None and indexed.status.terminal:
             return indexed
-    reply = await services.models.stub(number).get(calls.Get(id=id, account=account))
+    reply = await _asked(services.models.stub(number).get(calls.Get(id=id, account=account)))
     if isinstance(reply, calls.Found):
         return reply.document
     return await _left(edge, id, account)
@@ -64,7 +64,7 @@ async def cancel(edge: Edge, id: str, account: str) -> Document:
         if indexed is not None and indexed.status.terminal:
             return indexed
     stub = services.models.stub(number)
-    reply = await repeated(edge, lambda: stub.cancel(calls.Cancel(id=id, account=account)))
+    reply = await _asked(repeated(edge, lambda: stub.cancel(calls.Cancel(id=id, account=account))))
     if isinstance(reply, calls.Found):
         return reply.document
     return await _left(edge, id, account)
@@ -74,14 +74,17 @@ async def deliveries(edge: Edge, document: Document) -> calls.Deliveries | None:
     """What became of the webhook of an ended prediction; None when nothing is known. Raises Unavailable."""
     stub = edge.services.models.stub(_number(edge, document.id))
     call = calls.AskDeliveries(id=document.id, account=document.account)
-    reply = await repeated(edge, lambda: stub.deliveries(call))
+    try:
+        reply = await repeated(edge, lambda: stub.deliveries(call))
+    except NoSuchObject:
+        return None
     return reply if isinstance(reply, calls.Deliveries) else None
 
 
 async def redeliver(edge: Edge, document: Document) -> calls.Deliveries:
     """Have it sent again. Raises Unavailable."""
     stub = edge.services.models.stub(_number(edge, document.id))
-    return await repeated(edge, lambda: stub.redeliver(calls.Redeliver(document=document)))
+    return await _asked(repeated(edge, lambda: stub.redeliver(calls.Redeliver(document=document))))
 
 
 async def repeated(
@@ -93,6 +96,8 @@ async def repeated(
     started = clock.monotonic()
     try:
         return await call()
+    except NoSuchObject:
+        raise
     except Unavailable:
         if clock.monotonic() - started > _REPEAT_WITHIN_S:
             raise
@@ -112,6 +117,14 @@ async def _named(edge: Edge, id: str, account: str) -> tuple[str, int]:
     if number is None:
         raise not_found()
     return id, number
+
+
+async def _asked(answer: Awaitable[T]) -> T:
+    """An id may be ours, and its coordinator be gone with all that it had. Raises Problem ``not_found``."""
+    try:
+        return await answer
+    except NoSuchObject:
+        raise not_found() from None
 
 
 def _number(edge: Edge, id: str) -> int:

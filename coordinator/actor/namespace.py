@@ -16,7 +16,7 @@ from coordinator.actor.instance import Instance
 from coordinator.actor.placement import NotHere, Placement
 from coordinator.actor.storage import Storage, Storages
 from coordinator.actor.turn import Actor, Outside, Registry
-from coordinator.errors import Unavailable
+from coordinator.errors import NoSuchObject, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Namespace:
     # --- what callers use ---------------------------------------------------------------------------------
 
     async def call(self, number: int, call: Any, deadline_s: float) -> Any:
-        """Ask an object. Raises Unavailable when the answer is unknown: repeat the call."""
+        """Ask an object. Raises NoSuchObject, or Unavailable when the answer is unknown: repeat the call."""
         instance = self._instances.get(number)
         if instance is None:
             instance = await self._live_within(number, deadline_s)
@@ -161,6 +161,9 @@ class Namespace:
             await instance.start()
         except NotHere as error:
             raise Unavailable("another server owns this coordinator") from error
+        except NoSuchObject:
+            await self._placement.disown(number)
+            raise
         except StorageBroken as error:
             self._outside.fatal(error)
             raise Unavailable(str(error)) from error
@@ -231,6 +234,8 @@ class Namespace:
     async def _wake(self, number: int) -> None:
         try:
             await self._live(number)
+        except NoSuchObject:
+            log.warning("object %d cannot be woken: the control store does not have it any more", number)
         except Unavailable as error:
             log.warning("object %d could not be woken: %s", number, error)
             self._own(self._retry(number))

@@ -120,7 +120,8 @@ class Outside(Protocol):
 class Registry(Protocol):
     """The control store's memory of which objects must be woken."""
 
-    async def activate(self, number: int) -> None: ...
+    async def activate(self, number: int) -> None:
+        """Raises NoSuchObject."""
 
     async def deactivate(self, number: int, alarm_at: int | None) -> None: ...
 

@@ -8,6 +8,7 @@ StoreError
 ├── Invalid             a value that the store does not take (a name, a scope, a version id, a cursor)
 ├── NameTaken           another live row of this account has the name
 ├── NotFound            no such row, or not of this account
+│   └── ObjectNotFound  no object has this number
 ├── InUse               something else needs the row: it cannot be taken away
 ├── Ambiguous           the name alone does not say which row
 └── NotAllowed          the name belongs to somebody else, or the token may not use it
@@ -15,7 +16,7 @@ StoreError
 Each message is one line for an operator or a client; ``hint`` says what to do about it.
 """
 
-from coordinator.errors import Unavailable
+from coordinator.errors import NoSuchObject, Unavailable
 
 
 class StoreError(Exception):
@@ -56,6 +57,10 @@ class NameTaken(StoreError):
 
 class NotFound(StoreError):
     """No such row, or not of this account."""
+
+
+class ObjectNotFound(NotFound, NoSuchObject):
+    """No object has this number."""
 
 
 class InUse(StoreError):

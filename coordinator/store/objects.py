@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.store.connections import Connections
-from coordinator.store.errors import NotFound
+from coordinator.store.errors import NotFound, ObjectNotFound
 from coordinator.store.schema import objects
 
 
@@ -68,11 +68,11 @@ class Objects:
         return None if row is None else _row(row)
 
     async def activate(self, number: int) -> None:
-        """The object is to be awake, also after a restart. Raises NotFound."""
+        """The object is to be awake, also after a restart. Raises ObjectNotFound."""
         await self._set(number, active=True, alarm_at=None)
 
     async def deactivate(self, number: int, alarm_at: int | None) -> None:
-        """The object may sleep until ``alarm_at``, or until it is called. Raises NotFound."""
+        """The object may sleep until ``alarm_at``, or until it is called. Raises ObjectNotFound."""
         await self._set(number, active=False, alarm_at=alarm_at)
 
     async def to_wake(self, now: int) -> list[int]:
@@ -91,7 +91,7 @@ class Objects:
 
         async def work(connection: AsyncConnection) -> None:
             if (await connection.execute(change)).rowcount == 0:
-                raise NotFound(f"there is no object {number}")
+                raise ObjectNotFound(f"there is no object {number}")
 
         await self._connections.write(work)
 

@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from coordinator.store.database import Store
-from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotFound
+from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotFound, ObjectNotFound
 from coordinator.store.objects import ObjectRow
 
 
@@ -193,7 +193,7 @@ class ObjectsContract:
         )
 
     async def test_unknown_objects_are_not_made(self, store: Store) -> None:
-        with pytest.raises(NotFound):
+        with pytest.raises(ObjectNotFound):
             await store.objects.activate(7)
-        with pytest.raises(NotFound):
+        with pytest.raises(ObjectNotFound):
             await store.objects.deactivate(7, None)

@@ -12,7 +12,7 @@ from coordinator.actor.instance import Instance
 from coordinator.actor.namespace import RETRY_S, Namespace
 from coordinator.actor.placement import LocalPlacement, NotHere
 from coordinator.actor.turn import Turn, Wait
-from coordinator.errors import Unavailable
+from coordinator.errors import NoSuchObject, Unavailable
 from coordinator.store.database import Store
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import Ledger, World, get, put
@@ -419,6 +419,17 @@ async def test_a_start_waits_for_a_control_store_that_is_away(
         await until(lambda: namespace.live(number), "it is woken")
     await asyncio.wait_for(namespace.woken.wait(), 5)
     await namespace.stop()
+
+
+async def test_an_object_that_the_control_store_does_not_have(house: House, namespace: Namespace) -> None:
+    number = await house.object() + 1
+    for _ in range(2):
+        with pytest.raises(NoSuchObject):
+            await namespace.call(number, lambda ledger, turn: turn.now, DEADLINE_S)
+    await house.clock.advance(2 * IDLE_S)
+    assert (house.lives(number), house.storages.loads) == (0, [])
+    assert not house.placement.owned(number)
+    assert not namespace.live(number)
 
 
 async def test_an_alarm_is_not_forgotten_when_the_control_store_is_away(

@@ -209,7 +209,7 @@ async def test_cancel_is_idempotent(server: TestServer) -> None:
 async def test_ids_that_are_not_ours_are_404(server: TestServer) -> None:
     made = await server.create()
     other = made["id"][:-1] + ("0" if made["id"][-1] != "0" else "1")
-    for id in (other, "nothing", server.services.ids.make(1)):
+    for id in (other, "nothing", server.services.ids.make(1), server.services.ids.make(99)):
         problem(await server.http.get(f"/v1/predictions/{id}"), 404)
         problem(await server.http.post(f"/v1/predictions/{id}/cancel"), 404)
 

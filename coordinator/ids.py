@@ -28,10 +28,13 @@ class Ids:
 
     def make(self, number: int) -> str:
         """A new id that routes to object ``number``."""
-        if not 0 <= number <= MAX_NUMBER:
-            raise ValueError(f"object number {number} is not within 0..{MAX_NUMBER}")
-        body = number << RANDOM_BITS | self._random_bits(RANDOM_BITS)
-        return _encode(body << MAC_BITS | self._mac(body))
+        return self._id(number, self._random_bits(RANDOM_BITS))
+
+    def belonging_to(self, cause: str, number: int) -> str:
+        """The one id that object ``number`` has for what this causes: the same each time, and like any other
+        one to whoever does not know the key."""
+        digest = hmac.digest(self._key, b"cause:" + cause.encode(), "sha256")
+        return self._id(number, int.from_bytes(digest, "big") >> (len(digest) * 8 - RANDOM_BITS))
 
     def number(self, prediction: str) -> int | None:
         """The object that owns this id, or None when the id is not one of ours."""
@@ -42,6 +45,12 @@ class Ids:
         if value & ((1 << MAC_BITS) - 1) != self._mac(body):
             return None
         return body >> RANDOM_BITS
+
+    def _id(self, number: int, random_bits: int) -> str:
+        if not 0 <= number <= MAX_NUMBER:
+            raise ValueError(f"object number {number} is not within 0..{MAX_NUMBER}")
+        body = number << RANDOM_BITS | random_bits
+        return _encode(body << MAC_BITS | self._mac(body))
 
     def _mac(self, body: int) -> int:
         digest = hmac.digest(self._key, body.to_bytes(16, "big"), "sha256")

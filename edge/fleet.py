@@ -29,6 +29,8 @@ class Fleet:
         self._store = store
         self._models = models
         self._ids = ids
+        self._redriving = asyncio.Lock()
+        """Between the question whether one was redriven already and the answer of its coordinator."""
 
     async def carry_out(self, order: FleetOrder) -> Any:
         try:
@@ -40,7 +42,8 @@ class Fleet:
             if isinstance(order, ListDead):
                 rows = await self._store.index.dead(model=order.model, limit=order.limit)
                 return [_dead(document) for document in rows]
-            return await self._redrive(order)
+            async with self._redriving:
+                return await self._redrive(order)
         except Unavailable as error:
             raise StoreUnavailable(str(error), "try again in a moment") from error
 
@@ -88,7 +91,8 @@ class Fleet:
     # --- dead letters ---------------------------------------------------------------------------------------
 
     async def _redrive(self, order: Redrive) -> list[dict[str, Any]]:
-        """Create each anew from its kept input. All are looked at before the first one is made."""
+        """Create each anew from its kept input, once: a second order gives what the first has made. All are
+        looked at before the first one is made."""
         documents = []
         for id in dict.fromkeys(order.ids):
             document = await self._store.index.find(id)
@@ -102,8 +106,13 @@ class Fleet:
 
     async def _again(self, document: Document) -> dict[str, Any]:
         number = await self._store.objects.number(document.pool, document.model)
+        id = self._ids.belonging_to(document.id, number)
+        known = await self._store.index.find(id)
+        if known is not None and known.status.terminal:
+            return _redriven(known)
         call = calls.Create(
-            id=self._ids.make(number),
+            id=id,
+            again=True,
             account=document.account,
             token=document.token,
             pool=document.pool,
@@ -128,7 +137,7 @@ class Fleet:
         reply = await self._models.stub(number).create(call)
         if isinstance(reply, calls.Refused):
             raise StoreUnavailable(f"{document.id} was not taken: {reply.detail}", "try again later")
-        return {"id": reply.document.id, "model": document.model, "redriven_from": document.id}
+        return _redriven(reply.document)
 
 
 def _called(name: str, found: Iterable[Found]) -> list[Found]:
@@ -150,6 +159,15 @@ def _worker(row: ObjectRow, worker: calls.Worker) -> dict[str, Any]:
         "strikes": worker.strikes,
         "running": worker.running,
         "free": worker.free,
+    }
+
+
+def _redriven(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "model": document.model,
+        "redriven_from": document.redriven_from,
+        "status": document.status.value,
     }
 
 

@@ -108,7 +108,11 @@ class TokenCreateSettings:
     )
     max_running: int = field(
         default=0,
-        metadata={"help": "predictions of it that run at once on each model; 0 is no limit", "minimum": 0},
+        metadata={
+            "help": "predictions of it that run at once on one model in one pool (each counts by itself, "
+            "for its queue is its own); 0 is no limit",
+            "minimum": 0,
+        },
     )
     creations_per_min: int | None = field(
         default=None,

@@ -9,7 +9,8 @@ from edge.settings import DeadRedriveSettings
 SETTINGS = DeadRedriveSettings
 ABOUT = (
     "Create predictions anew from the kept inputs of dead letters. The old ones stay as they are; the new "
-    "ones belong to the same account and name the old one in redriven_from."
+    "ones belong to the same account and name the old one in redriven_from. Each is repeated once: to repeat "
+    "what has failed again, give the id of the repetition."
 )
 
 
@@ -24,5 +25,6 @@ def run(settings: DeadRedriveSettings) -> int:
         print(json.dumps(made))
     else:
         for each in made:
-            print(f"{each['redriven_from']} of {each['model']} is tried again as {each['id']}")
+            again = f"{each['id']} ({each['status']})"
+            print(f"{each['redriven_from']} of {each['model']} is tried again as {again}")
     return ExitCode.DONE

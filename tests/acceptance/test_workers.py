@@ -57,8 +57,14 @@ def test_a_prediction_that_kills_its_workers_is_looked_at_and_tried_again(
     trace.go("bad")
     (again,) = told(server, "dead", "redrive", failed["id"])
     assert again["redriven_from"] == failed["id"]
+    assert told(server, "dead", "redrive", failed["id"])[0]["id"] == again["id"]
     done = calls.ended(again["id"])
     assert (done["output"], done["redriven_from"]) == ("done bad", failed["id"])
+    until(
+        lambda: told(server, "dead", "redrive", failed["id"]) == [again | {"status": "succeeded"}],
+        "a redrive of what has been redriven gives what became of it",
+    )
+    assert len(trace.runs("bad")) == 3
     assert calls.get(failed["id"])["status"] == "failed"
     assert "no dead letter" in refused(server, "dead", "redrive", again["id"]).stderr
 

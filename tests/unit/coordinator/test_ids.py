@@ -26,6 +26,15 @@ def test_ids_do_not_repeat() -> None:
     assert RANDOM_BITS >= 80
 
 
+def test_the_id_of_a_cause_is_always_the_same_one() -> None:
+    ids = Ids(KEY)
+    one = ids.belonging_to("cause", 7)
+    assert (ids.belonging_to("cause", 7), ids.number(one)) == (one, 7)
+    others = {ids.belonging_to("another", 7), ids.belonging_to("cause", 8), ids.make(7)}
+    assert one not in others
+    assert ids.number(Ids(b"x" * 32).belonging_to("cause", 7)) is None
+
+
 def test_any_single_character_changed_is_refused() -> None:
     ids, chance = Ids(KEY), random.Random(1)
     wrongly_taken = tried = 0

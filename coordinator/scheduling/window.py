@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import inf
+from operator import itemgetter
 
 from coordinator.scheduling.flow import Flow, Waiting
 from coordinator.scheduling.line import Line
@@ -228,15 +229,17 @@ class Window:
     # --- out of memory ------------------------------------------------------------------------------------
 
     def _shrink(self) -> None:
-        """Give up more than needs be, so that the next ones have room."""
-        while (excess := len(self.waiting) - self._size) > 0:
-            excess += self._size // 16
-            line = max(self.lines.values(), key=len)
-            spare = len(line) - self._part
-            if spare > 0:
-                self._cut(line, min(spare, excess))
-            else:
-                self._let_go(excess)
+        """Give up more than needs be: to go through all lines is paid for by those that come after."""
+        if len(self.waiting) <= self._size:
+            return
+        least, part = self._size - self._size // 16, self._part
+        for line in sorted(self.lines.values(), key=len, reverse=True):
+            excess, spare = len(self.waiting) - least, len(line) - part
+            if excess <= 0 or spare <= 0:
+                break
+            self._cut(line, min(spare, excess))
+        if (excess := len(self.waiting) - least) > 0:
+            self._let_go(excess)
 
     def _cut(self, line: Line, count: int) -> None:
         """Its tail leaves memory."""
@@ -248,21 +251,37 @@ class Window:
             self._shelve(line.flow, shelf, waiting.sequence, 1, waiting.input_bytes)
         self._settle(line)
 
-    def _let_go(self, count: int) -> None:
+    def _let_go(self, excess: int) -> None:
         """Whole lines leave memory: the youngest of the token that has most of them; when each has only one,
         those of the youngest tokens."""
-        lines = {owner: list(filter(None, lines)) for owner, lines in self._tokens.items()}
-        owner = max(lines, key=lambda owner: len(lines[owner]))
-        if len(lines[owner]) > 1:
-            self._let_lines_go(owner, lines[owner], min(count, len(lines[owner]) // 2))
-            return
-        singles = ((one[0].head.sequence, owner) for owner, one in lines.items() if one)
-        for _, owner in heapq.nlargest(count, singles):
-            self._let_lines_go(owner, lines[owner], 1)
+        of_token = {
+            owner: sorted(filter(None, lines), key=_head)
+            for owner, lines in self._tokens.items()
+            if self._held[owner]
+        }
+        leaving: defaultdict[Owner, list[Line]] = defaultdict(list)
+        widest = [(-len(lines), lines[-1].head.sequence, owner) for owner, lines in of_token.items()]
+        heapq.heapify(widest)
+        while excess > 0 and widest[0][0] < -1:
+            _, _, owner = heapq.heappop(widest)
+            lines = of_token[owner]
+            for _ in range(len(lines) // 2):
+                leaving[owner].append(line := lines.pop())
+                excess -= len(line)
+                if excess <= 0:
+                    break
+            heapq.heappush(widest, (-len(lines), lines[-1].head.sequence, owner))
+        for _, _, owner in sorted(widest, key=itemgetter(1), reverse=True) if excess > 0 else ():
+            leaving[owner].append(line := of_token[owner].pop())
+            excess -= len(line)
+            if excess <= 0:
+                break
+        for owner, lines in leaving.items():
+            self._let_lines_go(owner, lines)
 
-    def _let_lines_go(self, owner: Owner, lines: list[Line], count: int) -> None:
+    def _let_lines_go(self, owner: Owner, lines: list[Line]) -> None:
         shared = self._shared_of(owner)
-        for line in heapq.nlargest(count, lines, key=_head):
+        for line in lines:
             line.behind = True
             for waiting in line.cut(len(line)):
                 self._evict(waiting)

@@ -16,7 +16,7 @@ from coordinator.actor.storage import Rows
 from coordinator.actor.turn import Turn
 from coordinator.alarms import Alarms
 from coordinator.backlog import Backlog
-from coordinator.calls import SocketAddress
+from coordinator.calls import Found, SocketAddress
 from coordinator.creations import Creations
 from coordinator.feeds import Feeds
 from coordinator.history import NOTHING, History
@@ -272,7 +272,7 @@ class Book:
         self.outbox.ended(entry.document)
         self.turn.send(self._project, entry.document)
         self.turn.notify(document.id)
-        self.turn.notify(f"end:{document.id}")
+        self.turn.notify(end_of(document.id), Found(document=entry.document))
 
     def _learn(self, document: Document) -> None:
         """How long it ran says how long others will."""
@@ -444,6 +444,11 @@ class Book:
         if first is not None and (self._timer_at is None or first < self._timer_at):
             self._timer_at = first
             self.turn.timer_at(first)
+
+
+def end_of(prediction: str) -> str:
+    """The topic of those who wait for its end."""
+    return f"end:{prediction}"
 
 
 def snapshot(entry: Entry) -> Document:

@@ -58,6 +58,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     """The name by which it was asked for."""
     own_id: str = ""
     """The client's own."""
+    wait_s: float = 0.0
+    """Hold the answer until it has ended, for no longer than this: then it is as it was when accepted."""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from coordinator import calls, legacy
 from coordinator.actor.storage import Read, Rows
-from coordinator.actor.turn import Fetch, Turn, Wait
+from coordinator.actor.turn import Fetch, Hold, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.backlog import ALARM
-from coordinator.book import Book, Entry, Session, snapshot
+from coordinator.book import Book, Entry, Session, end_of, snapshot
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.outbox import LaneRead, LetterRead
 from coordinator.outbox_schema import LETTER
@@ -145,7 +145,7 @@ class Model:
 
     # --- clients ------------------------------------------------------------------------------------------
 
-    def _create(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown:
+    def _create(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown | Hold:
         book = self._book
         if known := book.entries.get(call.id):
             return calls.Found(document=snapshot(known))
@@ -192,7 +192,8 @@ class Model:
         if call.again:
             self._repeats.began(call.id)
         self._attempts.take(entry)
-        return calls.Found(document=entry.document)
+        found = calls.Found(document=entry.document)
+        return Hold(end_of(call.id), call.wait_s, found) if call.wait_s > 0 else found
 
     def _refusal(self, input_bytes: int) -> calls.Refused | None:
         """Overload is refused before anything changes."""
@@ -251,7 +252,7 @@ class Model:
         events, lost = ((), False) if replaced or call.only_terminal else entry.history.after(seq)
         ready = document.status.terminal or events or (replaced and not call.only_terminal)
         if not ready and call.timeout_s > 0:
-            topic = f"end:{call.id}" if call.only_terminal else call.id
+            topic = end_of(call.id) if call.only_terminal else call.id
             return Wait(topic, call.timeout_s, replace(call, timeout_s=0.0))
         last = events[-1].seq if events else seq
         return calls.Events(

@@ -35,7 +35,7 @@ class ModelStub:
         return self._objects.live(self.number)
 
     async def create(self, call: calls.Create) -> calls.Found | calls.Refused:
-        reply = await self._ask(call)
+        reply = await self._objects.call(self.number, call, self._deadline_s + call.wait_s)
         if isinstance(reply, calls.Found | calls.Refused):
             return reply
         raise _unexpected(reply)

@@ -65,6 +65,7 @@ async def prepare(
     *,
     deployment: str = "",
     own_id: str = "",
+    wait_s: float = 0.0,
 ) -> Order:
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
@@ -102,6 +103,7 @@ async def prepare(
         webhook=webhook,
         webhook_events=events,
         own_id=own_id,
+        wait_s=wait_s,
     )
     return Order(number, call, target)
 
@@ -143,5 +145,5 @@ async def _again(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Found
         ended = await edge.services.subscriptions.ended(call.id, call.account)
         if ended is not None:
             return calls.Found(document=ended)
-        known = await stub.create_again(replace(call, again=True, life=known.life))
+        known = await stub.create_again(replace(call, again=True, life=known.life, wait_s=0.0))
     return known

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from coordinator import calls
 from coordinator.errors import Unavailable
@@ -23,6 +23,8 @@ from edge.schemas import CreateBody, as_unfinished, content_of, encode, refuse_i
 from edge.wishes import hangs_up
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 """On the answer to a request that has created nothing more."""
@@ -68,10 +70,18 @@ async def submit(
         refuse_id(body)
     given = input_of(body)
     name = name_of(own_id) if own_id else key_of(headers)
+    wait = wait_of(headers, edge.services.limits.wait_s)
+    until = edge.services.clock.monotonic() + (0.0 if wait is None else wait.timeout_s)
+    may_leave = wait is not None and hangs_up(headers, target.config)
     document = None
     if name is None:
-        order = await prepare(edge, principal, headers, body, given, target, deployment=deployment)
-        document, replayed = accepted(await create(edge, order)), False
+        wait_s = 0.0 if wait is None or may_leave else _slice_s(edge, until)
+        order = await prepare(
+            edge, principal, headers, body, given, target, deployment=deployment, wait_s=wait_s
+        )
+        creating = create(edge, order)
+        reply = await (_unless_revoked(edge, principal, creating) if wait_s else creating)
+        document, replayed = accepted(reply), False
         target = order.target
     else:
         digest = digest_of(request.scope["path"].rstrip("/"), *content_of(body), given.value)
@@ -87,10 +97,9 @@ async def submit(
             replayed = ids[0] != order.call.id
             order = await under(edge, order, ids[0])
             document, target = accepted(await create_again(edge, order)), order.target
-    wait = wait_of(headers, edge.services.limits.wait_s)
-    if wait is not None:
-        waiting = _waited(edge, principal, document, wait)
-        if hangs_up(headers, target.config):
+    if wait is not None and not document.status.terminal:
+        waiting = _unless_revoked(edge, principal, _waited(edge, document, until))
+        if may_leave:
             waiting = _or_canceled(edge, request, document, waiting)
         document = await waiting
     status = 201
@@ -116,16 +125,20 @@ async def _found(edge: Edge, id: str, account: str) -> Document | None:
         return None
 
 
-async def _waited(edge: Edge, principal: Principal, document: Document, wait: Wait) -> Document:
-    """The prediction once it has ended; when the time is over, as one that has not begun."""
-    if document.status.terminal:
-        return document
+async def _unless_revoked(edge: Edge, principal: Principal, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
     try:
         async with asyncio.timeout(None) as limit:
             with edge.authenticator.watch(principal.token, lambda: limit.reschedule(0)):
-                document = await _ended(edge, document, wait.timeout_s)
+                return await work
     except TimeoutError:
         raise unauthenticated(BAD_TOKEN) from None
+
+
+async def _waited(edge: Edge, document: Document, until: float) -> Document:
+    """The prediction once it has ended; when the time is over, as one that has not begun."""
+    try:
+        document = await _ended(edge, document, until)
     except Unavailable as error:
         # It is accepted: a 503 would make the client create it again. It can be polled.
         log.warning("wait for %s ended early: %s", document.id, error)
@@ -146,23 +159,25 @@ async def _or_canceled(
         return await cancel(edge, document.id, document.account)
 
 
-async def _ended(edge: Edge, document: Document, timeout_s: float) -> Document:
+async def _ended(edge: Edge, document: Document, until: float) -> Document:
     """Wait in slices, so that a server that is about to leave answers instead of cutting the client off."""
     services = edge.services
     number = services.ids.number(document.id)
     assert number is not None  # we made it
-    slice_s = max(0.1, services.limits.drain_s / 3)
-    deadline = services.clock.monotonic() + timeout_s
-    while True:
-        left_s = deadline - services.clock.monotonic()
-        if left_s <= 0 or services.draining.is_set():
-            return document
-        waited = await services.subscriptions.wait_terminal(
-            number, document.id, document.account, min(left_s, slice_s)
-        )
+    while (slice_s := _slice_s(edge, until)) > 0:
+        waited = await services.subscriptions.wait_terminal(number, document.id, document.account, slice_s)
         document = waited or document
         if document.status.terminal:
-            return document
+            break
+    return document
+
+
+def _slice_s(edge: Edge, until: float) -> float:
+    """How long to wait at once; 0 when the time is over, or the server is about to leave."""
+    services = edge.services
+    if services.draining.is_set():
+        return 0.0
+    return max(0.0, min(until - services.clock.monotonic(), max(0.1, services.limits.drain_s / 3)))
 
 
 async def _created(

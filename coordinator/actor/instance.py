@@ -11,7 +11,7 @@ from coordinator.actor.clock import Clock, Timer
 from coordinator.actor.errors import ActorError, StorageBroken
 from coordinator.actor.gate import Gate
 from coordinator.actor.storage import Batch, Read, Rows, Storage, Write
-from coordinator.actor.turn import Actor, Fetch, Outside, Wait
+from coordinator.actor.turn import Actor, Fetch, Hold, Outside, Wait
 from coordinator.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,9 @@ LATER_S = 1.0
 """How long a write that nothing depends on waits for a commit to ride with."""
 
 _Output = tuple[bool, Hashable, Callable[[], None]]
-_Future = asyncio.Future[bool]
+_Future = asyncio.Future[Any]
+_OVER = object()
+"""What a call is told that has waited long enough."""
 
 
 class Instance:
@@ -113,17 +115,18 @@ class Instance:
         self._calls += 1
         try:
             reply = self._run(lambda: self._actor.handle(self, call))
-            if not isinstance(reply, Wait | Fetch) and self._gate.passes(self._written):
-                return reply
             until: float | None = None
             while isinstance(reply, Wait | Fetch):
                 if isinstance(reply, Fetch):
                     reply = await self._fetched(call, reply, deadline_s)
                     continue
                 until = self.monotonic + reply.timeout_s if until is None else until
-                call = call if await self._notified(reply.topic, until) else reply.otherwise
+                call = reply.otherwise if await self._notified(reply.topic, until) is _OVER else call
                 reply = self._run(partial(self._actor.handle, self, call))
-            await self._durable(deadline_s)
+            if isinstance(reply, Hold):
+                return await self._held(reply, deadline_s)
+            if not self._gate.passes(self._written):
+                await self._durable(deadline_s)
             return reply
         finally:
             self._calls -= 1
@@ -141,6 +144,19 @@ class Instance:
         with suppress(Unavailable):
             while isinstance(reply, Fetch):
                 reply = await self._fetched(call, reply, None)
+
+    async def _held(self, hold: Hold, deadline_s: float) -> Any:
+        """What its topic is notified with, or else the reply that there is already."""
+        turn = self._written
+        try:
+            told = await self._notified(hold.topic, self.monotonic + hold.timeout_s)
+            if told is not _OVER:
+                return told
+            await self._durable(deadline_s)
+        except Unavailable:
+            if not self._gate.passes(turn):
+                raise
+        return hold.reply
 
     async def _fetched(self, call: Any, fetch: Fetch, deadline_s: float | None) -> Any:
         """Ask the handler again, with the rows that it wants to see."""
@@ -192,11 +208,11 @@ class Instance:
                 timer.cancel()
             self._replies.discard(reply)
 
-    async def _notified(self, topic: str, until: float) -> bool:
-        """True when the topic was notified, False when that time came first."""
+    async def _notified(self, topic: str, until: float) -> Any:
+        """What the topic was notified with, ``_OVER`` when that time came first."""
         future: _Future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(topic, []).append(future)
-        timer = self._clock.call_at(until, partial(_resolve, future, False))
+        timer = self._clock.call_at(until, partial(_resolve, future, _OVER))
         try:
             return await future
         finally:
@@ -312,8 +328,8 @@ class Instance:
     def send(self, address: Any, message: Any) -> None:
         self._outputs.append((True, address, lambda: self._outside.send(address, message)))
 
-    def notify(self, topic: str) -> None:
-        self._outputs.append((True, topic, lambda: self._wake(topic)))
+    def notify(self, topic: str, reply: Any = None) -> None:
+        self._outputs.append((True, topic, lambda: self._wake(topic, reply)))
 
     def notify_at_once(self, topic: str) -> None:
         self._outputs.append((False, topic, lambda: self._wake(topic)))
@@ -341,9 +357,9 @@ class Instance:
 
     # --- between turns ------------------------------------------------------------------------------------
 
-    def _wake(self, topic: str) -> None:
+    def _wake(self, topic: str, reply: Any = None) -> None:
         for future in self._waiting.pop(topic, ()):
-            _resolve(future, True)
+            _resolve(future, reply)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

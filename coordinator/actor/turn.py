@@ -36,8 +36,9 @@ class Turn(Protocol):
     def send(self, address: Any, message: Any) -> None:
         """Send to a session's socket once this turn is durable."""
 
-    def notify(self, topic: str) -> None:
-        """Run the calls again that wait for this topic, once this turn is durable."""
+    def notify(self, topic: str, reply: Any = None) -> None:
+        """Once this turn is durable, run the calls again that wait for this topic, and answer those with
+        ``reply`` that hold theirs for it."""
 
     def notify_at_once(self, topic: str) -> None:
         """The same for what needs no durability: progress."""
@@ -75,6 +76,16 @@ class Wait:
     otherwise: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A handler's "this, unless better comes": the answer is what the topic is notified with; or ``reply``,
+    once a time is over or the instance goes, and what the call changed is durable."""
+
+    topic: str
+    timeout_s: float
+    reply: Any
+
+
 class Actor(Protocol):
     """An object. Each method is one turn. It refuses by its answer, before the first change: a turn that
     raises breaks the instance."""
@@ -83,7 +94,7 @@ class Actor(Protocol):
         """Take up what storage held."""
 
     def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
-        """Answer a call: a reply, Wait or Fetch; ``rows`` are what it had fetched."""
+        """Answer a call: a reply, Hold, Wait or Fetch; ``rows`` are what it had fetched."""
 
     def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
         """What a turn had read, in the order of its reads. Other turns ran meanwhile."""

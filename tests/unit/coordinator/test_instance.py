@@ -9,7 +9,7 @@ import pytest
 
 from coordinator.actor.errors import CommitFailed, StorageBroken
 from coordinator.actor.instance import LATER_S
-from coordinator.actor.turn import Turn, Wait
+from coordinator.actor.turn import Hold, Turn, Wait
 from coordinator.errors import Unavailable
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import Ledger, World, get, put
@@ -408,6 +408,56 @@ async def test_being_told_of_other_things_does_not_make_the_wait_longer(house: H
         assert not waiting.done()
     await house.clock.advance(1.1)
     assert await waiting == "nothing"
+
+
+def put_and_hold(name: str, value: int) -> Any:
+    def call(ledger: Ledger, turn: Turn) -> Any:
+        ledger.put(turn, name, value)
+        return Hold(name, 10.0, "so far")
+
+    return call
+
+
+async def test_a_held_answer_is_what_its_topic_is_told_once_that_is_durable(house: House) -> None:
+    instance = await house.start()
+    held = ask(instance, put_and_hold("a", 1))
+    await until(lambda: len(house.storages.batches) == 1, "the first commit has ended")
+    house.storages.hold()
+
+    def tell(ledger: Ledger, turn: Turn) -> None:
+        ledger.put(turn, "a", 2)
+        turn.notify("a", "better")
+
+    instance.post(tell)
+    await until(lambda: house.storages.running, "the second commit has begun")
+    await breathe()
+    assert not held.done()
+    house.storages.let_go()
+    assert await held == "better"
+
+
+async def test_a_held_answer_comes_when_its_time_is_over_and_it_is_durable(house: House) -> None:
+    instance = await house.start()
+    house.storages.hold()
+    held = ask(instance, put_and_hold("a", 1))
+    await until(lambda: house.storages.running, "the commit has begun")
+    await house.clock.advance(10.1)
+    assert not held.done()
+    house.storages.let_go()
+    assert await held == "so far"
+    assert instance.idle()
+
+
+async def test_what_was_accepted_is_said_when_the_instance_goes_and_only_that(house: House) -> None:
+    instance = await house.start()
+    accepted = ask(instance, put_and_hold("a", 1))
+    await until(lambda: len(house.storages.batches) == 1, "the first commit has ended")
+    await instance.call(get("a"), DEADLINE_S)
+    house.storages.fail(CommitFailed("no room"))
+    unknown = ask(instance, put_and_hold("b", 2))
+    assert await accepted == "so far"
+    with pytest.raises(Unavailable):
+        await unknown
 
 
 async def test_progress_wakes_at_once_but_not_before_a_gated_notice(house: House) -> None:

@@ -26,6 +26,7 @@ from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
 from edge.routes import deployments, discovery, files, model_changes, models, predictions, server, streams
 from edge.schemas import Renderer
 from edge.services import Services
+from edge.shortcut import Shortcut
 from edge.stream_tokens import StreamTokens
 from edge.throttle import Throttle
 
@@ -80,14 +81,18 @@ def create_app(services: Services) -> ASGIApp:
         # Each handler reads its body itself, against the limit that is meant for it.
         request_max_body_size=None,
     )
-    return _Door(app, services.gateway, services.legacy, Cors(services.cors_origins))
+    shortcut = Shortcut(app, handlers, _on_error)
+    return _Door(app, shortcut, services.gateway, services.legacy, Cors(services.cors_origins))
 
 
 class _Door:
     """What every connection passes first."""
 
-    def __init__(self, app: ASGIApp, gateway: ASGIApp, legacy_door: LegacyDoor, cors: Cors) -> None:
+    def __init__(
+        self, app: ASGIApp, shortcut: Shortcut, gateway: ASGIApp, legacy_door: LegacyDoor, cors: Cors
+    ) -> None:
         self._app = app
+        self._shortcut = shortcut
         self._cors = cors
         self._gateway = gateway
         self._legacy_door = legacy_door
@@ -125,7 +130,10 @@ class _Door:
             await Reply(status=204, headers=preflight)(scope, receive, send_with_id)
             return
         try:
-            await self._app(scope, receive, send_with_id)
+            if (handler := self._shortcut.handler(scope)) is not None:
+                await self._shortcut.serve(handler, scope, receive, send_with_id)
+            else:
+                await self._app(scope, receive, send_with_id)
         except Exception:
             # Too late for another answer: the connection is cut, so the client sees that this one is broken.
             log.exception("request %s failed while its answer was being sent", request_id)

@@ -18,7 +18,7 @@ from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
 
 
-@post("/v1/predictions", opt={"creates": True})
+@post("/v1/predictions", opt={"creates": True, "hot": True})
 async def create_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of the version, or model, that the body names."""
     edge, principal = await authorized(request, "submit")
@@ -45,7 +45,7 @@ async def put_prediction(request: HTTPRequest) -> ASGIApp:
     return await submit(edge, request, principal, body, target, own_id=id)
 
 
-@post("/v1/models/{owner:str}/{name:str}/predictions", opt={"creates": True})
+@post("/v1/models/{owner:str}/{name:str}/predictions", opt={"creates": True, "hot": True})
 async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of a model, on whatever version a worker has."""
     edge, principal = await authorized(request, "submit")
@@ -58,7 +58,7 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     return await submit(edge, request, principal, body, target)
 
 
-@get("/v1/predictions/{id:str}")
+@get("/v1/predictions/{id:str}", opt={"hot": True})
 async def get_prediction(request: HTTPRequest) -> ASGIApp:
     """Read one prediction."""
     edge, principal = await authorized(request, "read")

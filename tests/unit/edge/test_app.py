@@ -230,3 +230,17 @@ class TestModels:
                 if answer.status_code == 201:
                     break
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/", "/v1//predictions"])
+async def test_the_short_way_and_the_router_answer_alike(server: TestServer, path: str) -> None:
+    """The path to the letter goes the short way, other spellings of it go through the router."""
+    made = await server.http.post(path, json={"version": VERSION, "input": {"text": "x"}})
+    assert (made.status_code, made.json()["status"]) == (201, "starting")
+    refused = await server.http.post(path, json={"version": VERSION, "input": {}, "more": 1})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert (refused.headers["content-type"], refused.headers["x-should-retry"]) == (
+        "application/problem+json",
+        "false",
+    )
+    assert refused.headers["x-request-id"] != made.headers["x-request-id"]

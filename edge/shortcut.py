@@ -29,7 +29,7 @@ class Shortcut:
 
     def handler(self, scope: Scope) -> HTTPRouteHandler | None:
         """Whose request this is, if it goes this way. Sets ``path_params``."""
-        method, parts = scope["method"], scope["path"].split("/")
+        method, parts = scope.get("method"), scope["path"].split("/")
         for wanted, template, handler in self._hot:
             if method == wanted and len(template) == len(parts):
                 params = _params(template, parts)

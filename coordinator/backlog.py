@@ -86,7 +86,7 @@ class Backlog:
     @property
     def may_hide(self) -> bool:
         """Whether a prediction that is not in memory may wait on disk."""
-        return len(self._book.queue) > self._book.queue.in_memory
+        return self._book.queue.on_disk > 0
 
     def flush(self) -> None:
         """At the end of a turn: have read what is needed next."""

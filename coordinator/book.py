@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from coordinator.actor.storage import Rows
@@ -56,8 +57,7 @@ _SLACK = 64
 """A heap is rebuilt once more than half of it, and this many, are out of date."""
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(msgspec.Struct, frozen=True, cache_hash=True):
     """Address of the control index: a document sent here becomes known to lists."""
 
     number: int
@@ -140,7 +140,10 @@ class Entry:
         return len(self.document.input)
 
     def find(self, number: int) -> Attempt | None:
-        return next((a for a in self.document.attempts if a.number == number), None)
+        for attempt in self.document.attempts:
+            if attempt.number == number:
+                return attempt
+        return None
 
 
 class Book:

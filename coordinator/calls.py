@@ -177,7 +177,7 @@ class Events(Reply, frozen=True, kw_only=True, tag="events"):
     lost: bool = False
 
 
-class SocketAddress(msgspec.Struct, frozen=True):
+class SocketAddress(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an agent's session can be reached: a gateway process and a session of it."""
 
     gateway: str

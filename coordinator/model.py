@@ -90,7 +90,6 @@ class Model:
                 self._book.enqueue(entry)
             else:
                 self._attempts.restore(entry, attempt)
-        self._book.flush()
 
     def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
         if isinstance(call, calls.AskDeliveries | calls.Redeliver):
@@ -101,9 +100,7 @@ class Model:
                     self._book.take_up(row, waiting=True)
         elif missing := self._on_disk(call):
             return Fetch(tuple(Read(BY_ID, (prediction,)) for prediction in missing))
-        reply = self._calls[type(call)](call)
-        self._book.flush()
-        return reply
+        return self._calls[type(call)](call)
 
     def rows(self, turn: Turn, tag: Any, rows: Sequence[Rows]) -> None:
         if isinstance(tag, LaneRead | LetterRead):
@@ -112,6 +109,8 @@ class Model:
             for entry in self._book.backlog.rows(tag, rows):
                 self._attempts.waited_too_long(entry)
             self._attempts.dispatch()
+
+    def over(self, turn: Turn) -> None:
         self._book.flush()
 
     def _on_disk(self, call: Any) -> list[str]:
@@ -124,7 +123,6 @@ class Model:
         if self._book.alarms.rang(ALARM, turn.now):
             self._book.backlog.alarm()
         self._book.outbox.rang(turn.now)
-        self._book.flush()
 
     def timer(self, turn: Turn) -> None:
         for entry in self._book.overdue():
@@ -132,7 +130,6 @@ class Model:
         self._see_off()
         self._book.feeds.timer()
         self._attempts.dispatch()
-        self._book.flush()
 
     def stalled(self, late_s: float) -> None:
         self._book.stalled(late_s)
@@ -407,21 +404,24 @@ class Model:
         """Files are looked for in storage first, outside of any turn."""
         legacy.reported(self._workers, session, message.prediction)
         entry = self._attempts.wanted(message)
-        attempt = proven(entry, message.attempt, message.secret)
+        attempt = None if entry is None else entry.find(message.attempt)
         if entry is None or attempt is None or not message.files or entry.document.cancel_requested:
-            self._conclude(session.address, message, None)
+            self._conclude(entry, session.address, message, None)
         elif not own_files(entry, attempt, message.files):
-            self._conclude(session.address, message, "the worker named output files that are not its own")
+            missing = "the worker named output files that are not its own"
+            self._conclude(entry, session.address, message, missing)
         else:
             session.concluding = message.prediction
             self._book.turn.effect(calls.CheckFiles(session.address, message))
 
     def _files_checked(self, call: calls.FilesChecked) -> calls.Done:
-        self._conclude(call.address, call.message, call.missing)
+        entry = self._attempts.wanted(call.message)  # asked again: other turns ran while files were checked
+        self._conclude(entry, call.address, call.message, call.missing)
         return calls.Done()
 
-    def _conclude(self, address: calls.SocketAddress, message: wire.Finished, missing: str | None) -> None:
-        entry = self._attempts.wanted(message)  # asked again: other turns ran while files were checked
+    def _conclude(
+        self, entry: Entry | None, address: calls.SocketAddress, message: wire.Finished, missing: str | None
+    ) -> None:
         if entry is not None:
             self._attempts.conclude(entry, message, missing)
         self._attempts.acknowledge(address, message)
@@ -445,9 +445,7 @@ class Model:
             return Fetch((Read(LETTER, (id,)),))
         if isinstance(call, calls.AskDeliveries):
             return self._book.outbox.deliveries(call, rows[0])
-        reply = self._book.outbox.redeliver(call, rows[0])
-        self._book.flush()
-        return reply
+        return self._book.outbox.redeliver(call, rows[0])
 
     def _letter_rendered(self, call: calls.LetterRendered) -> calls.Done:
         self._book.outbox.rendered(call)

@@ -4,10 +4,13 @@ Turns that write are numbered. An output of turn n waits until turn n is durable
 durability passes at once, unless one to the same destination still waits: then it waits behind it.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 
 Release = Callable[[], None]
+
+_SLACK = 1000
+"""Destinations that are remembered beyond those that wait, before the others are forgotten."""
 
 
 class Gate:
@@ -15,8 +18,9 @@ class Gate:
 
     def __init__(self) -> None:
         self._durable = 0
-        self._held: deque[tuple[int, Hashable, Release]] = deque()
-        self._waiting: Counter[Hashable] = Counter()
+        self._held: deque[tuple[int, Release]] = deque()
+        self._last: dict[Hashable, int] = {}
+        """The turn that the last output to a destination waits for, or waited."""
 
     @property
     def empty(self) -> bool:
@@ -28,31 +32,29 @@ class Gate:
 
     def hold(self, turn: int, destination: Hashable, release: Release) -> None:
         """Let out once ``turn`` is durable; at once if it is."""
-        if turn <= self._durable and not self._waiting[destination]:
+        if turn <= self._durable and self._last.get(destination, 0) <= self._durable:
             release()
             return
-        self._held.append((max(turn, self._held[-1][0] if self._held else 0), destination, release))
-        self._waiting[destination] += 1
+        held = self._held
+        if held and held[-1][0] > turn:
+            turn = held[-1][0]
+        held.append((turn, release))
+        self._last[destination] = turn
 
     def overtake_nothing(self, destination: Hashable, release: Release) -> None:
         """Let out at once, or behind what the same destination still waits for."""
-        if not self._waiting.get(destination):
-            release()
-            return
-        self._held.append((self._held[-1][0], destination, release))
-        self._waiting[destination] += 1
+        self.hold(self._last.get(destination, 0), destination, release)
 
     def durable(self, turn: int) -> None:
         """Everything up to this turn is durable: let out what waited for it, in order."""
         self._durable = turn
-        while self._held and self._held[0][0] <= turn:
-            _, destination, release = self._held.popleft()
-            self._waiting[destination] -= 1
-            if not self._waiting[destination]:
-                del self._waiting[destination]
-            release()
+        held = self._held
+        while held and held[0][0] <= turn:
+            held.popleft()[1]()
+        if len(self._last) > len(held) + _SLACK:
+            self._last = {destination: last for destination, last in self._last.items() if last > turn}
 
     def discard(self) -> None:
         """The instance is dead: what waits was never said."""
         self._held.clear()
-        self._waiting.clear()
+        self._last.clear()

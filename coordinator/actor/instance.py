@@ -232,6 +232,7 @@ class Instance:
         self._turn_wrote = False
         try:
             reply = turn()
+            self._actor.over(self)
         except Exception as error:
             log.exception("a turn of object %d failed; its instance is discarded", self.number)
             self._break(error)
@@ -326,13 +327,13 @@ class Instance:
         self._timer = None if monotonic is None else self._clock.call_at(monotonic, self._timer_due)
 
     def send(self, address: Any, message: Any) -> None:
-        self._outputs.append((True, address, lambda: self._outside.send(address, message)))
+        self._outputs.append((True, address, partial(self._outside.send, address, message)))
 
     def notify(self, topic: str, reply: Any = None) -> None:
-        self._outputs.append((True, topic, lambda: self._wake(topic, reply)))
+        self._outputs.append((True, topic, partial(self._wake, topic, reply)))
 
     def notify_at_once(self, topic: str) -> None:
-        self._outputs.append((False, topic, lambda: self._wake(topic)))
+        self._outputs.append((False, topic, partial(self._wake, topic)))
 
     def effect(self, effect: Any) -> None:
         self._outputs.append((True, None, lambda: self._spawn(self._effect(effect))))

@@ -87,8 +87,8 @@ class Hold:
 
 
 class Actor(Protocol):
-    """An object. Each method is one turn. It refuses by its answer, before the first change: a turn that
-    raises breaks the instance."""
+    """An object. Each method is a turn, or a part of one. It refuses by its answer, before the first change:
+    a turn that raises breaks the instance."""
 
     def loaded(self, turn: Turn, rows: Mapping[str, Rows]) -> None:
         """Take up what storage held."""
@@ -104,6 +104,9 @@ class Actor(Protocol):
 
     def timer(self, turn: Turn) -> None:
         """The in-memory timer is due."""
+
+    def over(self, turn: Turn) -> None:
+        """The last word of each turn, which may have been several calls: stage what it has changed."""
 
     def stalled(self, late_s: float) -> None:
         """The process stood still that long: no deadline that others could not meet may have passed."""

@@ -46,6 +46,10 @@ class Queue:
         return len(self._window.waiting)
 
     @property
+    def on_disk(self) -> int:
+        return self._window.on_disk
+
+    @property
     def input_bytes(self) -> int:
         return self._window.input_bytes
 

@@ -68,6 +68,7 @@ class Ledger:
         self.stalls: list[float] = []
         self.read: list[tuple[Any, Sequence[Rows]]] = []
         self.may_leave = True
+        self.turns = 0
         self.on_load: Callable[[Turn], None] = lambda turn: None
         self.on_alarm: Callable[[Turn], None] = lambda turn: turn.alarm_at(None)
 
@@ -87,6 +88,9 @@ class Ledger:
 
     def timer(self, turn: Turn) -> None:
         self.timers.append(turn.monotonic)
+
+    def over(self, turn: Turn) -> None:
+        self.turns += 1
 
     def stalled(self, late_s: float) -> None:
         self.stalls.append(late_s)

@@ -104,3 +104,15 @@ def test_what_was_discarded_is_never_said(gate: Gate, out: list[str], say: Say) 
     gate.durable(1)
     assert out == []
     assert gate.empty
+
+
+def test_destinations_that_wait_no_longer_are_forgotten(gate: Gate, out: list[str], say: Say) -> None:
+    for turn in range(1, 3000):
+        gate.hold(turn, f"to {turn}", say("one"))
+        gate.hold(turn, "socket", say("other"))
+        gate.durable(turn - 1)
+    assert len(gate._last) < 1100
+    gate.overtake_nothing("socket", say("delta"))
+    assert out[-1] == "other"
+    gate.durable(2999)
+    assert out[-3:] == ["one", "other", "delta"]

@@ -83,6 +83,20 @@ async def test_turns_before_the_commit_begins_share_it(house: House) -> None:
     assert [len(batch.writes) for _, batch in house.storages.batches] == [20]
 
 
+async def test_calls_that_are_handed_over_together_are_one_turn(house: House) -> None:
+    instance = await house.start()
+    seen: list[tuple[int, int]] = []
+
+    def look(ledger: Ledger, turn: Turn) -> None:
+        seen.append((ledger.values["a"], ledger.turns))
+
+    instance.post(put("a", 1), look, put("a", 2), look)
+    turns = house.ledger.turns
+    assert seen == [(1, turns - 1), (2, turns - 1)]
+    await instance.call(get("a"), DEADLINE_S)
+    assert [len(batch.writes) for _, batch in house.storages.batches] == [2]
+
+
 async def test_messages_leave_after_their_commit_and_in_order(house: House) -> None:
     instance = await house.start()
 

@@ -114,6 +114,6 @@ class ServerLimits:
     webhook_account_connections: int = _limit(64, "webhooks of one account on their way at once", 1)
     webhook_host_connections: int = _limit(8, "webhooks on their way at once to one receiver", 1)
     wake_concurrency: int = _limit(16, "coordinators loaded at the same time after a restart")
-    writer_threads: int = _limit(2, "threads that commit coordinators' storage")
+    writer_threads: int = _limit(4, "threads that commit coordinators' storage")
     open_storages: int = _limit(256, "coordinators' database files kept open")
     drain_s: float = _limit(10.0, "time that SIGTERM gives to requests in progress")

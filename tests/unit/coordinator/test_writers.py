@@ -56,3 +56,19 @@ async def test_close_lets_what_was_given_be_done(writers: Writers) -> None:
     assert sorted(done) == list(range(100))
     with pytest.raises(RuntimeError, match="ended"):
         writers.run(lambda: None)
+
+
+async def test_answers_that_come_before_the_loop_looks_wake_it_once(
+    writers: Writers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    woken: list[object] = []
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *a: woken.append(a) or wake(*a))  # type: ignore[func-returns-value]
+    done = threading.Semaphore(0)
+    answers = [writers.run(done.release) for _ in range(20)]
+    for _ in answers:  # the loop stands still meanwhile
+        assert done.acquire(timeout=5)
+    writers.close()
+    await asyncio.gather(*answers)
+    assert len(woken) == 1

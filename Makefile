@@ -87,4 +87,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@# What the workers of 2022 speak with: beside the environment, which has a newer one.
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 	  --no-deps --upgrade --target build/legacy websockets==10.3
+	@# Replicate's next client: it has the name of the one that is in the environment.
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --no-deps --upgrade --target build/replicate-beta replicate==2.0.0b4 distro==1.9.0
 	@touch $@

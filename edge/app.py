@@ -29,6 +29,7 @@ from edge.services import Services
 from edge.shortcut import Shortcut
 from edge.stream_tokens import StreamTokens
 from edge.throttle import Throttle
+from edge.unanswered import Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ def create_app(services: Services) -> ASGIApp:
         stream_tokens=tokens,
         render=Renderer(links, tokens),
         throttle=Throttle(services.limits, services.clock.monotonic),
+        unanswered=Unanswered(
+            services.limits.lost_answer_s, services.limits.lost_answers, services.clock.monotonic
+        ),
     )
     handlers = [
         *predictions.HANDLERS,

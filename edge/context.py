@@ -10,6 +10,7 @@ from edge.schemas import Renderer, encode
 from edge.services import Services
 from edge.stream_tokens import StreamTokens
 from edge.throttle import Throttle
+from edge.unanswered import Unanswered
 
 RATE = "cogflare.rate"
 """Where a request's scope has the headers that say how much of its token's rate is left."""
@@ -26,6 +27,7 @@ class Edge:
     stream_tokens: StreamTokens
     render: Renderer
     throttle: Throttle
+    unanswered: Unanswered
 
 
 def edge_of(request: HTTPRequest) -> Edge:

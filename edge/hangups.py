@@ -33,6 +33,19 @@ async def unless_hung_up(request: HTTPRequest, work: Awaitable[T]) -> T:
         await asyncio.gather(*both, return_exceptions=True)
 
 
+def is_gone(request: HTTPRequest) -> bool:
+    """Whether the client has closed its connection by now. The request's body must have been read."""
+    # One step of what would otherwise be waited for.
+    steps = request.receive().__await__()
+    try:
+        next(steps)
+    except StopIteration as told:
+        return bool(told.value["type"] == "http.disconnect")
+    finally:
+        steps.close()
+    return False
+
+
 async def _gone(request: HTTPRequest) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -3,19 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
-from edge.aliases import digest_of, key_of, reserve, reserved
+from edge.aliases import Name, digest_of, key_of, reserve, reserved
 from edge.aliases import own_id as name_of
 from edge.auth import BAD_TOKEN, Principal
 from edge.catalog import Reference, Target, reference
 from edge.context import Edge
-from edge.creation import create, create_again, input_of, prepare, under
+from edge.creation import Input, Order, create, create_again, input_of, prepare, under
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
-from edge.hangups import HungUp, unless_hung_up
+from edge.hangups import HungUp, is_gone, unless_hung_up
 from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
@@ -68,44 +70,141 @@ async def submit(
     headers = request.scope["headers"]
     if not own_id:
         refuse_id(body)
-    given = input_of(body)
-    name = name_of(own_id) if own_id else key_of(headers)
     wait = wait_of(headers, edge.services.limits.wait_s)
-    until = edge.services.clock.monotonic() + (0.0 if wait is None else wait.timeout_s)
-    may_leave = wait is not None and hangs_up(headers, target.config)
-    document = None
-    if name is None:
-        wait_s = 0.0 if wait is None or may_leave else _slice_s(edge, until)
-        order = await prepare(
-            edge, principal, headers, body, given, target, deployment=deployment, wait_s=wait_s
-        )
-        creating = create(edge, order)
-        reply = await (_unless_revoked(edge, principal, creating) if wait_s else creating)
-        document, replayed = accepted(reply), False
-        target = order.target
-    else:
-        digest = digest_of(request.scope["path"].rstrip("/"), *content_of(body), given.value)
-        ids = await reserved(edge.services, principal, name, digest)
-        if ids:
-            document = await _found(edge, ids[0], principal.account)
+    asked = _Asked(
+        edge,
+        request,
+        principal,
+        body,
+        input_of(body),
+        deployment,
+        own_id,
+        until=edge.services.clock.monotonic() + (0.0 if wait is None else wait.timeout_s),
+        waits=wait is not None,
+        may_leave=wait is not None and hangs_up(headers, target.config),
+    )
+    name = name_of(own_id) if own_id else key_of(headers)
+    made = await (asked.once(target) if name is None else asked.by_name(target, name))
+    status = 201
+    if own_id and made.replayed:
+        status = 200 if made.document.status.terminal else 202  # as Cog has it
+    return await _created(edge, made, wait, status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a request is answered with. ``replayed``: it has created nothing more."""
+
+    document: Document
+    target: Target
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request for a prediction."""
+
+    edge: Edge
+    request: HTTPRequest
+    principal: Principal
+    body: CreateBody
+    given: Input
+    deployment: str
+    own_id: str
+    until: float
+    """Monotonic: how long the client waits."""
+    waits: bool
+    may_leave: bool
+    """A client that hangs up has its prediction canceled: there is nothing that it could come back for."""
+
+    def digest(self) -> bytes:
+        """The same for the same request."""
+        path = self.request.scope["path"].rstrip("/")
+        return digest_of(path, content_of(self.body), self.given.value)
+
+    async def by_name(self, target: Target, name: Name) -> _Made:
+        """What the name stands for; created when it stands for nothing yet, or for what never was."""
+        services, digest = self.edge.services, self.digest()
+        ids = await reserved(services, self.principal, name, digest)
+        document = await self._found(ids[0]) if ids else None
         replayed = document is not None
         if document is None:
-            order = await prepare(
-                edge, principal, headers, body, given, target, deployment=deployment, own_id=own_id
-            )
-            ids = await reserve(edge.services, principal, name, digest, ids or (order.call.id,))
+            order = await self._prepared(target)
+            ids = await reserve(services, self.principal, name, digest, ids or (order.call.id,))
             replayed = ids[0] != order.call.id
-            order = await under(edge, order, ids[0])
-            document, target = accepted(await create_again(edge, order)), order.target
-    if wait is not None and not document.status.terminal:
-        waiting = _unless_revoked(edge, principal, _waited(edge, document, until))
-        if may_leave:
-            waiting = _or_canceled(edge, request, document, waiting)
-        document = await waiting
-    status = 201
-    if own_id and replayed:
-        status = 200 if document.status.terminal else 202  # as Cog has it
-    return await _created(edge, target, document, wait, status, replayed)
+            order = await under(self.edge, order, ids[0])
+            document, target = accepted(await create_again(self.edge, order)), order.target
+        return _Made(await self._waited(document), target, replayed)
+
+    async def once(self, target: Target) -> _Made:
+        """A new one, unless the client asks again for one whose answer it has lost."""
+        headers, gone = self.request.scope["headers"], partial(is_gone, self.request)
+        with self.edge.unanswered.asking(
+            self.principal.token, self.digest, headers, gone, waits=self.waits
+        ) as asking:
+            id = asking.predecessor()
+            if id is not None and not self.may_leave:
+                asking.creates(id)
+            document = None if id is None else await self._found(id)
+            if document is None:
+                order = await self._prepared(target, wait_s=self._wait_s() if id is None else 0.0)
+                order = order if id is None else await under(self.edge, order, id)
+                if not self.may_leave:
+                    asking.creates(order.call.id)
+                reply = await (self._create(order) if id is None else create_again(self.edge, order))
+                if isinstance(reply, calls.Refused):
+                    asking.forget()
+                document, target = accepted(reply), order.target
+            document = await self._waited(document)
+        return _Made(document, target, replayed=id is not None)
+
+    async def _prepared(self, target: Target, wait_s: float = 0.0) -> Order:
+        headers = self.request.scope["headers"]
+        return await prepare(
+            self.edge,
+            self.principal,
+            headers,
+            self.body,
+            self.given,
+            target,
+            deployment=self.deployment,
+            own_id=self.own_id,
+            wait_s=wait_s,
+        )
+
+    def _wait_s(self) -> float:
+        """How long the coordinator may hold the answer to the creation."""
+        return _slice_s(self.edge, self.until) if self.waits and not self.may_leave else 0.0
+
+    async def _create(self, order: Order) -> calls.Found | calls.Refused:
+        creating = create(self.edge, order)
+        return await (self._unless_revoked(creating) if order.call.wait_s else creating)
+
+    async def _found(self, id: str) -> Document | None:
+        """A prediction of an id that was meant for it; None when it was not created."""
+        try:
+            return await find(self.edge, id, self.principal.account)
+        except Problem as problem:
+            if problem.code != "not_found":
+                raise
+            return None
+
+    async def _waited(self, document: Document) -> Document:
+        if not self.waits or document.status.terminal:
+            return document
+        waiting = self._unless_revoked(_waited(self.edge, document, self.until))
+        if self.may_leave:
+            waiting = _or_canceled(self.edge, self.request, document, waiting)
+        return await waiting
+
+    async def _unless_revoked(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                with self.edge.authenticator.watch(self.principal.token, lambda: limit.reschedule(0)):
+                    return await work
+        except TimeoutError:
+            raise unauthenticated(BAD_TOKEN) from None
 
 
 def accepted(reply: calls.Found | calls.Refused) -> Document:
@@ -113,26 +212,6 @@ def accepted(reply: calls.Found | calls.Refused) -> Document:
     if isinstance(reply, calls.Refused):
         raise Problem(reply.code, reply.detail, retry_after_s=reply.retry_after_s)
     return reply.document
-
-
-async def _found(edge: Edge, id: str, account: str) -> Document | None:
-    """A prediction that a reserved id stands for; None when it was not created then."""
-    try:
-        return await find(edge, id, account)
-    except Problem as problem:
-        if problem.code != "not_found":
-            raise
-        return None
-
-
-async def _unless_revoked(edge: Edge, principal: Principal, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
-    try:
-        async with asyncio.timeout(None) as limit:
-            with edge.authenticator.watch(principal.token, lambda: limit.reschedule(0)):
-                return await work
-    except TimeoutError:
-        raise unauthenticated(BAD_TOKEN) from None
 
 
 async def _waited(edge: Edge, document: Document, until: float) -> Document:
@@ -180,9 +259,8 @@ def _slice_s(edge: Edge, until: float) -> float:
     return max(0.0, min(until - services.clock.monotonic(), max(0.1, services.limits.drain_s / 3)))
 
 
-async def _created(
-    edge: Edge, target: Target, document: Document, wait: Wait | None, status: int, replayed: bool
-) -> Reply:
+async def _created(edge: Edge, made: _Made, wait: Wait | None, status: int) -> Reply:
+    document, target = made.document, made.target
     version, schema = target.version, target.schema
     if document.version not in ("", version):
         version, schema_of_version = await edge.catalog.shown(document)
@@ -193,6 +271,6 @@ async def _created(
     headers: list[Header] = [(b"location", shown.urls.get.encode())]
     if wait is not None:
         headers.append((b"preference-applied", wait.applied.encode()))
-    if replayed:
+    if made.replayed:
         headers.append(REPLAYED)
     return Reply(encode(shown), status, headers=tuple(headers))

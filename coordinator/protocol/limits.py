@@ -69,6 +69,10 @@ class ServerLimits:
     output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
     idempotency_s: float = _limit(86_400.0, "time that an Idempotency-Key is remembered", 1.0)
+    lost_answer_s: float = _limit(
+        120.0, "time in which a creation that a client sends again, its answer being lost, creates no other"
+    )
+    lost_answers: int = _limit(200, "creations of one token that are remembered for that", 1)
     page_size: int = _limit(100, "predictions in one page of a list")
     queue_length: int = _limit(1_000_000, "predictions that may wait for one model")
     queue_bytes: int = _limit(

@@ -53,6 +53,12 @@ class Proxy:
         self._mended.clear()
         self.reset()
 
+    @property
+    def connected(self) -> bool:
+        """Whether anybody has connected since the last cut."""
+        with self._lock:
+            return bool(self._pairs)
+
     def mend(self) -> None:
         self._mended.set()
 

@@ -19,7 +19,7 @@ from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening, Status
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
-from coordinator.waiting import too_long
+from coordinator.waiting import in_vain, too_long, waits_until
 from coordinator.workers import Fault, Strike, Workers
 
 REFUSALS_KEPT = 10
@@ -317,7 +317,7 @@ class Attempts:
     def waited_too_long(self, entry: Entry) -> None:
         """What waits has reached its deadline."""
         error = too_long(entry.document, len(self._book.sessions))
-        self._end(entry, Happening.CANCELED, error=error, error_code=ErrorCode.DEADLINE_BEFORE_START)
+        self._end(entry, Happening.CANCELED, error=error, error_code=in_vain(entry.document))
 
     def _lost(self, entry: Entry, reason: str) -> None:
         """The agent did not come back in time, or came back without it."""
@@ -376,7 +376,9 @@ class Attempts:
             entry,
             happening,
             attempts=_with(entry, closed),
-            queue_deadline_at=now + int((entry.document.queue_s or self._book.limits.queue_s) * 1e6),
+            queue_deadline_at=waits_until(
+                replace(entry.document, attempts=_with(entry, closed)), now, self._book.limits.queue_s
+            ),
         )
 
     # --- cancel -------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     run_s: float | None = None
     total_s: float | None = None
     """Limits of waiting, of each attempt, and of it all; None for the server's, which has none for it all."""
+    max_wait_s: float | None = None
+    """How long it may wait in all, where that is less."""
     lease_s: float | None = None
     retries: int | None = None
     """How many more workers get it after one was lost; None for what its model says."""
@@ -60,6 +62,7 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     """The client's own."""
     wait_s: float = 0.0
     """Hold the answer until it has ended, for no longer than this: then it is as it was when accepted."""
+    metadata: bytes = b""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):

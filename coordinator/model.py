@@ -153,6 +153,8 @@ class Model:
         now = book.turn.now
         limits = book.limits
         queue_s = _or(call.queue_s, limits.queue_s)
+        impatient = call.max_wait_s is not None and call.max_wait_s < queue_s
+        queue_s = min(queue_s, _or(call.max_wait_s, queue_s))
         document = Document(
             id=call.id,
             account=call.account,
@@ -167,6 +169,7 @@ class Model:
             streams=call.streams,
             queue_deadline_at=now + int(queue_s * 1e6),
             queue_s=queue_s,
+            max_wait=impatient,
             run_s=_or(call.run_s, limits.run_s),
             total_deadline_at=None if call.total_s is None else now + int(call.total_s * 1e6),
             lease_s=_or(call.lease_s, limits.lease_s),
@@ -184,6 +187,7 @@ class Model:
             redriven_from=call.redriven_from,
             deployment=call.deployment,
             own_id=call.own_id,
+            metadata=call.metadata,
         )
         entry = book.add(document)
         if call.again:

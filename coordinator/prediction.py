@@ -64,6 +64,7 @@ class ErrorCode(StrEnum):
     """Our own word for why a prediction ended; ``error`` says it in a sentence."""
 
     DEADLINE_BEFORE_START = "deadline_before_start"
+    MAX_WAIT = "max_wait"
     RUN_TIMEOUT = "run_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     WORKER_LOST = "worker_lost"
@@ -126,6 +127,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_deadline_at: int | None = None
     queue_s: float = 0.0
     """How long it may wait each time that it does; 0, as in what older releases wrote: the server's limit."""
+    max_wait: bool = False
+    """That is its client's wish: how long it may wait in all."""
     run_s: float = 0.0
     total_deadline_at: int | None = None
     """When it ends, whatever it is doing then."""
@@ -160,6 +163,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The failed prediction that this one repeats, by an administrator's order."""
     deployment: str = ""
     """Name of the account's deployment that it was created by."""
+    metadata: bytes = b""
+    """The client's JSON object for itself; empty when it gave none."""
     own_id: str = ""
     """What its client calls it (``store/aliases.py``)."""
     source: str = "api"

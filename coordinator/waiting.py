@@ -1,6 +1,6 @@
 """A prediction as the queue sees it: whether it waits, in which flow, and until when. Pure."""
 
-from coordinator.prediction import Document
+from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol.limits import LEGACY_FILE_BYTES, LEGACY_INPUT_BYTES
 from coordinator.protocol.names import legacy_version
 from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
@@ -48,12 +48,32 @@ def deadline_of(document: Document) -> int | None:
     return min((at for at in limits if at is not None), default=None)
 
 
+def waits_until(document: Document, now: int, queue_s: float) -> int:
+    """Until when one may wait that is put back into the queue now, microseconds since the epoch; ``queue_s``
+    is what the server allows. A client's ``max_wait`` is for all of its waiting together."""
+    limit = int((document.queue_s or queue_s) * 1e6)
+    if document.max_wait:
+        ran = sum((a.ended_at or now) - a.dispatched_at for a in document.attempts)
+        limit -= now - document.created_at - ran
+    return now + max(0, limit)
+
+
+def in_vain(document: Document) -> ErrorCode:
+    """Which limit is over of one that has waited too long."""
+    total = document.total_deadline_at
+    if document.max_wait and (total is None or total != deadline_of(document)):
+        return ErrorCode.MAX_WAIT
+    return ErrorCode.DEADLINE_BEFORE_START
+
+
 def too_long(document: Document, workers: int) -> str:
     """What to say of one whose deadline is over before it ran."""
     total = document.total_deadline_at
     if total is not None and total == deadline_of(document):
         seconds = (total - document.created_at) / 1_000_000
         limit = f"did not begin within its limit of {seconds:g} s for waiting and running together"
+    elif document.max_wait:
+        limit = f"waited longer than its max_wait of {document.queue_s:g} s"
     else:
         waited = f" of {document.queue_s:g} s" if document.queue_s else ""
         limit = f"waited longer than its limit{waited} for waiting"

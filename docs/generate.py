@@ -20,7 +20,8 @@ from edge.options import Option, options_of
 from edge.prefer import SHORTEST_WAIT_S
 from edge.quantities import format_duration, format_size
 from edge.settings import ServeSettings
-from edge.wishes import LONGEST_TOTAL_S, LONGEST_USER, SHORTEST_TOTAL_S
+from edge.wishes import LONGEST_TOTAL_S, LONGEST_USER, LONGEST_WAIT_S, SHORTEST_TOTAL_S
+from edge.wishes import SHORTEST_WAIT_S as SHORTEST_WAITING_S
 from gpu_agent.container.input_files import MOST_INLINE_BYTES
 from gpu_agent.server.orders import LONGEST_ID
 from gpu_agent.server.settings import CogServerSettings
@@ -94,6 +95,7 @@ def _fixed() -> list[tuple[str, str]]:
         ),
         ("`Idempotency-Key`", f"{LONGEST_KEY} characters"),
         ("id of a prediction of your own (`PUT`)", f"{LONGEST_ID_OF_OWN} characters"),
+        ("`max_wait`", f"{format_duration(SHORTEST_WAITING_S)} to {LONGEST_WAIT_S / 3600:g}h"),
         ("`end_user`", f"{LONGEST_USER} characters"),
         ("`--share` of a token or an account", f"{SMALLEST_SHARE:g} to {LARGEST_SHARE:g}"),
         ("a token, as a request brings it", f"{MAX_SECRET_LENGTH} characters"),

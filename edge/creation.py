@@ -55,6 +55,17 @@ def input_of(body: CreateBody) -> Input:
     return Input(raw, value)
 
 
+def metadata_of(body: CreateBody, most_bytes: int) -> bytes:
+    """The client's own object, written shortly; empty for none. Raises Problem ``invalid_input``."""
+    if body.metadata is None:
+        return b""
+    text = msgspec.json.encode(body.metadata)
+    if not isinstance(body.metadata, dict) or len(text) > most_bytes:
+        detail = f"Must be a JSON object of at most {most_bytes} bytes (limit: metadata_bytes)"
+        raise invalid_input(InvalidField("invalid_type", "metadata", detail))
+    return text
+
+
 async def prepare(
     edge: Edge,
     principal: Principal,
@@ -69,7 +80,8 @@ async def prepare(
 ) -> Order:
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
-    wishes = wishes_of(headers, body.priority, body.end_user, target.config)
+    wishes = wishes_of(headers, body.priority, body.end_user, body.max_wait, target.config)
+    metadata = metadata_of(body, edge.services.limits.metadata_bytes)
     needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
     pool = await choose_pool(edge, target.pools, target.model, needs)
     target = await edge.catalog.within(principal.account, target, pool)
@@ -90,6 +102,7 @@ async def prepare(
         queue_s=wishes.queue_s,
         run_s=wishes.run_s,
         total_s=wishes.total_s,
+        max_wait_s=wishes.max_wait_s,
         lease_s=wishes.lease_s,
         retries=wishes.retries,
         urgency=wishes.urgency,
@@ -104,6 +117,7 @@ async def prepare(
         webhook_events=events,
         own_id=own_id,
         wait_s=wait_s,
+        metadata=metadata,
     )
     return Order(number, call, target)
 

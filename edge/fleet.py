@@ -133,6 +133,7 @@ class Fleet:
             webhook_events=document.webhook_events,
             redriven_from=document.id,
             deployment=document.deployment,
+            metadata=document.metadata,
         )
         reply = await self._models.stub(number).create(call)
         if isinstance(reply, calls.Refused):

@@ -17,6 +17,7 @@ _WAITS: dict[Reason, str] = {
 }
 _ENDED: dict[str, str] = {
     ErrorCode.DEADLINE_BEFORE_START: "It was canceled before it began",
+    ErrorCode.MAX_WAIT: "It was canceled before it began",
     ErrorCode.RUN_TIMEOUT: "It was canceled when its run took too long",
     ErrorCode.TOTAL_TIMEOUT: "It was canceled when waiting and running took too long together",
     ErrorCode.WORKER_LOST: "It failed because its workers were lost",

@@ -45,6 +45,10 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """``interactive``, ``normal`` or ``batch``."""
     end_user: Any = None
     """The client's own key for whom it works: its users share what the token has."""
+    max_wait: Any = None
+    """Seconds, or a time such as ``5m``, that it may wait in the queue."""
+    metadata: Any = None
+    """An object that is kept for the client and shown back."""
     id: Any = None
     """Of the client's own, where the path says the same."""
 
@@ -207,6 +211,7 @@ class PredictionOut(msgspec.Struct):
     """Only of one that did not simply run once."""
     redriven_from: str | UnsetType = UNSET
     deployment: str | UnsetType = UNSET
+    metadata: Raw | UnsetType = UNSET
     webhook: str | UnsetType = UNSET
     webhook_events_filter: Sequence[str] | UnsetType = UNSET
     """Both only in the answer to a creation."""
@@ -351,6 +356,7 @@ class Renderer:
             attempts=UNSET if in_list or _ran_once(document) else _attempts(document),
             redriven_from=document.redriven_from or UNSET,
             deployment=document.deployment or UNSET,
+            metadata=Raw(document.metadata) if document.metadata else UNSET,
             source=document.source,
         )
 

@@ -1,6 +1,6 @@
 """How a prediction is to be treated: what its request says, else its model, else the server. Pure.
 
-Body fields ``priority`` and ``end_user``, headers ``Cancel-After`` (Replicate's) and
+Body fields ``priority``, ``end_user`` and ``max_wait``, headers ``Cancel-After`` (Replicate's) and
 ``Prefer: cancel-on-disconnect``.
 """
 
@@ -15,6 +15,8 @@ from edge.prefer import preference
 URGENCY = {"interactive": 0, "normal": 1, "batch": 2}
 SHORTEST_TOTAL_S, LONGEST_TOTAL_S = 5.0, 86_400.0
 """Replicate's bounds of ``Cancel-After``."""
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 86_400.0
+"""Bounds of ``max_wait``."""
 LONGEST_USER = 256
 _AFTER = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
 
@@ -28,6 +30,7 @@ class Wishes:
     queue_s: float | None
     run_s: float | None
     total_s: float | None
+    max_wait_s: float | None
     lease_s: float | None
     retries: int | None
     gpu: str
@@ -35,7 +38,11 @@ class Wishes:
 
 
 def wishes_of(
-    headers: Iterable[tuple[bytes, bytes]], priority: object, end_user: object, config: ModelConfig
+    headers: Iterable[tuple[bytes, bytes]],
+    priority: object,
+    end_user: object,
+    max_wait: object,
+    config: ModelConfig,
 ) -> Wishes:
     """Raises Problem that names each field that is wrong."""
     headers = list(headers)
@@ -48,6 +55,10 @@ def wishes_of(
             bounds = f"from {SHORTEST_TOTAL_S:g}s to {LONGEST_TOTAL_S / 3600:g}h"
             detail = f"Must be a time such as 90, 30s, 5m or 1h30m, {bounds}"
             wrong.append(InvalidField("format", "Cancel-After", detail))
+    max_wait_s = _seconds(max_wait)
+    if max_wait is not None and (max_wait_s is None or not SHORTEST_WAIT_S <= max_wait_s <= LONGEST_WAIT_S):
+        bounds = f"from {SHORTEST_WAIT_S:g} s to {LONGEST_WAIT_S / 3600:g} h"
+        wrong.append(InvalidField("format", "max_wait", f"Must be seconds, or a time such as 5m, {bounds}"))
     if wrong:
         raise invalid_input(*wrong)
     return Wishes(
@@ -56,6 +67,7 @@ def wishes_of(
         queue_s=config.queue_s,
         run_s=config.run_s,
         total_s=total_s,
+        max_wait_s=max_wait_s,
         lease_s=config.lease_s,
         retries=config.retries,
         gpu=config.gpu,
@@ -65,15 +77,24 @@ def wishes_of(
 
 def cancel_after(text: str) -> float | None:
     """Seconds of ``90``, ``30s``, ``1h30m45s``; None for anything else, or out of bounds."""
-    text = text.strip().lower()
+    total_s = _seconds(text)
+    return total_s if total_s is not None and SHORTEST_TOTAL_S <= total_s <= LONGEST_TOTAL_S else None
+
+
+def _seconds(value: object) -> float | None:
+    """Of a number, or of a text such as ``90`` or ``1h30m45s``; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if 0 <= value < 1e9 else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
     if text.isascii() and text.isdigit():
         text = f"{text}s"
     match = _AFTER.fullmatch(text)
     if not text or match is None:
         return None
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total = float(hours * 3600 + minutes * 60 + seconds)
-    return total if SHORTEST_TOTAL_S <= total <= LONGEST_TOTAL_S else None
+    return float(hours * 3600 + minutes * 60 + seconds)
 
 
 def _wrong_priority(priority: object) -> list[InvalidField]:

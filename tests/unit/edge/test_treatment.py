@@ -13,7 +13,7 @@ from coordinator.prediction import Document
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from edge.wishes import cancel_after
-from tests.support.edge import MODEL, ScriptedAgent, TestServer, register, running
+from tests.support.edge import MODEL, VERSION, ScriptedAgent, TestServer, register, running
 from tests.support.waiting import until
 
 PATH = f"/v1/models/{MODEL}/predictions"
@@ -52,13 +52,65 @@ class TestWishes:
 
     @pytest.mark.parametrize(
         ("body", "field"),
-        [({"priority": "urgent"}, "priority"), ({"priority": 1}, "priority"), ({"end_user": 7}, "end_user")],
+        [
+            ({"priority": "urgent"}, "priority"),
+            ({"priority": 1}, "priority"),
+            ({"end_user": 7}, "end_user"),
+            ({"max_wait": 0.5}, "max_wait"),
+            ({"max_wait": "soon"}, "max_wait"),
+            ({"max_wait": True}, "max_wait"),
+            ({"max_wait": "25h"}, "max_wait"),
+            ({"metadata": []}, "metadata"),
+            ({"metadata": "x"}, "metadata"),
+            ({"metadata": {"x": "y" * 4096}}, "metadata"),
+        ],
     )
     async def test_what_is_wrong_is_named(self, server: TestServer, body: dict[str, Any], field: str) -> None:
         answer = await post(server, **body)
         assert answer.status_code == 422
         assert [wrong["field"] for wrong in answer.json()["invalid_fields"]] == [field]
         assert await documents(server) == []
+
+    @pytest.mark.parametrize(("given", "seconds"), [(30, 30), (1.5, 1.5), ("90", 90), ("5m", 300)])
+    async def test_how_long_it_may_wait(self, server: TestServer, given: Any, seconds: float) -> None:
+        known = await document(server, (await post(server, max_wait=given)).json())
+        assert (known.queue_s, known.max_wait) == (seconds, True)
+        assert known.queue_deadline_at == known.created_at + int(seconds * 1e6)
+
+    async def test_metadata_is_shown_wherever_the_prediction_is(self, server: TestServer) -> None:
+        metadata = {"order": 1138, "tags": ["a", "ü"], "deep": {"er": None}}
+        made = (await post(server, metadata=metadata)).json()
+        id = made["id"]
+        server.agent.finish(await server.agent.start(), ["done"])
+        shown = await server.ended(id)
+        await server.indexed(id)
+        (row,) = (await server.http.get("/v1/predictions")).json()["results"]
+        later = (await server.http.get(f"/v1/predictions/{id}")).json()
+        assert [one["metadata"] for one in (made, shown, row, later)] == [metadata] * 4
+        plain = (await post(server)).json()
+        assert "metadata" not in plain
+
+    async def test_every_way_of_creating_takes_every_wish(self, server: TestServer) -> None:
+        wishes = {"priority": "batch", "end_user": "u", "max_wait": 9, "metadata": {"a": 1}}
+        deployment = {"name": "mine", "model": MODEL, "version": VERSION, "hardware": "cpu"}
+        made = await server.http.post(
+            "/v1/deployments", json={**deployment, "min_instances": 0, "max_instances": 1}
+        )
+        assert made.status_code == 200, made.text
+        body = {"input": {"text": "x"}, **wishes}
+        ways = [
+            ("POST", PATH, body),
+            ("POST", "/v1/predictions", {"version": VERSION, **body}),
+            ("POST", "/v1/deployments/default/mine/predictions", body),
+            ("PUT", "/v1/predictions/order-7", {"model": MODEL, **body}),
+        ]
+        for method, path, sent in ways:
+            answer = await server.http.request(method, path, json=sent)
+            assert answer.status_code == 201, answer.text
+        for known in await documents(server):
+            assert (known.urgency, known.user, known.queue_s) == (2, "u", 9.0)
+            assert known.metadata == b'{"a":1}'
+        assert len(await documents(server)) == len(ways)
 
     @pytest.mark.parametrize(
         ("text", "seconds"),

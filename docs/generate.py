@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from coordinator.protocol.limits import LEGACY_INPUT_BYTES, ServerLimits, WireLimits
+from coordinator.protocol.limits import LEGACY_INPUT_BYTES, DoorLimits, ServerLimits, WireLimits
 from coordinator.store.accounts import LARGEST_SHARE, SMALLEST_SHARE
 from coordinator.store.tokens import MAX_SECRET_LENGTH
 from edge.aliases import LONGEST_ID as LONGEST_ID_OF_OWN
@@ -76,9 +76,13 @@ def limits() -> str:
         "# Limits",
         NOTE,
         "Everything that a client, an agent or an operator can run into has a limit, and each limit is an option. "
-        "What is refused names the limit. The first two tables are options of `cogflare serve`.",
+        "What is refused names the limit. The first three tables are options of `cogflare serve`.",
     ]
-    for title, settings in (("The server", ServerLimits), ("Agents' connections", WireLimits)):
+    for title, settings in (
+        ("The server", ServerLimits),
+        ("Connections and requests", DoorLimits),
+        ("Agents' connections", WireLimits),
+    ):
         parts += _limits(title, [options[field.name] for field in fields(settings)])
     parts += _limits("`cogflare agent`", [each for each in options_of(AgentSettings) if _is_limit(each)])
     parts += _limits("`cogflare cog-server`", [each for each in options_of(CogServerSettings) if each.group])

@@ -8,11 +8,10 @@ from typing import Any
 
 import uvicorn
 
+from coordinator.protocol.limits import DoorLimits
 from edge.address import BACKLOG
 from edge.one_write import OneWriteProtocol
 
-KEEP_ALIVE_S = 75
-"""Longer than the idle time of usual proxies, so that they, not we, close idle connections."""
 DATE_S = 1.0
 """How often the Date header is made anew."""
 
@@ -21,14 +20,22 @@ class AsgiServer(uvicorn.Server):
     """``serve`` returns after ``leave``, when every answer is out. It installs no signal handlers."""
 
     def __init__(
-        self, app: Any, listener: socket.socket, *, last_answers_s: float, ws: Any = "none", **more: Any
+        self,
+        app: Any,
+        listener: socket.socket,
+        *,
+        last_answers_s: float,
+        http: Any = OneWriteProtocol,
+        keep_alive_s: float = DoorLimits().keep_alive_s,
+        ws: Any = "none",
+        **more: Any,
     ) -> None:
-        """``last_answers_s`` is what clients have for reading their answers after ``leave``. ``ws`` and
-        ``more`` are settings of uvicorn's for websockets and TLS."""
+        """``last_answers_s`` is what clients have for reading their answers after ``leave``. ``http`` makes
+        the protocol of a connection; ``ws`` and ``more`` are uvicorn's, for websockets and TLS."""
         config = uvicorn.Config(
             app,
             loop="none",
-            http=OneWriteProtocol,
+            http=http,
             ws=ws,
             lifespan="off",
             interface="asgi3",
@@ -37,10 +44,10 @@ class AsgiServer(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
             **more,
         )
-        # A fraction of a second is fine where it is used; only the annotation says int.
+        # Fractions of a second are fine where they are used; only the annotations say int.
+        config.timeout_keep_alive = keep_alive_s  # type: ignore[assignment]
         config.timeout_graceful_shutdown = last_answers_s  # type: ignore[assignment]
         super().__init__(config)
         self.listening = asyncio.Event()

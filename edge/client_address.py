@@ -43,6 +43,10 @@ class ClientAddresses:
                 break
         return address
 
+    def trusts(self, address: str) -> bool:
+        """Whether this is one of our own proxies."""
+        return self._is_trusted(address)
+
     def _look(self, address: str) -> bool:
         ip = _parsed(address)
         return ip is not None and any(ip in network for network in self._trusted)

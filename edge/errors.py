@@ -34,8 +34,10 @@ CODES: dict[str, Kind] = {
     "link_expired": Kind(403, "Forbidden", "the signed URL was valid once and no longer is"),
     "not_found": Kind(404, None, "no such thing, or it belongs to another account"),
     "method_not_allowed": Kind(405, "Method not allowed", "the path exists, but not for this method"),
+    "request_timeout": Kind(408, "Request timeout", "the request came too slowly, and was given up"),
     "conflict": Kind(409, "Conflict", "an upload under this key is already stored with other content"),
     "too_large": Kind(413, "Too large", "the body or file is larger than the limit"),
+    "url_too_long": Kind(414, "URL too long", "the URL is longer than the limit"),
     "unsupported_media_type": Kind(415, "Unsupported media type", "the body is not of the type expected"),
     "range_not_satisfiable": Kind(416, "Range not satisfiable", "the range lies outside of the file"),
     "checksum_mismatch": Kind(
@@ -51,7 +53,9 @@ CODES: dict[str, Kind] = {
     "no_such_hardware": Kind(
         422, "No such hardware", "the model needs a GPU that no worker of your pools ever had"
     ),
+    "headers_too_large": Kind(431, "Headers too large", "the request's headers are too many or too large"),
     "throttled": Kind(429, "Too many requests", "you have asked for too much; see Retry-After"),
+    "connections_full": Kind(503, "Service unavailable", "too many connections are open; see Retry-After"),
     "queue_full": Kind(503, "Queue full", "too many predictions wait for this model; see Retry-After"),
     "queue_bytes_full": Kind(503, "Queue full", "the waiting inputs of this model are too large together"),
     "index_behind": Kind(

@@ -2,12 +2,16 @@
 
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coordinator.protocol.addresses import http_url
 from edge.asgi_listener import AsgiServer
+from edge.bounded_protocol import BoundedProtocol, Door, SeatedWebSocket
+from edge.client_address import ClientAddresses
 from edge.exits import CommandFailed, ExitCode
+from edge.seats import Seats, most_connections
 from edge.settings import ServeSettings
 
 
@@ -58,11 +62,15 @@ def http_server(
     app: Any, listener: socket.socket, settings: ServeSettings, context: ssl.SSLContext | None
 ) -> AsgiServer:
     """The server of ``cogflare serve``. Agents come by websocket, so frames may be as long as theirs."""
+    limits = settings.door
+    seats = Seats(limits, ClientAddresses(settings.trusted_proxy), most_connections(limits.connections))
     return AsgiServer(
         app,
         listener,
         last_answers_s=settings.limits.drain_s,
-        ws="websockets-sansio",
+        http=partial(BoundedProtocol, door=Door(limits, seats)),
+        keep_alive_s=limits.keep_alive_s,
+        ws=SeatedWebSocket,
         ws_max_size=settings.wire.frame_bytes,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from coordinator.protocol.limits import KIB, MIB, UNUSED_ENVIRONMENT_S, ServerLimits, WireLimits
+from coordinator.protocol.limits import KIB, MIB, UNUSED_ENVIRONMENT_S, DoorLimits, ServerLimits, WireLimits
 
 DEFAULT_DATA = Path("~/.local/share/cogflare")
 """In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
@@ -60,6 +60,9 @@ class ServeSettings:
         default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
     )
     limits: ServerLimits = field(default_factory=ServerLimits, metadata={"help": "Limits"})
+    door: DoorLimits = field(
+        default_factory=DoorLimits, metadata={"help": "Limits on connections and requests"}
+    )
     wire: WireLimits = field(default_factory=WireLimits, metadata={"help": "Limits on agents' connections"})
 
 

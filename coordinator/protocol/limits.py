@@ -52,6 +52,30 @@ class WireLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """What every connection is held to, before anybody knows whose it is."""
+
+    connections: int = _limit(
+        10_000, "connections open at once, agents' among them; fewer where the system's open files are", 1
+    )
+    address_connections: int = _limit(
+        1000, "connections of one address (IPv6: /64) that is no --trusted-proxy; 0 is no limit", 0
+    )
+    url_bytes: int = _limit(8 * KIB, "longest path and query of a request", 256)
+    header_bytes: int = _limit(32 * KIB, "headers of a request together", KIB)
+    header_count: int = _limit(100, "headers of a request", 10)
+    head_s: float = _limit(10.0, "time that URL and headers of a request have to arrive", 0.1)
+    body_rate_bytes: int = _limit(
+        KIB, "bytes a second that a body must bring, on the average of --body-window-s"
+    )
+    body_window_s: float = _limit(30.0, "time after which a body that comes more slowly is given up", 0.1)
+    unread_s: float = _limit(60.0, "time that a client may leave its answer unread", 0.1)
+    keep_alive_s: float = _limit(
+        75.0, "time that a connection may be idle between requests; longer than that of usual proxies", 0.1
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ServerLimits:
     """What the server holds clients, agents and itself to."""
 

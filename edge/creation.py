@@ -14,6 +14,7 @@ from coordinator.stub import ModelStub
 from edge.auth import Principal
 from edge.catalog import Target
 from edge.context import Edge
+from edge.depth import too_deep
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.input_files import input_files
 from edge.lookup import repeated
@@ -40,8 +41,8 @@ class Order:
     target: Target
 
 
-def input_of(body: CreateBody) -> Input:
-    """Raises Problem ``invalid_input``."""
+def input_of(body: CreateBody, depth: int) -> Input:
+    """``depth`` is the limit of what may be inside each other. Raises Problem ``invalid_input``."""
     if body.input is UNSET or bytes(body.input) == b"null":
         return Input(b"{}", {})
     raw = bytes(body.input)
@@ -50,6 +51,9 @@ def input_of(body: CreateBody) -> Input:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = "The input must be JSON in UTF-8, with numbers in range and no more than moderate nesting"
         raise invalid_input(InvalidField("invalid_json", "input", detail)) from None
+    if too_deep(raw, depth):
+        detail = f"Must not have more than {depth} lists and objects inside each other (input_depth)"
+        raise invalid_input(InvalidField("depth", "input", detail))
     if not isinstance(value, dict):
         raise invalid_input(InvalidField("invalid_type", "input", "Invalid type. Expected: object"))
     return Input(raw, value)

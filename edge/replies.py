@@ -52,11 +52,11 @@ def header(request: HTTPRequest, name: bytes) -> str | None:
     return None
 
 
-async def read_body(request: HTTPRequest, limit_bytes: int) -> bytes:
+async def read_body(request: HTTPRequest, limit_bytes: int, setting: str = "body_bytes") -> bytes:
     """The request's body. Raises Problem ``too_large`` before it holds more than the limit."""
     announced = header(request, b"content-length")
     if announced is not None and announced.isascii() and announced.isdigit() and int(announced) > limit_bytes:
-        raise too_large(limit_bytes)
+        raise too_large(limit_bytes, setting=setting)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -66,11 +66,13 @@ async def read_body(request: HTTPRequest, limit_bytes: int) -> bytes:
         chunk = message["body"]
         size += len(chunk)
         if size > limit_bytes:
-            raise too_large(limit_bytes)
+            raise too_large(limit_bytes, setting=setting)
         chunks.append(chunk)
         if not message["more_body"]:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def too_large(limit_bytes: int, what: str = "The request body") -> Problem:
-    return Problem("too_large", f"{what} must not be larger than {limit_bytes} bytes.")
+def too_large(limit_bytes: int, what: str = "The request body", setting: str = "") -> Problem:
+    """``setting`` is the limit's name, for whoever may change it."""
+    named = f" ({setting})" if setting else ""
+    return Problem("too_large", f"{what} must not be larger than {limit_bytes} bytes{named}.")

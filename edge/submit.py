@@ -76,7 +76,7 @@ async def submit(
         request,
         principal,
         body,
-        input_of(body),
+        input_of(body, edge.services.limits.input_depth),
         deployment,
         own_id,
         until=edge.services.clock.monotonic() + (0.0 if wait is None else wait.timeout_s),

@@ -15,6 +15,7 @@ import msgspec
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
     MultipartSegment,
+    ParserLimitReached,
     PushMultipartParser,
     parse_options_header,
 )
@@ -29,9 +30,8 @@ from edge.errors import InvalidField, Problem, invalid_input
 from edge.replies import HTTPRequest, header, too_large
 
 OCTET_STREAM = "application/octet-stream"
-_FORM_BYTES = 256 * 1024
-"""Everything in the body that is not the file."""
-_PARTS = 100
+_PART_HEADERS, _PART_HEADER_BYTES = 8, 4096
+"""Headers of one part of a form, and the length of each: no settings, three short ones are usual."""
 _NAME_BYTES = WireLimits().name_bytes
 _MEDIA_TYPE = re.compile(r"[!#$&^_.+\w-]{1,127}/[!#$&^_.+\w-]{1,127}(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 _BRACKETED = re.compile(r"metadata\[(.+)\]")
@@ -65,24 +65,27 @@ class _Form:
 async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRow:
     """Read the body, store its file, and record it. Raises Problem; then nothing is kept."""
     boundary = boundary_of(request, "content")
-    limit_bytes = edge.services.limits.file_bytes
+    limits = edge.services.limits
+    limit_bytes, most_bytes = limits.file_bytes, limits.file_bytes + limits.form_bytes
     announced = header(request, b"content-length") or ""
-    if announced.isdecimal() and int(announced) > limit_bytes + _FORM_BYTES:
-        raise too_large(limit_bytes, "A file")
+    if announced.isdecimal() and int(announced) > most_bytes:
+        raise too_large(limit_bytes, "A file", "file_bytes")
     id = secrets.token_hex(13)
     form = _Form(id)
     try:
-        async with aclosing(form_events(request, boundary)) as events:
+        async with aclosing(form_events(request, boundary, limits.form_parts, most_bytes)) as events:
             await _read(edge, form, events)
         row = _row(edge, form, account)
         await edge.services.store.files.create(row)
     except BaseException as error:
         if form.stored is not None:
             await edge.services.blobs.delete(form.key)
+        if isinstance(error, ParserLimitReached):
+            raise _too_many_parts(limits.form_parts) from None
         if isinstance(error, MultipartError):
             raise Problem("bad_request", f"The multipart body cannot be read: {error}") from None
         if isinstance(error, TooLarge):
-            raise too_large(limit_bytes, "A file") from None
+            raise too_large(limit_bytes, "A file", "file_bytes") from None
         raise
     return row
 
@@ -98,13 +101,25 @@ def boundary_of(request: HTTPRequest, part: str) -> str:
     return str(boundary)
 
 
-async def form_events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Event, None]:
-    """The body's parts as they come. Raises MultipartError, and Problem for a body that is cut off."""
-    parser = PushMultipartParser(boundary, max_segment_count=_PARTS)
+async def form_events(
+    request: HTTPRequest, boundary: str, parts: int, limit_bytes: int
+) -> AsyncGenerator[Event, None]:
+    """The body's parts as they come. Raises MultipartError, and Problem for a body that is cut off, or larger
+    than the limit, whatever it consists of."""
+    parser = PushMultipartParser(
+        boundary,
+        max_segment_count=parts,
+        max_header_count=_PART_HEADERS,
+        max_header_size=_PART_HEADER_BYTES,
+    )
+    left_bytes = limit_bytes
     while not parser.closed:
         message = await request.receive()
         if message["type"] != "http.request":
             raise Problem("bad_request", "The request ended before its body did.")
+        left_bytes -= len(message["body"])
+        if left_bytes < 0:
+            raise too_large(limit_bytes, "The form")
         if message["body"]:
             for event in parser.parse(message["body"]):
                 if isinstance(event, MultipartSegment):
@@ -116,7 +131,7 @@ async def form_events(request: HTTPRequest, boundary: str) -> AsyncGenerator[Eve
 
 
 async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) -> None:
-    left_bytes = _FORM_BYTES
+    form_bytes = left_bytes = edge.services.limits.form_bytes
     async for part in events:
         if not isinstance(part, Part):
             continue
@@ -137,9 +152,17 @@ async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) ->
         async for chunk in body_of(events):
             left_bytes -= len(chunk)
             if left_bytes < 0:
-                raise too_large(_FORM_BYTES, "What is not the file")
+                raise too_large(form_bytes, "What is not the file", "form_bytes")
             value += chunk
         form.fields[part.name] = value.decode("utf-8", "replace")
+
+
+def _too_many_parts(parts: int) -> Problem:
+    return Problem(
+        "too_large",
+        f"A form must not have more than {parts} parts (form_parts), nor a part more than {_PART_HEADERS} "
+        f"headers of {_PART_HEADER_BYTES} bytes.",
+    )
 
 
 async def body_of(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
@@ -156,7 +179,7 @@ def _row(edge: Edge, form: _Form, account: str) -> FileRow:
         raise invalid_input(InvalidField("required", "content", "content is required"))
     name = re.split(r"[/\\]", form.fields.get("filename") or form.name)[-1] or "file"
     if len(name.encode("utf-8", "replace")) > _NAME_BYTES:
-        text = f"The file name must not be longer than {_NAME_BYTES} bytes"
+        text = f"The file name must not be longer than {_NAME_BYTES} bytes (name_bytes)"
         raise invalid_input(InvalidField("string_lte", "filename", text))
     now = edge.services.clock.now()
     return FileRow(

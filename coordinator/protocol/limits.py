@@ -89,7 +89,10 @@ class ServerLimits:
     failed_logins_per_min: int = _limit(
         60, "wrong tokens that one address may try in a minute; 0 is no limit", 0
     )
+    input_depth: int = _limit(100, "lists and objects inside each other in an input", 1)
     file_bytes: int = _limit(100 * MIB, "largest file uploaded by a client")
+    form_bytes: int = _limit(256 * KIB, "what is beside the file in the form that uploads it", KIB)
+    form_parts: int = _limit(100, "parts of such a form", 2)
     output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
     metadata_bytes: int = _limit(4 * KIB, "largest metadata of one prediction, as JSON")
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")

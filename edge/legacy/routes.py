@@ -88,10 +88,12 @@ def _no_upgrade() -> Problem:
 
 async def _receive(edge: Edge, request: HTTPRequest, model: str, allowance: Allowance) -> str:
     """Store the file of the body, and remember it until a result names it. Raises Problem."""
-    limit_bytes = edge.services.limits.output_file_bytes
+    limits = edge.services.limits
+    limit_bytes, most_bytes = limits.output_file_bytes, limits.output_file_bytes + limits.form_bytes
+    boundary = boundary_of(request, FIELD)
     file: StoredFile | None = None
     try:
-        async with aclosing(form_events(request, boundary_of(request, FIELD))) as events:
+        async with aclosing(form_events(request, boundary, limits.form_parts, most_bytes)) as events:
             async for part in events:
                 if file is None and isinstance(part, Part) and part.name == FIELD:
                     file = await _store(edge, events, model, part.filename, allowance)
@@ -103,7 +105,7 @@ async def _receive(edge: Edge, request: HTTPRequest, model: str, allowance: Allo
         if isinstance(error, MultipartError):
             raise Problem("bad_request", f"The multipart body cannot be read: {error}") from None
         if isinstance(error, TooLarge):
-            raise too_large(limit_bytes, "An output file") from None
+            raise too_large(limit_bytes, "An output file", "output_file_bytes") from None
         raise
     if file is None:
         raise invalid_input(InvalidField("required", FIELD, f"{FIELD} is required"))

@@ -57,7 +57,7 @@ async def search(request: HTTPRequest) -> ASGIApp:
 async def query_models(request: HTTPRequest) -> ASGIApp:
     """``QUERY /v1/models``: the models that have all the words of the body, in any client's form."""
     await authorized(request, "read")
-    return await model_page(request, words_of(await read_body(request, _SEARCH_BYTES)))
+    return await model_page(request, words_of(await read_body(request, _SEARCH_BYTES, "")))
 
 
 def _limit(text: str | None) -> int:

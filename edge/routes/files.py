@@ -116,7 +116,8 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
     except ChecksumMismatch as error:
         raise Problem("checksum_mismatch", f"The upload was refused: {error}.") from None
     except TooLarge:
-        raise too_large(edge.services.limits.output_file_bytes, "An output file") from None
+        limit_bytes = edge.services.limits.output_file_bytes
+        raise too_large(limit_bytes, "An output file", "output_file_bytes") from None
     except Exists:
         raise Problem("conflict", "Another file is stored under this URL.") from None
     return Reply(status=201, headers=((b"etag", f'"{stored.sha256}"'.encode()),))

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -319,3 +320,34 @@ class TestPut:
         url = self.url(server, b"x").replace("/uploads/", "/files/")
         assert (await server.http.get(url)).status_code == 403
         assert (await server.http.put(url, content=b"x")).status_code == 405
+
+
+def part(name: str, *more: str) -> bytes:
+    head = (f'Content-Disposition: form-data; name="{name}"', *more)
+    return "\r\n".join(("--x", *head, "", "v", "")).encode()
+
+
+async def test_forms_have_limits(tmp_path: Path) -> None:
+    limits = ServerLimits(file_bytes=10_000, form_bytes=1024, form_parts=3)
+    content = part("content")
+    cases = [
+        (part("a") + part("b") + content, 201, ""),
+        (part("a") + part("b") + part("c") + content, 413, "3 parts (form_parts)"),
+        (part("a", *(f"X{n}: 1" for n in range(8))) + content, 413, "8 headers"),
+        (part("a", "X: " + "x" * 5000) + content, 413, "4096 bytes"),
+        (b"\r\n" * 6000 + content, 413, "larger than 11024 bytes"),
+    ]
+    async with running(tmp_path, limits) as server:
+        for body, status, detail in cases:
+
+            async def pieces(body: bytes = body) -> AsyncIterator[bytes]:
+                yield body
+                yield b"--x--\r\n"
+
+            answer = await server.http.post(
+                "/v1/files", content=pieces(), headers={"content-type": "multipart/form-data; boundary=x"}
+            )
+            assert answer.status_code == status, answer.text
+            assert status == 201 or detail in answer.json()["detail"]
+        large = await upload(server, data={"a": "x" * 1025}, files={"content": ("n", b"x")})
+        assert (large.status_code, "(form_bytes)" in large.json()["detail"]) == (413, True)

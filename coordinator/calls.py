@@ -152,6 +152,7 @@ class EventsAfter(Call, frozen=True, kw_only=True, tag="events_after"):
     """Wait until there is anything after ``cursor``, or ``timeout_s`` is over.
 
     Cursor is ``<attempt>:<seq>``, empty for the start. With ``only_terminal`` progress does not end the wait.
+    With ``status`` it also ends when the prediction's status is another one.
     """
 
     id: str
@@ -159,6 +160,7 @@ class EventsAfter(Call, frozen=True, kw_only=True, tag="events_after"):
     cursor: str = ""
     timeout_s: float = 0.0
     only_terminal: bool = False
+    status: str = ""
 
 
 def read_cursor(cursor: str) -> tuple[int, int]:

@@ -40,13 +40,19 @@ class History:
             self._bytes -= len(self._events.popleft().data) + _EVENT_BYTES
         return True
 
-    def after(self, seq: int) -> tuple[tuple[Event, ...], bool]:
-        """The events after ``seq``, and whether some of those are no longer known."""
+    def after(self, seq: int, limit_bytes: int | None = None) -> tuple[tuple[Event, ...], bool]:
+        """The events after ``seq``, and whether some of those are no longer known; with a limit only the
+        first of them, about so much."""
         if seq >= self.last_seq:
             return (), False
         missing = self._events[0].seq > seq + 1
         newest_first = itertools.takewhile(lambda event: event.seq > seq, reversed(self._events))
-        return tuple(newest_first)[::-1], missing
+        events = tuple(newest_first)[::-1]
+        if limit_bytes is None or len(events) == 1:
+            return events, missing
+        lengths = itertools.accumulate(len(event.data) + _EVENT_BYTES for event in events)
+        fitting = sum(1 for _ in itertools.takewhile(lambda length: length <= limit_bytes, lengths))
+        return events[: max(1, fitting)], missing
 
     def output(self) -> bytes | None:
         """The yielded items so far as a JSON list; None when there were none."""

@@ -251,7 +251,8 @@ class Model:
         replaced = attempt not in (0, current)
         seq = seq if attempt == current else 0
         events, lost = ((), False) if replaced or call.only_terminal else entry.history.after(seq)
-        ready = document.status.terminal or events or (replaced and not call.only_terminal)
+        changed = call.status not in ("", document.status)
+        ready = document.status.terminal or events or changed or (replaced and not call.only_terminal)
         if not ready and call.timeout_s > 0:
             topic = end_of(call.id) if call.only_terminal else call.id
             return Wait(topic, call.timeout_s, replace(call, timeout_s=0.0))

@@ -151,7 +151,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cancel_requested: bool = False
     attempts: tuple[Attempt, ...] = ()
     streams: bool = False
-    """The version's output is an iterator: the client gets ``urls.stream``."""
+    """The version's output is an iterator, or files: the client gets ``urls.stream``."""
     retries: int | None = None
     """How often it may be repeated after a worker was lost with it or crashed over it; None for the server's
     limit. 0: never, whatever that costs."""

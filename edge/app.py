@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "cogflare.request_id"
 _CATALOG_TTL_S = 1.0
+_ALLOWED = b"access-control-allow-origin"
 _UNPREFIXED = (
     "/predictions",
     "/models",
@@ -112,10 +113,8 @@ class _Door:
             await self._app(scope, receive, send)
             return
         request_id = f"{self._prefix}-{next(self._count):x}"
-        more: tuple[Header, ...] = (
-            (b"x-request-id", request_id.encode()),
-            *self._cors.headers(scope["headers"]),
-        )
+        named: Header = (b"x-request-id", request_id.encode())
+        cors = self._cors.headers(scope["headers"])
         scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
         scope["path"] = _api_path(scope["path"], scope["query_string"])
         _route_query(scope)
@@ -125,8 +124,10 @@ class _Door:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                # What any page may read says so itself, and a browser takes that header only once.
+                given = cors and any(name == _ALLOWED for name, _ in message["headers"])
                 rate: tuple[Header, ...] = scope.get(RATE, ())  # type: ignore[assignment]
-                message["headers"] = [*message["headers"], *more, *rate]
+                message["headers"] = [*message["headers"], named, *(() if given else cors), *rate]
             await send(message)
 
         preflight = self._cors.preflight(str(scope.get("method")), scope["headers"])

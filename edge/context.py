@@ -1,9 +1,10 @@
 """What the handlers of one application share, and how they get at it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.auth import Authenticator, Principal
 from edge.catalog import Catalog
+from edge.frames import SharedFrames
 from edge.links import Links
 from edge.replies import HTTPRequest, Reply
 from edge.schemas import Renderer, encode
@@ -28,6 +29,8 @@ class Edge:
     render: Renderer
     throttle: Throttle
     unanswered: Unanswered
+    frames: SharedFrames = field(default_factory=SharedFrames)
+    """Of all event streams."""
 
 
 def edge_of(request: HTTPRequest) -> Edge:

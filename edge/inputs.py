@@ -26,7 +26,7 @@ Schema = Mapping[str, Any]
 class VersionSchema:
     """What the edge needs to know of a version's OpenAPI document. Broken documents know nothing."""
 
-    __slots__ = ("_properties", "_required", "_schemas", "files", "secrets", "streams")
+    __slots__ = ("_properties", "_required", "_schemas", "files", "secrets", "streams", "streams_files")
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         schemas = _mapping(_mapping(document.get("components")).get("schemas"))
@@ -41,7 +41,9 @@ class VersionSchema:
         self._required = tuple(required) if isinstance(required, list) else ()
         self.secrets = frozenset(name for name, rule in self._properties.items() if _holds(rule, _is_secret))
         self.files = frozenset(name for name, rule in self._properties.items() if _holds(rule, _is_file))
-        self.streams = output.get("x-cog-array-type") == "iterator"
+        item = _resolved(_mapping(output.get("items", output)), schemas)
+        self.streams_files = _is_file(item)
+        self.streams = self.streams_files or output.get("x-cog-array-type") == "iterator"
 
     @property
     def properties(self) -> Mapping[str, Schema]:
@@ -239,7 +241,9 @@ def _mismatch(pattern: str, value: str) -> bool:
 def _resolved(rule: Schema, schemas: Schema, depth: int = 0) -> dict[str, Any]:
     """The rule with its ``$ref`` and ``allOf`` folded in; the rule's own keys win."""
     merged: dict[str, Any] = {}
-    parts = [rule, *(_mapping(part) for part in rule.get("allOf") or ())] if depth < 8 else []
+    every = rule.get("allOf")
+    more = (_mapping(part) for part in every) if isinstance(every, list) else ()
+    parts = [rule, *more] if depth < 8 else []
     for part in parts:
         reference = part.get("$ref")
         if isinstance(reference, str) and reference.startswith(_REF):

@@ -8,6 +8,10 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 GATHERED_BYTES = 64 * 1024
+CUT_OFF = "cogflare.cut_off"
+"""In the scope of a request: a function that ends its answer at once, with some last bytes."""
+LINGER_S = 30.0
+"""How long a reader that was cut off has for what was sent to it."""
 
 
 class OneWrite:
@@ -80,6 +84,18 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, OneWrite(cast(asyncio.Transport, transport))))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[CUT_OFF] = self._cut_off  # type: ignore[literal-required]
+
+    def _cut_off(self, last: bytes) -> None:
+        """End an answer of unknown length whose reader may not be reading: nothing waits for it."""
+        self.cycle.disconnected = True
+        transport = self.transport
+        transport.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
+        transport.close()
+        self.loop.call_later(LINGER_S, transport.abort)
 
     def handle_websocket_upgrade(self) -> None:
         bare = cast(OneWrite, self.transport).bare()

@@ -11,7 +11,17 @@ from litestar.handlers import HTTPRouteHandler
 
 from edge import schemas
 
-_PUBLIC = ("/healthz", "/readyz", "/openapi.json", "/", "/p/", "/files/", "/uploads/", "/v1/streams/")
+_PUBLIC = (
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/",
+    "/p/",
+    "/files/",
+    "/uploads/",
+    "/v1/streams/",
+    "/v1/files/streams/",
+)
 _COMPONENTS = {
     "Prediction": schemas.PredictionOut,
     "PredictionRequest": schemas.CreateBody,
@@ -182,6 +192,7 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "get_webhook_secret": _answer("200", "WebhookSecret"),
     "put_stored": {"201": {"description": "Stored"}},
     "stream_prediction": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
+    "stream_files": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before", "status", "model", "source"),
@@ -193,6 +204,8 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "download_file": ("owner", "expiry", "signature"),
     "get_stored": ("name", "type", "expires", "signature"),
     "put_stored": ("length", "sha256", "type", "expires", "signature"),
+    "stream_prediction": ("last_event_id",),
+    "stream_files": ("last_event_id",),
 }
 _FILE_FORM = {
     "type": "object",

@@ -337,7 +337,10 @@ class Renderer:
         get = self._links.prediction(shown_id(document))
         urls = PredictionUrls(get=get, cancel=f"{get}/cancel", web=self._links.to(f"/p/{document.id}"))
         if document.streams:
-            urls.stream = self._links.to(f"/v1/streams/{self._tokens.make(document.id, document.account)}")
+            # The JavaScript client makes files of what comes from below /v1/files/, and text of all else.
+            folder = "files/streams" if schema is not None and schema.streams_files else "streams"
+            token = self._tokens.make(document.id, document.account)
+            urls.stream = self._links.to(f"/v1/{folder}/{token}")
         return PredictionOut(
             id=shown_id(document),
             model=document.model,

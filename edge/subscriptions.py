@@ -17,6 +17,8 @@ POLL_S = 25.0
 """Length of one wait at the coordinator; a listener that is gone costs at most that."""
 RETRY_S = 0.2
 RETRIES = 100
+BATCH_BYTES = 64 * 1024
+"""About how much a listener gets at once: what a slow one holds."""
 
 
 class NotFound(Exception):
@@ -39,13 +41,14 @@ class _Feed:
         self.more.set()
         self.more = asyncio.Event()
 
-    def after(self, attempt: int, seq: int) -> calls.Events | None:
+    def after(self, attempt: int, seq: int, status: str) -> calls.Events | None:
         """What a listener at this place gets next; None while there is nothing."""
         if self.document is None:
             return None
         replaced = attempt not in (0, self.attempt)
-        events, lost = ((), False) if replaced else self.history.after(seq)
-        if not (events or replaced or self.document.status.terminal):
+        events, lost = ((), False) if replaced else self.history.after(seq, BATCH_BYTES)
+        changed = status not in ("", self.document.status)
+        if not (events or replaced or changed or self.document.status.terminal):
             return None
         last = events[-1].seq if events else seq
         return calls.Events(
@@ -101,9 +104,17 @@ class Subscriptions:
         return await self._index.get(prediction, account)
 
     async def listen(
-        self, number: int, prediction: str, account: str, cursor: str = ""
-    ) -> AsyncGenerator[calls.Events, None]:
-        """What the prediction says after ``cursor``, as it comes.
+        self,
+        number: int,
+        prediction: str,
+        account: str,
+        cursor: str = "",
+        *,
+        status: str = "",
+        idle_s: float = POLL_S,
+    ) -> AsyncGenerator[calls.Events | None, None]:
+        """What the prediction says after ``cursor``, as it comes; None each time that ``idle_s`` went by
+        without anything. With ``status`` also that its status is another one than this.
 
         The last one is of a terminal document, or says that the attempt was replaced. A listener that falls
         too far behind gets ``lost``. Attempt 0 with a terminal document: it is all there is, replay from it.
@@ -118,7 +129,7 @@ class Subscriptions:
         try:
             while True:
                 more = feed.more
-                batch = feed.after(attempt, seq)
+                batch = feed.after(attempt, seq, status)
                 if batch is not None:
                     if batch.document.account != account:
                         raise NotFound(prediction)
@@ -126,10 +137,15 @@ class Subscriptions:
                     if batch.document.status.terminal or batch.replaced:
                         return
                     attempt, seq = calls.read_cursor(batch.cursor)
+                    status = status and batch.document.status.value
                 elif feed.error is not None:
                     raise feed.error
                 else:
-                    await more.wait()
+                    try:
+                        async with asyncio.timeout(idle_s):
+                            await more.wait()
+                    except TimeoutError:
+                        yield None
         finally:
             feed.listeners -= 1
             if not feed.listeners:
@@ -148,12 +164,18 @@ class Subscriptions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, feed: _Feed, number: int, prediction: str, account: str) -> None:
-        """Ask the coordinator for what comes next until the prediction has ended."""
+        """Ask the coordinator how it stands, and then for what comes next until the prediction has ended."""
         stub = self._models.stub(number)
         cursor, failures = "", 0
         try:
             while feed.document is None or not feed.document.status.terminal:
-                call = calls.EventsAfter(id=prediction, account=account, cursor=cursor, timeout_s=POLL_S)
+                call = calls.EventsAfter(
+                    id=prediction,
+                    account=account,
+                    cursor=cursor,
+                    timeout_s=0.0 if feed.document is None else POLL_S,
+                    status="" if feed.document is None else feed.document.status.value,
+                )
                 try:
                     reply = await stub.events_after(call)
                 except Unavailable:

@@ -129,8 +129,10 @@ class ServerLimits:
     lease_s: float = _limit(120.0, "time that a lost worker keeps its prediction before another gets it")
     cancel_grace_s: float = _limit(10.0, "time that a canceled prediction has before its runner is killed")
     history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
-    stream_backlog: int = _limit(1000, "events a slow stream reader may fall behind before it is cut off")
     stream_heartbeat_s: float = _limit(15.0, "time between comments on an idle event stream", 0.1)
+    stream_stall_s: float = _limit(
+        60.0, "time that a stream's reader has to take what waits for it, 128 KiB, before it is cut off", 0.1
+    )
     legacy_job_files: int = _limit(1000, "files that a worker of 2022 may upload for one job")
     legacy_job_bytes: int = _limit(5 * 1024 * MIB, "bytes that a worker of 2022 may upload for one job")
     file_ttl_s: float = _limit(86_400.0, "time that a file uploaded by a client is kept")

@@ -1,32 +1,60 @@
 """Event streams of predictions."""
 
-from litestar import get
+from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
 from edge import lookup
 from edge.context import edge_of
-from edge.errors import not_found
-from edge.frames import Frames
-from edge.replies import HTTPRequest, Reply, header
+from edge.errors import InvalidField, invalid_input, not_found
+from edge.frames import Frames, saw_the_end
+from edge.places import Place, read_place
+from edge.replies import Header, HTTPRequest, Reply, header
 from edge.streams import EventStream
 
+# The URL is the secret and no cookie counts: any page that has the URL may read it.
+_FOR_ALL: Header = (b"access-control-allow-origin", b"*")
 
-@get("/v1/streams/{token:str}")
+
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
+
+
+@route("/v1/streams/{token:str}", http_method=_READ)
 async def stream_prediction(request: HTTPRequest) -> ASGIApp:
     """A prediction's output as it comes, as Server-Sent Events. The URL itself is the right to read it."""
+    return await _stream(request)
+
+
+@route("/v1/files/streams/{token:str}", http_method=_READ)
+async def stream_files(request: HTTPRequest) -> ASGIApp:
+    """The same of a model whose outputs are files: each event is the URL of one."""
+    return await _stream(request)
+
+
+async def _stream(request: HTTPRequest) -> ASGIApp:
     edge = edge_of(request)
     named = edge.stream_tokens.read(request.path_params["token"])
     if named is None:
         raise not_found()
+    place = place_of(request)
     document = await lookup.find(edge, *named)
-    number = edge.services.ids.number(document.id)
-    if number is None or not document.streams or not await edge.authenticator.usable(document.token):
+    if not document.streams or not await edge.authenticator.usable(document.token):
         raise not_found()
-    frames = Frames(edge.render.value, header(request, b"last-event-id") or "")
-    if document.status.terminal and frames.saw_the_end(document):
+    if saw_the_end(place, document):
         # Nothing is left: 204 tells a browser's EventSource not to connect again.
-        return Reply(status=204)
-    return EventStream(edge, number, document, frames)
+        return Reply(status=204, headers=(_FOR_ALL,))
+    frames = Frames(edge.render.value, place, edge.frames)
+    return EventStream(edge, document, frames, token=document.token, headers=(_FOR_ALL,))
 
 
-HANDLERS = [stream_prediction]
+def place_of(request: HTTPRequest) -> Place:
+    """Where the reader says that it is. Raises Problem for what is no id of ours: to begin at the start
+    instead would give it twice what it has."""
+    given = header(request, b"last-event-id") or request.query_params.get("last_event_id") or ""
+    place = read_place(given.strip())
+    if place is None:
+        what = "Must be the id of an event of this stream, such as 1:42; leave it out to read from the start"
+        raise invalid_input(InvalidField("invalid_id", "Last-Event-ID", what))
+    return place
+
+
+HANDLERS = [stream_prediction, stream_files]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import msgspec
@@ -33,6 +33,7 @@ from edge.services import Services
 from edge.subscriptions import Subscriptions
 from edge.webhook_secrets import Secrets
 from edge.webhooks import Webhooks
+from tests.support.sse import Event, parse
 
 BASE = "https://api.example.test"
 MODEL = "acme/greeter"
@@ -151,19 +152,13 @@ class ScriptedAgent:
         )
 
 
-class Event(NamedTuple):
-    event: str
-    id: str
-    data: str
-
-
 class Reader:
     """A client that reads an event stream piece by piece, below any HTTP library."""
 
     def __init__(self, app: Any, scope: dict[str, Any]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.text = ""
+        self.body = b""
         self.ended = False
         self._away = asyncio.Event()
         self._more = asyncio.Event()
@@ -178,20 +173,17 @@ class Reader:
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
-            self.text += message["body"].decode()
+            self.body += message["body"]
             self.ended = not message.get("more_body", False)
         self._more.set()
 
     @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
     def events(self) -> list[Event]:
-        found = []
-        for block in self.text.split("\n\n") if self.status == 200 else ():
-            lines = [line.partition(": ")[::2] for line in block.splitlines() if not line.startswith(":")]
-            if lines:
-                fields = dict(lines)
-                data = "\n".join(value for name, value in lines if name == "data")
-                found.append(Event(fields["event"], fields["id"], data))
-        return found
+        return parse(self.body)[0] if self.status == 200 else []
 
     async def until(self, count: int) -> list[Event]:
         """The events, once there are so many."""
@@ -258,15 +250,17 @@ class TestServer:
                     return
                 await asyncio.sleep(0.005)
 
-    def listen(self, url: str, last_event_id: str = "") -> "Reader":
+    def listen(self, url: str, last_event_id: str = "", method: str = "GET", **headers: str) -> "Reader":
         """Open an event stream, as a client without a token."""
-        headers = [(b"last-event-id", last_event_id.encode())] if last_event_id else []
+        if last_event_id:
+            headers["last-event-id"] = last_event_id
+        path, _, query = url.removeprefix(BASE).partition("?")
         scope = {
             "type": "http",
-            "method": "GET",
-            "path": url.removeprefix(BASE),
-            "query_string": b"",
-            "headers": headers,
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
         }
         return Reader(self.app, scope)
 

@@ -31,6 +31,19 @@ def test_events_after_a_place() -> None:
     assert history.after(99) == ((), False)
 
 
+def test_a_listener_gets_about_so_much_at_once() -> None:
+    history = History(1_000_000)
+    for seq in range(1, 101):
+        history.add(event(seq, "y" * 880))
+    parts, seq = [], 0
+    while events := history.after(seq, 5000)[0]:
+        parts.append(seqs(events))
+        seq = events[-1].seq
+    assert all(1 <= len(part) <= 5 for part in parts)
+    assert [seq for part in parts for seq in part] == list(range(1, 101))
+    assert seqs(history.after(3, 1)[0]) == [4], "one at least, however large"
+
+
 def test_what_is_known_already_is_not_kept_twice() -> None:
     history = History(10_000)
     assert history.add(event(1))

@@ -114,7 +114,7 @@ class Frames:
             key = (prediction, place.attempt, event.seq)
             yield self._frame(self._shared.get(key, lambda one: self._output(one.data, one.files), event))
         elif event.kind == "logs":
-            text = _text(event.data)
+            text = text_of(event.data)
             self.place = place._replace(logs=place.logs + len(text))
             if text:  # the agent empties the oldest when there are too many
                 yield self._frame(framed("logs", text))
@@ -122,7 +122,7 @@ class Frames:
             self.place = place
 
     def _output(self, item: bytes | Raw, files: Sequence[StoredFile]) -> bytes:
-        return framed("output", _text(self._render(bytes(item), files)))
+        return framed("output", text_of(self._render(bytes(item), files)))
 
     def _news(self, document: Document) -> Iterator[bytes]:
         """What is to be said of the prediction itself, before its events."""
@@ -176,7 +176,7 @@ def _items(document: Document) -> list[Raw]:
     return _decode_items(output) if output.startswith(b"[") else [Raw(output)]
 
 
-def _text(value: Raw) -> str:
+def text_of(value: Raw) -> str:
     """A string as it is, any other JSON as JSON."""
     raw = bytes(value)
     if not raw.startswith(b'"'):

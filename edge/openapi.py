@@ -146,6 +146,7 @@ def _page(name: str) -> dict[str, Any]:
     return {"200": {"description": f"A page of {name}", "content": {_JSON: {"schema": schema}}}}
 
 
+_EVENTS = {"200": {"description": "Events", "content": {"text/event-stream": {}}}}
 _RESPONSES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _answer("201", "Prediction"),
     "put_prediction": {
@@ -155,7 +156,12 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     },
     "create_model_prediction": _answer("201", "Prediction"),
     "create_deployment_prediction": _answer("201", "Prediction"),
-    "get_prediction": _answer("200", "Prediction"),
+    "get_prediction": {
+        "200": {
+            "description": "Prediction, or its events",
+            "content": {**_content("Prediction"), "text/event-stream": {}},
+        }
+    },
     "cancel_prediction": _answer("200", "Prediction"),
     "list_predictions": _page("Prediction"),
     "list_models": _page("Model"),
@@ -191,8 +197,8 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "redeliver_webhook": _answer("202", "Deliveries"),
     "get_webhook_secret": _answer("200", "WebhookSecret"),
     "put_stored": {"201": {"description": "Stored"}},
-    "stream_prediction": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
-    "stream_files": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
+    "stream_prediction": _EVENTS,
+    "stream_files": _EVENTS,
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before", "status", "model", "source"),
@@ -204,6 +210,7 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "download_file": ("owner", "expiry", "signature"),
     "get_stored": ("name", "type", "expires", "signature"),
     "put_stored": ("length", "sha256", "type", "expires", "signature"),
+    "get_prediction": ("last_event_id",),
     "stream_prediction": ("last_event_id",),
     "stream_files": ("last_event_id",),
 }

@@ -221,6 +221,20 @@ class PredictionOut(msgspec.Struct):
     """Only of one that waits, and only when it is asked for by its id."""
 
 
+class StatusOut(msgspec.Struct):
+    """What the stream of a prediction says each time that its status is another one."""
+
+    id: str
+    status: str
+    attempt: int
+    """0 before it was given to a worker."""
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+    error_code: str | None
+    metrics: dict[str, Raw]
+
+
 class VersionOut(msgspec.Struct):
     id: str
     created_at: str
@@ -361,6 +375,18 @@ class Renderer:
             deployment=document.deployment or UNSET,
             metadata=Raw(document.metadata) if document.metadata else UNSET,
             source=document.source,
+        )
+
+    def status(self, document: Document) -> StatusOut:
+        return StatusOut(
+            id=document.id,
+            status=document.status.value,
+            attempt=document.attempts[-1].number if document.attempts else 0,
+            started_at=None if document.started_at is None else rfc3339(document.started_at),
+            completed_at=None if document.completed_at is None else rfc3339(document.completed_at),
+            error=document.error,
+            error_code=document.error_code,
+            metrics=_metrics(document),
         )
 
     def queue(self, explained: Explained) -> QueueOut | None:

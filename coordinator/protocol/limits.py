@@ -130,6 +130,9 @@ class ServerLimits:
     cancel_grace_s: float = _limit(10.0, "time that a canceled prediction has before its runner is killed")
     history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
     stream_heartbeat_s: float = _limit(15.0, "time between comments on an idle event stream", 0.1)
+    stream_queue_s: float = _limit(
+        2.0, "time between looks at the place in the queue, for the stream of a prediction that waits", 0.1
+    )
     stream_stall_s: float = _limit(
         60.0, "time that a stream's reader has to take what waits for it, 128 KiB, before it is cut off", 0.1
     )

@@ -13,7 +13,9 @@ from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, not_found
-from edge.replies import HTTPRequest, Reply, read_body
+from edge.prediction_stream import wants_events
+from edge.replies import HTTPRequest, Reply, header, read_body
+from edge.routes.streams import follow
 from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
 
@@ -60,9 +62,11 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
 
 @get("/v1/predictions/{id:str}", opt={"hot": True})
 async def get_prediction(request: HTTPRequest) -> ASGIApp:
-    """Read one prediction."""
+    """Read one prediction; with ``Accept: text/event-stream`` follow it to its end."""
     edge, principal = await authorized(request, "read")
     explained = await lookup.explain(edge, request.path_params["id"], principal.account)
+    if wants_events(header(request, b"accept") or ""):
+        return follow(edge, request, principal, explained)
     shown = await _shown(edge, explained.document)
     shown.queue = edge.render.queue(explained) or UNSET
     return json_reply(shown)

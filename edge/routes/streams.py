@@ -3,11 +3,14 @@
 from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
+from coordinator.calls import Explained
 from edge import lookup
-from edge.context import edge_of
+from edge.auth import Principal
+from edge.context import Edge, edge_of
 from edge.errors import InvalidField, invalid_input, not_found
 from edge.frames import Frames, saw_the_end
 from edge.places import Place, read_place
+from edge.prediction_stream import PredictionFrames, PredictionStream
 from edge.replies import Header, HTTPRequest, Reply, header
 from edge.streams import EventStream
 
@@ -44,6 +47,15 @@ async def _stream(request: HTTPRequest) -> ASGIApp:
         return Reply(status=204, headers=(_FOR_ALL,))
     frames = Frames(edge.render.value, place, edge.frames)
     return EventStream(edge, document, frames, token=document.token, headers=(_FOR_ALL,))
+
+
+def follow(edge: Edge, request: HTTPRequest, principal: Principal, explained: Explained) -> ASGIApp:
+    """A prediction's own stream, for somebody who may read it. Raises Problem."""
+    place = place_of(request)
+    if saw_the_end(place, explained.document):
+        return Reply(status=204)
+    frames = PredictionFrames(edge.render, place, edge.frames, explained)
+    return PredictionStream(edge, frames, token=principal.token)
 
 
 def place_of(request: HTTPRequest) -> Place:

@@ -39,6 +39,7 @@ from coordinator.model_schema import (
 from coordinator.outbox import Outbox
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
+from coordinator.recall import Recall
 from coordinator.scheduling.flow import Gpu, Waiting
 from coordinator.scheduling.forecast import Forecast
 from coordinator.scheduling.queue import Queue
@@ -109,6 +110,8 @@ class Entry:
     """Its place among all that came: the key of its row, and its order in its flow."""
     history: History = NOTHING
     """What its last attempt has said."""
+    recall: Recall | None = None
+    """What of it was sent again, for somebody further behind than that."""
     stored: bool = False
     row_waits: bool = False
     """Whether its row, as it was staged last, is one of those that wait."""
@@ -339,7 +342,7 @@ class Book:
         if entry.on_disk:
             self._unqueue(entry)
         entry.attempt = attempt
-        entry.history = History(self.limits.history_bytes)
+        entry.history, entry.recall = History(self.limits.history_bytes), None
         self.running[entry.document.id] = entry
         entry.charged = entry.waiting or self.waiting(entry)
         entry.charged_at = self.turn.monotonic
@@ -350,6 +353,7 @@ class Book:
         """No attempt of it is open any more. What does not count is given back to its owners."""
         self.running.pop(entry.document.id, None)
         entry.attempt, entry.session, entry.deadline = 0, None, None
+        entry.recall = None
         if (charged := entry.charged) is not None:
             entry.charged = None
             took_s = self.turn.monotonic - entry.charged_at if counts else 0.0

@@ -152,7 +152,8 @@ class EventsAfter(Call, frozen=True, kw_only=True, tag="events_after"):
     """Wait until there is anything after ``cursor``, or ``timeout_s`` is over.
 
     Cursor is ``<attempt>:<seq>``, empty for the start. With ``only_terminal`` progress does not end the wait.
-    With ``status`` it also ends when the prediction's status is another one.
+    With ``status`` it also ends when the prediction's status is another one. With ``recall`` what is no
+    longer in memory is had from the agent, and ``lost`` means that it cannot be had now.
     """
 
     id: str
@@ -161,6 +162,7 @@ class EventsAfter(Call, frozen=True, kw_only=True, tag="events_after"):
     timeout_s: float = 0.0
     only_terminal: bool = False
     status: str = ""
+    recall: bool = False
 
 
 def read_cursor(cursor: str) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.randomness import Randomness
+from coordinator.recall import Recall
 from coordinator.repeats import Repeats
 from coordinator.scheduling.flow import Gpu, Needs
 from coordinator.why import explain, fitting
@@ -251,6 +252,8 @@ class Model:
         replaced = attempt not in (0, current)
         seq = seq if attempt == current else 0
         events, lost = ((), False) if replaced or call.only_terminal else entry.history.after(seq)
+        if lost and call.recall and not document.status.terminal:
+            return self._recalled(entry, call, seq)
         changed = call.status not in ("", document.status)
         ready = document.status.terminal or events or changed or (replaced and not call.only_terminal)
         if not ready and call.timeout_s > 0:
@@ -264,6 +267,28 @@ class Model:
             document=document,
             replaced=replaced,
             lost=lost,
+        )
+
+    def _recalled(self, entry: Entry, call: calls.EventsAfter, seq: int) -> calls.Events | Wait:
+        """Events that only the agent has: as they were sent again, or asked for now."""
+        recall = entry.recall = entry.recall or Recall()
+        events, session = recall.after(seq), entry.session
+        able = session is not None and session.protocol >= 2 and not session.legacy
+        if not events and call.timeout_s > 0 and session is not None and able:
+            if recall.asks(session.address, seq + 1):
+                resend = wire.Resend(
+                    channel=session.channel, prediction=call.id, attempt=entry.attempt, from_seq=seq + 1
+                )
+                self._book.turn.send(session.address, resend)
+            return Wait(f"recall:{call.id}", call.timeout_s, replace(call, timeout_s=0.0))
+        if not events:
+            recall.give_up()
+        return calls.Events(
+            attempt=entry.attempt,
+            events=events,
+            cursor=f"{entry.attempt}:{events[-1].seq if events else seq}",
+            document=entry.document,
+            lost=not events,
         )
 
     # --- sessions -----------------------------------------------------------------------------------------
@@ -388,6 +413,8 @@ class Model:
         attempt = entry.find(entry.attempt)
         own = [e for e in message.events if attempt and own_files(entry, attempt, e.files)]
         fresh = [event for event in own if entry.history.add(event)]
+        if entry.recall is not None and own and entry.recall.take(message.events[0].seq, own):
+            self._book.turn.notify_at_once(f"recall:{message.prediction}")
         if fresh:
             self._book.turn.notify_at_once(message.prediction)
             self._book.feeds.said(entry, dict.fromkeys(event.kind for event in fresh))

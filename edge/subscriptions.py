@@ -17,6 +17,10 @@ POLL_S = 25.0
 """Length of one wait at the coordinator; a listener that is gone costs at most that."""
 RETRY_S = 0.2
 RETRIES = 100
+RECALL_S = 2.0
+"""How long an agent has to send again what the coordinator has forgotten,"""
+RECALL_AGAIN_S = 1.0
+"""and after what time it is asked again when it could not."""
 BATCH_BYTES = 64 * 1024
 """About how much a listener gets at once: what a slow one holds."""
 
@@ -116,8 +120,9 @@ class Subscriptions:
         """What the prediction says after ``cursor``, as it comes; None each time that ``idle_s`` went by
         without anything. With ``status`` also that its status is another one than this.
 
-        The last one is of a terminal document, or says that the attempt was replaced. A listener that falls
-        too far behind gets ``lost``. Attempt 0 with a terminal document: it is all there is, replay from it.
+        The last one is of a terminal document, or says that the attempt was replaced. What a listener is too
+        far behind for is had from the agent; ``lost`` means that it ended before that could be done. With
+        attempt 0 the document is terminal and all there is: replay from it.
         Raises NotFound, and Unavailable when the coordinator stays away. Close the iterator after use.
         """
         feed = self._feeds.get(prediction)
@@ -126,10 +131,20 @@ class Subscriptions:
             feed.task = asyncio.create_task(self._follow(feed, number, prediction, account))
         feed.listeners += 1
         attempt, seq = calls.read_cursor(cursor)
+        loop = asyncio.get_running_loop()
+        idle_at = loop.time() + idle_s
         try:
             while True:
                 more = feed.more
                 batch = feed.after(attempt, seq, status)
+                if batch is not None and batch.lost and not batch.document.status.terminal:
+                    batch = await self._recalled(number, prediction, account, f"{batch.attempt}:{seq}")
+                    if batch is None:
+                        await asyncio.sleep(RECALL_AGAIN_S)
+                        if loop.time() >= idle_at:
+                            yield None
+                            idle_at = loop.time() + idle_s
+                        continue
                 if batch is not None:
                     if batch.document.account != account:
                         raise NotFound(prediction)
@@ -138,18 +153,33 @@ class Subscriptions:
                         return
                     attempt, seq = calls.read_cursor(batch.cursor)
                     status = status and batch.document.status.value
+                    idle_at = loop.time() + idle_s
                 elif feed.error is not None:
                     raise feed.error
                 else:
                     try:
-                        async with asyncio.timeout(idle_s):
+                        async with asyncio.timeout_at(idle_at):
                             await more.wait()
                     except TimeoutError:
                         yield None
+                        idle_at = loop.time() + idle_s
         finally:
             feed.listeners -= 1
             if not feed.listeners:
                 self._drop(prediction, feed)
+
+    async def _recalled(self, number: int, prediction: str, account: str, cursor: str) -> calls.Events | None:
+        """What came after a place that is no longer in memory; None when it cannot be had now."""
+        call = calls.EventsAfter(
+            id=prediction, account=account, cursor=cursor, timeout_s=RECALL_S, recall=True
+        )
+        try:
+            reply = await self._models.stub(number).events_after(call)
+        except Unavailable:
+            return None
+        if isinstance(reply, calls.Unknown) or reply.replaced:
+            return None
+        return None if reply.lost and not reply.document.status.terminal else reply
 
     def _drop(self, prediction: str, feed: _Feed) -> None:
         if self._feeds.get(prediction) is feed:

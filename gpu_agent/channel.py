@@ -31,6 +31,7 @@ from coordinator.protocol.messages import (
     ModelState,
     Reattach,
     Refused,
+    Resend,
     Upload,
     UploadRefused,
     UploadTo,
@@ -271,6 +272,10 @@ class ModelChannel:
                 self._on_dispatch(message)
             case Cancel():
                 self._on_cancel(message)
+            case Resend():
+                work = self.works.get((message.prediction, message.attempt))
+                if work is not None:
+                    work.report.resend(message.from_seq)
             case Ack():
                 self._forget((message.prediction, message.attempt))
             case UploadTo():

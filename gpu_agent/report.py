@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from coordinator.protocol.messages import AgentMessage, Finished, Progress, StoredFile
+from coordinator.protocol.messages import AgentMessage, Event, Finished, Progress, StoredFile
 from gpu_agent.event_log import EventLog
 
 LOG_PAUSE_S = 0.05
@@ -62,17 +62,20 @@ class Report:
         if not self._open:
             return
         while not self._wire.congested and (batch := self._events.batch(self._sent + 1)):
-            prediction, attempt = self._key
-            message = Progress(
-                channel=self._wire.number, prediction=prediction, attempt=attempt, events=batch
-            )
-            if not self._wire.send(message):
+            if not self._wire.send(self._progress(batch)):
                 return
             self._sent = batch[-1].seq
         if self.finished is None or self._result_sent_at is not None or self._sent < self._events.last:
             return
         if self._wire.send(msgspec.structs.replace(self.finished, channel=self._wire.number)):
             self._result_sent_at = time.monotonic()
+
+    def resend(self, from_seq: int) -> None:
+        """Send what was sent from this number on once more, as much as makes one message: somebody on the
+        server is behind."""
+        batch = tuple(event for event in self._events.batch(from_seq) if event.seq <= self._sent)
+        if self._open and batch:
+            self._wire.send(self._progress(batch))
 
     def repeat(self) -> None:
         """Send the result again when its acknowledgement has not come for long."""
@@ -119,6 +122,10 @@ class Report:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _progress(self, events: tuple[Event, ...]) -> Progress:
+        prediction, attempt = self._key
+        return Progress(channel=self._wire.number, prediction=prediction, attempt=attempt, events=events)
 
     def _cut(self) -> None:
         """Make an event of the log text that has gathered."""

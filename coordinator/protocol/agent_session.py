@@ -32,6 +32,7 @@ from coordinator.protocol.messages import (
     Drain,
     Hello,
     Reattach,
+    Resend,
     ServerMessage,
     UploadRefused,
     UploadTo,
@@ -40,7 +41,17 @@ from coordinator.protocol.messages import (
 )
 
 ToChannel = (
-    Attached | AttachRefused | Reattach | Dispatch | Cancel | Ack | UploadTo | UploadRefused | Drain | Demand
+    Attached
+    | AttachRefused
+    | Reattach
+    | Dispatch
+    | Cancel
+    | Ack
+    | Resend
+    | UploadTo
+    | UploadRefused
+    | Drain
+    | Demand
 )
 Heard = Welcome | Closing | ToChannel
 

@@ -251,6 +251,16 @@ class Ack(Message, frozen=True, kw_only=True, tag="ack"):
     attempt: Ordinal
 
 
+class Resend(Message, frozen=True, kw_only=True, tag="resend"):
+    """Somebody reads the events of a running attempt from further back than the server remembers: send one
+    ``progress`` of those from ``from_seq`` on again, as far as they were sent. From version 2 on."""
+
+    channel: Count
+    prediction: str
+    attempt: Ordinal
+    from_seq: Ordinal
+
+
 class UploadTo(Message, frozen=True, kw_only=True, tag="upload_to"):
     channel: Count
     request: Count
@@ -300,6 +310,7 @@ ServerMessage = (
     | Dispatch
     | Cancel
     | Ack
+    | Resend
     | UploadTo
     | UploadRefused
     | Drain

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from coordinator import calls
@@ -15,7 +16,7 @@ from coordinator.prediction import Document, Status
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.stub import Models
-from edge.subscriptions import POLL_S, NotFound, Subscriptions
+from edge.subscriptions import POLL_S, RECALL_S, NotFound, Subscriptions
 from tests.support.coordination import Coordination, Encoded, Worker, output
 from tests.support.virtual_clock import VirtualClock, breathe
 from tests.support.waiting import until
@@ -88,7 +89,8 @@ class Listener:
     async def _read(self) -> None:
         try:
             async for batch in self._source:
-                self.batches.append(batch)
+                if batch is not None:
+                    self.batches.append(batch)
         finally:
             await self._source.aclose()
 
@@ -227,27 +229,81 @@ class TestListen:
         (batch,) = listener.batches
         assert (batch.attempt, batch.events) == (0, ())
 
-    async def test_a_listener_that_falls_behind_is_told(
-        self, server: Coordination, subscriptions: Subscriptions, asked: Asked
+    async def test_what_is_forgotten_is_had_from_the_agent(
+        self, server: Coordination, subscriptions: Subscriptions
     ) -> None:
+        worker = Worker(server)
+        worker.protocol = 2
+        id, dispatch = await running(server, worker)
+        said = [f"{seq} " + "x" * 200 for seq in range(1, 61)]
+        for seq, text in enumerate(said, 1):
+            say(worker, dispatch, (seq, text))
+        listeners = [Listener(server, subscriptions, id, cursor) for cursor in ("", "1:5", "1:5")]
+        while any(len(one.heard) < 60 - behind for one, behind in zip(listeners, (0, 5, 5), strict=True)):
+            resend = await worker.next(wire.Resend)
+            assert (resend.prediction, resend.attempt) == (id, 1)
+            first = resend.from_seq
+            say(worker, dispatch, *enumerate(said[first - 1 : first + 9], first))
+            await breathe()
+        for listener, behind in zip(listeners, (0, 5, 5), strict=True):
+            assert [msgspec.json.decode(data) for data in listener.heard] == said[behind:]
+            assert not any(batch.lost or batch.replaced for batch in listener.batches)
+            await listener.stop()
+        say(worker, dispatch, (61, "new"))
+        assert (await server.get(id)).output is not None
+
+    async def test_an_agent_that_is_away_is_asked_when_it_is_back(
+        self, server: Coordination, subscriptions: Subscriptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("edge.subscriptions.RECALL_AGAIN_S", 0.001)
+        worker = Worker(server)
+        worker.protocol = 2
+        id, dispatch = await running(server, worker)
+        for seq in range(1, 61):
+            say(worker, dispatch, (seq, "x" * 200))
+        listener = Listener(server, subscriptions, id)
+        await worker.next(wire.Resend)
+        worker.lose()
+        await breathe()
+        await worker.attach(slots=0, held=(worker.held(dispatch),))
+        # The first question goes unanswered: its time is over, and the new session is asked.
+        await server.advance(RECALL_S + 1)
+        resend = await worker.next(wire.Resend)
+        say(worker, dispatch, (resend.from_seq, "first"))
+        await listener.hears(1)
+        assert listener.heard[0] == b'"first"'
+        await listener.stop()
+
+    async def test_a_listener_that_falls_behind_gets_the_end(
+        self,
+        server: Coordination,
+        subscriptions: Subscriptions,
+        asked: Asked,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Of an agent that cannot send anything again."""
+        monkeypatch.setattr("edge.subscriptions.RECALL_AGAIN_S", 0.001)
         worker = Worker(server)
         id, dispatch = await running(server, worker)
         source = subscriptions.listen(server.number, id, "acme")
         first = asyncio.ensure_future(anext(source))
         await breathe()
         say(worker, dispatch, (1, "a"))
-        assert (await first).cursor == "1:1"
+        heard = await first
+        assert heard is not None
+        assert heard.cursor == "1:1"
         # This process does not ask for a while, and the coordinator forgets.
         asked.flowing.clear()
         await breathe()
         for seq in range(2, 60):
             say(worker, dispatch, (seq, "x" * 200))
         asked.flowing.set()
-        batch = await asyncio.wait_for(anext(source), 5)
-        while not batch.lost and batch.events[-1].seq != 59:
-            assert batch.events[0].seq == 2
-            batch = await asyncio.wait_for(anext(source), 5)
-        assert batch.lost
+        coming = asyncio.ensure_future(anext(source))
+        await breathe()
+        worker.finish(dispatch, ["a"])
+        batch = await asyncio.wait_for(coming, 5)
+        assert batch is not None
+        assert (batch.lost, batch.document.status) == (True, Status.SUCCEEDED)
         await source.aclose()
 
     async def test_another_account_hears_nothing(

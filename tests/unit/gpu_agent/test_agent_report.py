@@ -42,6 +42,29 @@ def report(wire, log_bytes=1000):
     return Report(wire, ("p", 1), log_bytes)
 
 
+async def test_what_was_sent_is_sent_again_as_one_message():
+    wire = Wire()
+    one = report(wire)
+    for _ in range(4):
+        one.add_output(b'"%s"' % (b"x" * (BATCH_BYTES // 2 - 10)), ())
+        one.flush()
+    wire.congested = True
+    one.add_output(b'"not yet sent"', ())
+    one.flush()
+    sent = len(wire.sent)
+    one.resend(2)
+    (message,) = wire.sent[sent:]
+    assert [event.seq for event in message.events] == [2, 3]
+    for nothing in (5, 9):
+        one.resend(nothing)
+    one.suspend()
+    one.resend(1)
+    assert len(wire.sent) == sent + 1
+    wire.congested = False
+    one.keep(5)
+    assert [event.seq for event in wire.sent[-1].events] == [5], "what comes next is as it was"
+
+
 async def test_order_is_kept_and_the_result_comes_last():
     wire = Wire()
     one = report(wire)

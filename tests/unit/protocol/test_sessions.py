@@ -76,6 +76,7 @@ SAMPLES: dict[type[m.Message], m.Message] = {
         m.ModelState(channel=0, state="loading", since=1),
         m.Drain(channel=0, draining=True),
         m.Demand(channel=0, waiting=1),
+        m.Resend(channel=0, prediction="p1", attempt=1, from_seq=3),
         m.Attached(channel=0),
         m.AttachRefused(channel=0, code="c", detail="d"),
         m.Reattach(channel=0),

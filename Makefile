@@ -11,7 +11,7 @@ LINTED := $(CHECKED) migrations tests examples benchmarks docs
 COMMANDS := tests/acceptance tests/fault tests/legacy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room bench-stored docs constraints clean
+.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room bench-stored bench-streams docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-stored: $(STAMP) ## create, get and lists beside a million stored predicti
 
 bench-cog-server: $(STAMP) ## cog-server beside Cog's own server, which is installed from the package index
 	@$(VENV)/bin/python benchmarks/cog_server.py
+
+bench-streams: $(STAMP) ## 500 readers of one prediction's stream: times, memory and CPU of each
+	@$(VENV)/bin/python benchmarks/streams.py
 
 docs: $(STAMP) ## write the reference pages that are made from the code
 	@$(VENV)/bin/python docs/generate.py

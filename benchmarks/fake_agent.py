@@ -84,6 +84,8 @@ class FakeAgent:
         self._counts = counts
         self._attached: set[int] = set()
         self.ready = asyncio.Event()
+        self.socket: ClientConnection
+        """While it runs."""
         hello = Hello(
             protocol=VERSION,
             agent=secrets.token_hex(16),
@@ -104,6 +106,7 @@ class FakeAgent:
             ping_interval=None,
             max_size=LIMITS.frame_bytes,
         ) as socket:
+            self.socket = socket
             await socket.send(self._session.greet(), text=True)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._beat(socket))

@@ -15,7 +15,7 @@ LINGER_S = 30.0
 
 
 class OneWrite:
-    """A transport that holds what is written until there is more, or until the end of the loop's turn."""
+    """A transport that holds an answer's head until there is more, or until the end of the loop's turn."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -24,12 +24,14 @@ class OneWrite:
 
     def write(self, data: bytes) -> None:
         held = self._held
-        if held is None:
+        if held is not None:
+            self._held = None
+            self.transport.writelines((held, data))
+        elif data.startswith(b"HTTP/"):
             self._held = data
             self._call_soon(self._let_go)
         else:
-            self._held = None
-            self.transport.writelines((held, data))
+            self.transport.write(data)
 
     def _let_go(self) -> None:
         held, self._held = self._held, None

@@ -5,6 +5,8 @@ import socket
 
 from edge.one_write import GATHERED_BYTES, Gathered, OneWrite
 
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
 
 async def _open() -> tuple[OneWrite, socket.socket]:
     ours, theirs = socket.socketpair()
@@ -20,22 +22,24 @@ def _there(theirs: socket.socket) -> bytes:
         return b""
 
 
-async def test_what_is_alone_goes_at_the_end_of_the_turn() -> None:
+async def test_a_head_alone_goes_at_the_end_of_the_turn() -> None:
     transport, theirs = await _open()
     with theirs:
-        transport.write(b"head")
+        transport.write(HEAD)
         assert _there(theirs) == b""
         await asyncio.sleep(0)
-        assert _there(theirs) == b"head"
+        assert _there(theirs) == HEAD
+        transport.write(b"more of a stream")
+        assert _there(theirs) == b"more of a stream"
         transport.close()
 
 
 async def test_the_second_write_takes_the_first_along() -> None:
     transport, theirs = await _open()
     with theirs:
-        transport.write(b"head")
+        transport.write(HEAD)
         transport.write(b"body")
-        assert _there(theirs) == b"headbody"
+        assert _there(theirs) == HEAD + b"body"
         transport.write(b"third")
         transport.write(b"")
         assert _there(theirs) == b"third"
@@ -47,15 +51,15 @@ async def test_the_second_write_takes_the_first_along() -> None:
 async def test_nothing_is_left_behind_at_the_end_or_by_who_goes_on_without_it() -> None:
     transport, theirs = await _open()
     with theirs:
-        transport.write(b"first")
+        transport.write(HEAD)
         transport.bare().write(b", second")
-        transport.write(b", last")
+        transport.write(HEAD)
         transport.close()
         got = b""
         async with asyncio.timeout(5):
             while part := await asyncio.get_running_loop().sock_recv(theirs, 1 << 16):
                 got += part
-        assert got == b"first, second, last"
+        assert got == HEAD + b", second" + HEAD
         assert transport.is_closing()
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import replicate
 
-from edge.frames import LEAVING
+from edge.frames import LEAVING, REPLACED, as_json
 from tests.support.commands import Agent, Calls, Server, until
 from tests.support.proxy import Proxy
 from tests.support.stream_reader import StreamReader
@@ -186,6 +186,29 @@ def test_the_stream_of_the_prediction_itself(
     statuses = [json.loads(one.data)["status"] for one in reader.events if one.event == "status"]
     assert statuses[0] == "starting"
     assert statuses[-2:] == ["processing", "succeeded"]
+
+
+def test_a_new_worker_begins_a_new_stream(
+    serve: Callable[..., Server], work: Callable[..., Agent], talk: Callable[..., Talk]
+) -> None:
+    """What one worker has said cannot be gone on with by another."""
+    server = serve("--lease-s", "1")
+    first = work(server, STREAM).ready()
+    said = talk(server.calls(), 3)
+    reader = StreamReader(said.made["urls"]["stream"])
+    said.say(1)
+    reader.hears(2)
+    first.kill()
+    work(server, STREAM).ready()
+    assert [(one.event, one.data) for one in reader.end()[-2:]] == [
+        ("error", as_json({"detail": REPLACED})),
+        ("done", as_json({"reason": "error"})),
+    ]
+    again = StreamReader(said.made["urls"]["stream"])
+    again.hears(2)
+    said.say(2)
+    whole(again, said)
+    assert again.events[-1].id.startswith("2:")
 
 
 def test_the_official_client_hears_of_a_cut_and_the_rest_can_be_read(

@@ -1,7 +1,7 @@
 """The only home of public field names: what clients send and what they get, in Replicate's shapes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -345,9 +345,16 @@ class Renderer:
         self._tokens = tokens
 
     def prediction(
-        self, document: Document, version: str, schema: VersionSchema | None, *, in_list: bool = False
+        self,
+        document: Document,
+        version: str,
+        schema: VersionSchema | None,
+        *,
+        in_list: bool = False,
+        contents: Mapping[str, str] = {},
     ) -> PredictionOut:
-        """A prediction. ``version`` stands in where the document has none yet; lists leave logs out."""
+        """A prediction. ``version`` stands in where the document has none yet; lists leave logs out.
+        ``contents`` has the data URIs of files that are shown so, by key."""
         get = self._links.prediction(shown_id(document))
         urls = PredictionUrls(get=get, cancel=f"{get}/cancel", web=self._links.to(f"/p/{document.id}"))
         if document.streams:
@@ -360,7 +367,7 @@ class Renderer:
             model=document.model,
             version=document.version or version or HIDDEN_VERSION,
             input=Raw(document.input if schema is None else schema.masked(document.input)),
-            output=self.value(document.output, document.files),
+            output=self.value(document.output, document.files, contents),
             error=document.error,
             error_code=document.error_code or UNSET,
             status=document.status.value,
@@ -427,8 +434,11 @@ class Renderer:
             queue=self.queue(explained),
         )
 
-    def value(self, output: bytes | None, files: Sequence[StoredFile]) -> Raw:
-        """An output's JSON, with the URL of each stored file in the place of its reference.
+    def value(
+        self, output: bytes | None, files: Sequence[StoredFile], contents: Mapping[str, str] = {}
+    ) -> Raw:
+        """An output's JSON, with the URL of each stored file in the place of its reference: a data URI for
+        those in ``contents``.
 
         Only whole strings that name one of ``files`` are replaced: in a model's own text the quotes around a
         look-alike are escaped, so it does not match.
@@ -441,7 +451,9 @@ class Renderer:
 
         def url(match: re.Match[bytes]) -> bytes:
             file = urls.get(match[1])
-            return match[0] if file is None else encode(self._links.stored(file))
+            if file is None:
+                return match[0]
+            return encode(contents.get(file.key) or self._links.stored(file))
 
         return Raw(_REFERENCE.sub(url, output))
 

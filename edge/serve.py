@@ -241,6 +241,7 @@ async def _build(
         subscriptions=subscriptions,
         gateway=gateway,
         legacy=legacy,
+        file_urls=settings.file_urls,
         cors_origins=settings.cors_origin,
         webhooks=webhooks,
     )

@@ -15,6 +15,7 @@ from coordinator.stub import Models
 from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
+from edge.settings import FileUrls
 from edge.subscriptions import Subscriptions
 from edge.webhooks import Webhooks
 
@@ -36,6 +37,8 @@ class Services:
     gateway: Gateway
     legacy: LegacyDoor
     webhooks: Webhooks
+    file_urls: FileUrls = "auto"
+    """Which answers hold their output files."""
     cors_origins: tuple[str, ...] = ()
     """Whose pages may call the API from a browser."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)

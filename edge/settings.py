@@ -11,6 +11,7 @@ DEFAULT_DATA = Path("~/.local/share/cogflare")
 made, wherever either is started."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+FileUrls = Literal["auto", "url", "data"]
 
 
 _DATA = {"help": "directory with all of the server's data"}
@@ -53,6 +54,13 @@ class ServeSettings:
         metadata={
             "help": "network of proxies that are believed who asks (X-Forwarded-For), for limits and the log",
             "metavar": "CIDR",
+        },
+    )
+    file_urls: FileUrls = field(
+        default="auto",
+        metadata={
+            "help": "how answers give output files: as URLs, or as data URIs up to --data-url-bytes; auto is "
+            "data URIs for Replicate's own clients while the public URL is http, else URLs"
         },
     )
     log_level: LogLevel = field(default="info", metadata={"help": "what is logged to stderr"})

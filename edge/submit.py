@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from edge.catalog import Reference, Target, reference
 from edge.context import Edge
 from edge.creation import Input, Order, create, create_again, input_of, prepare, under
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
+from edge.file_urls import contents
 from edge.hangups import HungUp, is_gone, unless_hung_up
 from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
@@ -88,7 +89,7 @@ async def submit(
     status = 201
     if own_id and made.replayed:
         status = 200 if made.document.status.terminal else 202  # as Cog has it
-    return await _created(edge, made, wait, status)
+    return await _created(edge, headers, made, wait, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +260,13 @@ def _slice_s(edge: Edge, until: float) -> float:
     return max(0.0, min(until - services.clock.monotonic(), max(0.1, services.limits.drain_s / 3)))
 
 
-async def _created(edge: Edge, made: _Made, wait: Wait | None, status: int) -> Reply:
+async def _created(edge: Edge, asked: Iterable[Header], made: _Made, wait: Wait | None, status: int) -> Reply:
     document, target = made.document, made.target
     version, schema = target.version, target.schema
     if document.version not in ("", version):
         version, schema_of_version = await edge.catalog.shown(document)
         schema = schema_of_version or schema
-    shown = edge.render.prediction(document, version, schema)
+    shown = edge.render.prediction(document, version, schema, contents=await contents(edge, asked, document))
     if document.webhook:
         shown.webhook, shown.webhook_events_filter = document.webhook, document.webhook_events
     headers: list[Header] = [(b"location", shown.urls.get.encode())]

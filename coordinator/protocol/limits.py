@@ -95,6 +95,9 @@ class ServerLimits:
     form_parts: int = _limit(100, "parts of such a form", 2)
     output_file_bytes: int = _limit(5 * 1024 * MIB, "largest output file uploaded by an agent")
     metadata_bytes: int = _limit(4 * KIB, "largest metadata of one prediction, as JSON")
+    data_url_bytes: int = _limit(
+        10 * MIB, "output files of one prediction that an answer may hold as data URIs (--file-urls)", 0
+    )
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
     idempotency_s: float = _limit(86_400.0, "time that an Idempotency-Key is remembered", 1.0)
     lost_answer_s: float = _limit(

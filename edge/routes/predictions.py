@@ -13,8 +13,9 @@ from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, not_found
+from edge.file_urls import contents
 from edge.prediction_stream import wants_events
-from edge.replies import HTTPRequest, Reply, header, read_body
+from edge.replies import HTTPRequest, header, read_body
 from edge.routes.streams import follow
 from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, wanted_version
@@ -67,7 +68,7 @@ async def get_prediction(request: HTTPRequest) -> ASGIApp:
     explained = await lookup.explain(edge, request.path_params["id"], principal.account)
     if wants_events(header(request, b"accept") or ""):
         return follow(edge, request, principal, explained)
-    shown = await _shown(edge, explained.document)
+    shown = await _shown(edge, request, explained.document)
     shown.queue = edge.render.queue(explained) or UNSET
     return json_reply(shown)
 
@@ -84,7 +85,8 @@ async def explain_prediction(request: HTTPRequest) -> ASGIApp:
 async def cancel_prediction(request: HTTPRequest) -> ASGIApp:
     """Ask for a prediction's end. Answers at once; an ended one comes back as it is."""
     edge, principal = await authorized(request, "submit")
-    return await _reply(edge, await lookup.cancel(edge, request.path_params["id"], principal.account))
+    document = await lookup.cancel(edge, request.path_params["id"], principal.account)
+    return json_reply(await _shown(edge, request, document))
 
 
 @get("/v1/predictions/{id:str}/webhooks")
@@ -119,7 +121,7 @@ async def list_predictions(request: HTTPRequest) -> ASGIApp:
     wanted = listing.filters(request.query_params)
     rows, following = await listing.page(edge, principal.account, wanted)
     current = await asyncio.gather(*(_current(edge, row) for row in rows))
-    shown = [await _shown(edge, row, in_list=True) for row in current if wanted.status in (None, row.status)]
+    shown = [await _listed(edge, row) for row in current if wanted.status in (None, row.status)]
     return json_reply(edge.render.page(shown, "/v1/predictions", following))
 
 
@@ -137,13 +139,15 @@ async def _current(edge: Edge, document: Document) -> Document:
     return reply.document if isinstance(reply, calls.Found) else document
 
 
-async def _shown(edge: Edge, document: Document, *, in_list: bool = False) -> PredictionOut:
+async def _shown(edge: Edge, request: HTTPRequest, document: Document) -> PredictionOut:
     version, schema = await edge.catalog.shown(document)
-    return edge.render.prediction(document, version, schema, in_list=in_list)
+    inside = await contents(edge, request.scope["headers"], document)
+    return edge.render.prediction(document, version, schema, contents=inside)
 
 
-async def _reply(edge: Edge, document: Document) -> Reply:
-    return json_reply(await _shown(edge, document))
+async def _listed(edge: Edge, document: Document) -> PredictionOut:
+    version, schema = await edge.catalog.shown(document)
+    return edge.render.prediction(document, version, schema, in_list=True)
 
 
 HANDLERS = [

@@ -10,10 +10,10 @@ import argparse
 import shutil
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
-import httpx
 import replicate
 
 STEPS = 8
@@ -75,12 +75,10 @@ def restyle(picture: Path, style: str, folder: Path) -> Path:
 
 
 def save(output: Any, path: Path) -> Path:
-    """Download an output file. Over https the client wraps its URL in an object; over http it is a string."""
+    """Store an output file: an ``https:`` or ``http:`` URL, or the file itself as a ``data:`` URL."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with httpx.stream("GET", str(output), timeout=60) as answer, path.open("wb") as file:
-        answer.raise_for_status()
-        for chunk in answer.iter_bytes():
-            file.write(chunk)
+    with urllib.request.urlopen(str(output), timeout=60) as answer, path.open("wb") as file:
+        shutil.copyfileobj(answer, file)
     return path
 
 
@@ -107,7 +105,8 @@ def progress(what: str, done: int, of: int) -> None:
 
 
 def tell_file(path: Path, url: Any) -> None:
-    print(f"  {path}\n  {dim(str(url))}", flush=True)
+    shown = str(url).partition(",")[0] if str(url).startswith("data:") else str(url)
+    print(f"  {path}\n  {dim(shown)}", flush=True)
 
 
 def note(text: str) -> None:

@@ -17,7 +17,7 @@ NAMES = ("storyteller", "landscape", "restyle")
 @pytest.fixture(scope="module")
 def replicate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("examples")
-    server = Server(folder / "data")
+    server = Server(folder / "data", "--file-urls", "url")
     agent = None
     try:
         server.start()

@@ -3,18 +3,16 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from urllib.parse import quote
 
 from litestar.types import Receive, Scope, Send
 
 from coordinator.blobs.base import Blobs
+from coordinator.blobs.disposition import disposition
 from coordinator.blobs.errors import Missing
 from edge.errors import Problem, not_found
 from edge.replies import Header, HTTPRequest, Reply, header
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-_INLINE = ("image/", "audio/", "video/")
-_SAFE_NAME = re.compile(r"[^ !#-\[\]-~]")
 
 
 async def download(
@@ -107,15 +105,9 @@ def _range(wanted: str | None, length: int) -> tuple[int, int] | None:
 
 
 def _headers(name: str, content_type: str, etag: str) -> list[Header]:
-    kind = content_type.partition(";")[0].strip().lower()
-    inline = (kind.startswith(_INLINE) and not kind.startswith("image/svg")) or kind == "text/plain"
-    plain = _SAFE_NAME.sub("_", name)
-    disposition = f'{"inline" if inline else "attachment"}; filename="{plain}"'
-    if plain != name:
-        disposition += f"; filename*=UTF-8''{quote(name, safe='')}"
     return [
         (b"content-type", content_type.encode("latin-1", "replace")),
-        (b"content-disposition", disposition.encode("latin-1", "replace")),
+        (b"content-disposition", disposition(name, content_type).encode("latin-1", "replace")),
         (b"x-content-type-options", b"nosniff"),
         (b"content-security-policy", b"sandbox; default-src 'none'"),
         (b"referrer-policy", b"no-referrer"),

@@ -21,6 +21,7 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from coordinator.blobs.base import Stored
+from coordinator.blobs.disposition import media_type
 from coordinator.blobs.errors import TooLarge
 from coordinator.blobs.keys import upload_key
 from coordinator.protocol.limits import WireLimits
@@ -29,11 +30,9 @@ from edge.context import Edge
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.replies import HTTPRequest, header, too_large
 
-OCTET_STREAM = "application/octet-stream"
 _PART_HEADERS, _PART_HEADER_BYTES = 8, 4096
 """Headers of one part of a form, and the length of each: no settings, three short ones are usual."""
 _NAME_BYTES = WireLimits().name_bytes
-_MEDIA_TYPE = re.compile(r"[!#$&^_.+\w-]{1,127}/[!#$&^_.+\w-]{1,127}(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 _BRACKETED = re.compile(r"metadata\[(.+)\]")
 
 
@@ -144,7 +143,7 @@ async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) ->
             form.stored = await edge.services.blobs.put(
                 form.key,
                 body_of(events),
-                content_type=_media_type(form.content_type),
+                content_type=media_type(form.content_type),
                 limit_bytes=edge.services.limits.file_bytes,
             )
             continue
@@ -187,7 +186,7 @@ def _row(edge: Edge, form: _Form, account: str) -> FileRow:
         account=account,
         key=form.key,
         name=name,
-        content_type=_media_type(form.fields.get("type") or form.content_type),
+        content_type=media_type(form.fields.get("type") or form.content_type),
         size=form.stored.length,
         sha256=form.stored.sha256,
         md5=form.stored.md5,
@@ -210,8 +209,3 @@ def _metadata(fields: dict[str, str]) -> dict[str, Any]:
         if match := _BRACKETED.fullmatch(name):
             metadata[match[1]] = value
     return metadata
-
-
-def _media_type(text: str) -> str:
-    """A content type that is safe as a header; anything else is just bytes."""
-    return text if _MEDIA_TYPE.fullmatch(text) else OCTET_STREAM

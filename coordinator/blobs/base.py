@@ -23,7 +23,15 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     sha256: str
     md5: str
+    """Empty when the storage does not know it."""
     content_type: str
+
+
+class DirectPut(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that stores one blob without us: PUT its bytes to ``url`` with these headers."""
+
+    url: str
+    headers: dict[str, str]
 
 
 class Blobs(Protocol):
@@ -45,7 +53,7 @@ class Blobs(Protocol):
         The same content under the same key again is fine. Raises Exists for other content, TooLarge above
         ``limit_bytes``, ChecksumMismatch when ``length`` or ``sha256`` is not met; what ``chunks`` raises
         passes through. After any exception or cancellation nothing is stored that was not there before,
-        except when cancelled at the very end, when the whole blob may be.
+        except when cancelled at the very end or when the storage did not answer: then the whole blob may be.
         """
         ...
 
@@ -64,4 +72,20 @@ class Blobs(Protocol):
 
     async def delete_prefix(self, prefix: str) -> None:
         """Remove every blob whose key starts with the whole segments of ``prefix``, and ``prefix`` itself."""
+        ...
+
+    async def put_url(
+        self, key: str, *, length: int, sha256: str, content_type: str, ttl_s: float
+    ) -> DirectPut | None:
+        """How whoever holds it may store exactly this blob by itself, for at most ``ttl_s``; ``stat`` says
+        whether it was. None when the bytes have to come to ``put``."""
+        ...
+
+    async def get_url(self, key: str, *, name: str, content_type: str, ttl_s: float) -> str | None:
+        """A URL that anybody can read the blob by, for at most ``ttl_s``, whether there is one or not. None
+        when it is read only by ``read``."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Safe twice."""
         ...

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from coordinator.blobs.base import READ_BYTES, Stat, Stored
+from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
 from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists, Missing, TooLarge
 from coordinator.blobs.keys import check_key
 from coordinator.blobs.spool import Spool
@@ -197,6 +197,19 @@ class DiskBlobs:
     async def delete_prefix(self, prefix: str) -> None:
         path = self._path(prefix)
         await self._remove(lambda: self._delete_tree(path))
+
+    async def put_url(
+        self, key: str, *, length: int, sha256: str, content_type: str, ttl_s: float
+    ) -> DirectPut | None:
+        check_key(key)
+        return None
+
+    async def get_url(self, key: str, *, name: str, content_type: str, ttl_s: float) -> str | None:
+        check_key(key)
+        return None
+
+    async def close(self) -> None:
+        """Files are closed as they are read."""
 
     def postpone_deletions(self) -> None:
         """What is deleted from now on stays until ``catch_up``, so that a copy of the folder has it. What a

@@ -13,6 +13,7 @@ from litestar import HttpMethod, get, route
 from litestar.types import ASGIApp
 from multipart import MultipartError  # type: ignore[import-untyped]
 
+from coordinator.blobs.disposition import OCTET_STREAM
 from coordinator.blobs.errors import TooLarge
 from coordinator.protocol.messages import StoredFile
 from edge.context import Edge, edge_of, json_reply
@@ -21,7 +22,7 @@ from edge.errors import InvalidField, Problem, invalid_input, not_found
 from edge.legacy.allowance import Allowance
 from edge.legacy.places import file_key, file_name, file_url, new_file_key
 from edge.replies import HTTPRequest, too_large
-from edge.uploads import OCTET_STREAM, Event, Part, body_of, boundary_of, form_events
+from edge.uploads import Event, Part, body_of, boundary_of, form_events
 
 FIELD = "file"
 _READ = [HttpMethod.GET, HttpMethod.HEAD]

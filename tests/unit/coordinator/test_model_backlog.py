@@ -220,7 +220,8 @@ class TestAskedFor:
 
     async def test_a_listener_whose_time_is_over(self, server: Coordination, ids: list[str]) -> None:
         waiting = asyncio.ensure_future(server.events(ids[-1], timeout_s=5.0))
-        await server.advance(5)
+        while not waiting.done():  # its time begins when its row has been read
+            await server.advance(5)
         events = await waiting
         assert (events.document.id, events.events) == (ids[-1], ())
 

@@ -65,6 +65,12 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     metadata: bytes = b""
 
 
+class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):
+    """Accept several predictions in one turn, each as if it came alone."""
+
+    creates: tuple[Create, ...]
+
+
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """Not accepted; nothing was kept. ``retry_after_s`` is set when trying again makes sense."""
 
@@ -82,6 +88,16 @@ class Unknown(Reply, frozen=True, kw_only=True, tag="unknown"):
     is for who wants to create it then (``repeats.py``)."""
 
     life: str = ""
+
+
+Creation = Found | Refused | Unknown
+"""What becomes of one that may have been created before."""
+
+
+class Created(Reply, frozen=True, kw_only=True, tag="created"):
+    """What became of each, in their order."""
+
+    replies: tuple[Creation, ...]
 
 
 class Get(Call, frozen=True, kw_only=True, tag="get"):
@@ -322,6 +338,7 @@ class WorkersAre(Reply, frozen=True, kw_only=True, tag="workers_are"):
 
 AnyCall = (
     Create
+    | CreateMany
     | Get
     | Why
     | AskRoom
@@ -341,7 +358,17 @@ AnyCall = (
     | ProgressSent
 )
 AnyReply = (
-    Refused | Found | Explained | RoomIs | Unknown | Events | Done | NotAttached | WorkersAre | Deliveries
+    Refused
+    | Found
+    | Created
+    | Explained
+    | RoomIs
+    | Unknown
+    | Events
+    | Done
+    | NotAttached
+    | WorkersAre
+    | Deliveries
 )
 
 
@@ -351,6 +378,8 @@ def about(call: AnyCall) -> tuple[str, ...]:
         return (call.id,)
     if isinstance(call, Create):
         return (call.id,) if call.again else ()
+    if isinstance(call, CreateMany):
+        return tuple(each.id for each in call.creates if each.again)
     if isinstance(call, AttachSession):
         return tuple(held.prediction for held in call.attach.held)
     if isinstance(call, FilesChecked):

@@ -49,6 +49,7 @@ class Model:
         self._attempts = Attempts(self._book, self._workers, token or _randomness.token, link)
         self._calls: dict[type, Callable[[Any], Any]] = {
             calls.Create: self._create,
+            calls.CreateMany: self._create_many,
             calls.Get: self._get,
             calls.Why: self._why,
             calls.AskRoom: self._ask_room,
@@ -143,7 +144,16 @@ class Model:
 
     # --- clients ------------------------------------------------------------------------------------------
 
-    def _create(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown | Hold:
+    def _create(self, call: calls.Create) -> calls.Creation | Hold:
+        reply = self._accept(call)
+        if call.wait_s > 0 and isinstance(reply, calls.Found) and not reply.document.status.terminal:
+            return Hold(end_of(call.id), call.wait_s, reply)
+        return reply
+
+    def _create_many(self, call: calls.CreateMany) -> calls.Created:
+        return calls.Created(replies=tuple(map(self._accept, call.creates)))
+
+    def _accept(self, call: calls.Create) -> calls.Creation:
         book = self._book
         if known := book.entries.get(call.id):
             return calls.Found(document=snapshot(known))
@@ -194,8 +204,7 @@ class Model:
         if call.again:
             self._repeats.began(call.id)
         self._attempts.take(entry)
-        found = calls.Found(document=entry.document)
-        return Hold(end_of(call.id), call.wait_s, found) if call.wait_s > 0 else found
+        return calls.Found(document=entry.document)
 
     def _refusal(self, input_bytes: int) -> calls.Refused | None:
         """Overload is refused before anything changes."""

@@ -1,5 +1,6 @@
 """The typed way to call a model's coordinator: one method for each call of ``calls.py``."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from coordinator import calls
@@ -40,12 +41,19 @@ class ModelStub:
             return reply
         raise _unexpected(reply)
 
-    async def create_again(self, call: calls.Create) -> calls.Found | calls.Refused | calls.Unknown:
+    async def create_again(self, call: calls.Create) -> calls.Creation:
         """A creation that others may have asked for before, or may ask for now. Unknown: look for it in the
         index; if it is not there, ask again with the ``life`` of that answer."""
         reply = await self._ask(call)
         if isinstance(reply, calls.Found | calls.Refused | calls.Unknown):
             return reply
+        raise _unexpected(reply)
+
+    async def create_many(self, creates: Sequence[calls.Create]) -> Sequence[calls.Creation]:
+        """Several at once: one turn, one commit. Each as ``create_again``."""
+        reply = await self._ask(calls.CreateMany(creates=tuple(creates)))
+        if isinstance(reply, calls.Created):
+            return reply.replies
         raise _unexpected(reply)
 
     async def get(self, call: calls.Get) -> calls.Found | calls.Unknown:

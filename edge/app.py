@@ -23,7 +23,17 @@ from edge.legacy.door import LegacyDoor
 from edge.links import Links
 from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
-from edge.routes import deployments, discovery, files, model_changes, models, predictions, server, streams
+from edge.routes import (
+    batches,
+    deployments,
+    discovery,
+    files,
+    model_changes,
+    models,
+    predictions,
+    server,
+    streams,
+)
 from edge.schemas import Renderer
 from edge.services import Services
 from edge.shortcut import Shortcut
@@ -68,6 +78,7 @@ def create_app(services: Services) -> ASGIApp:
     )
     handlers = [
         *predictions.HANDLERS,
+        *batches.HANDLERS,
         *models.HANDLERS,
         *model_changes.HANDLERS,
         *discovery.HANDLERS,

@@ -1,6 +1,6 @@
 """What a creation asks of a coordinator, and how it is asked so that it happens once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from coordinator import calls
+from coordinator.errors import Unavailable
 from coordinator.scheduling.flow import Needs
 from coordinator.stub import ModelStub
 from edge.auth import Principal
@@ -22,6 +23,9 @@ from edge.pools import choose_pool
 from edge.schemas import CreateBody
 from edge.webhooks import webhook_of
 from edge.wishes import wishes_of
+
+_NO_LIFE = "none"
+"""Of no coordinator: whoever does not know a prediction says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,49 @@ async def create_again(edge: Edge, order: Order) -> calls.Found | calls.Refused:
     """Create what may have been created before, may even have ended: then it does not begin anew."""
     stub = edge.services.models.stub(order.number)
     return await repeated(edge, lambda: _again(edge, stub, order.call))
+
+
+async def create_many(
+    edge: Edge, number: int, creates: Sequence[calls.Create], *, again: bool
+) -> list[calls.Found | calls.Refused]:
+    """Create several of one coordinator's, in one commit; ``again`` as ``create_again``."""
+    stub = edge.services.models.stub(number)
+
+    async def afresh() -> list[calls.Found | calls.Refused]:
+        return [_settled(reply) for reply in await stub.create_many(creates)]
+
+    async def anew() -> list[calls.Found | calls.Refused]:
+        return await _many_again(edge, stub, creates)
+
+    return await repeated(edge, anew if again else afresh, anew)
+
+
+async def _many_again(
+    edge: Edge, stub: ModelStub, creates: Sequence[calls.Create]
+) -> list[calls.Found | calls.Refused]:
+    known: dict[str, calls.Found | calls.Refused] = {}
+    missing, life = list(creates), _NO_LIFE
+    while missing:
+        replies = await stub.create_many([replace(call, again=True, life=life) for call in missing])
+        left = []
+        for call, reply in zip(missing, replies, strict=True):
+            if not isinstance(reply, calls.Unknown):
+                known[call.id] = reply
+                continue
+            life = reply.life
+            ended = await edge.services.subscriptions.ended(call.id, call.account)
+            if ended is None:
+                left.append(call)
+            else:
+                known[call.id] = calls.Found(document=ended)
+        missing = left
+    return [known[call.id] for call in creates]
+
+
+def _settled(reply: calls.Creation) -> calls.Found | calls.Refused:
+    if isinstance(reply, calls.Unknown):
+        raise Unavailable("the coordinator does not know what it was asked to create")
+    return reply
 
 
 async def _again(edge: Edge, stub: ModelStub, call: calls.Create) -> calls.Found | calls.Refused:

@@ -48,6 +48,11 @@ CODES: dict[str, Kind] = {
     "key_reused": Kind(
         422, "Key used before", "the Idempotency-Key or id was used before, for another request"
     ),
+    "refused_before": Kind(
+        422,
+        "Refused before",
+        "this part of a batch was refused when the batch was sent first, under this key",
+    ),
     "invalid_version": Kind(422, "Invalid version or not permitted", "no such model version in your pools"),
     "no_webhook": Kind(422, "No webhook", "there is no webhook of this prediction's end to send again"),
     "no_such_hardware": Kind(

@@ -25,6 +25,8 @@ _PUBLIC = (
 _COMPONENTS = {
     "Prediction": schemas.PredictionOut,
     "PredictionRequest": schemas.CreateBody,
+    "Batch": schemas.BatchOut,
+    "BatchRequest": schemas.BatchBody,
     "Model": schemas.ModelOut,
     "ModelRequest": schemas.ModelBody,
     "ModelChanges": schemas.ModelChanges,
@@ -108,7 +110,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
     parameters += [
         {"name": query, "in": "query", "schema": {"type": "string"}} for query in _QUERIES.get(name, ())
     ]
-    if name.startswith("create_") and name.endswith("prediction"):
+    if name == "create_batch" or (name.startswith("create_") and name.endswith("prediction")):
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}})
     if name.startswith(("create_", "put_")) and name.endswith("prediction"):
         parameters.append({"name": "Prefer", "in": "header", "schema": {"type": "string"}})
@@ -149,6 +151,7 @@ def _page(name: str) -> dict[str, Any]:
 _EVENTS = {"200": {"description": "Events", "content": {"text/event-stream": {}}}}
 _RESPONSES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _answer("201", "Prediction"),
+    "create_batch": _answer("200", "Batch"),
     "put_prediction": {
         **_answer("201", "Prediction"),
         **_answer("202", "Prediction"),
@@ -226,6 +229,7 @@ _FILE_FORM = {
 }
 _BODIES: Mapping[str, dict[str, Any]] = {
     "create_prediction": _content("PredictionRequest"),
+    "create_batch": _content("BatchRequest"),
     "put_prediction": _content("PredictionRequest"),
     "create_model_prediction": _content("PredictionRequest"),
     "create_deployment_prediction": _content("PredictionRequest"),

@@ -53,6 +53,14 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """Of the client's own, where the path says the same."""
 
 
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Many creations in one body: each in full, or inputs that go with one template."""
+
+    predictions: list[Raw] | UnsetType = UNSET
+    template: dict[str, Raw] | UnsetType = UNSET
+    inputs: list[dict[str, Raw]] | UnsetType = UNSET
+
+
 _Line = Annotated[str, Meta(max_length=MODEL_TEXT_LENGTH)]
 _Readme = Annotated[str, Meta(max_length=MODEL_README_LENGTH)]
 
@@ -233,6 +241,22 @@ class StatusOut(msgspec.Struct):
     error: str | None
     error_code: str | None
     metrics: dict[str, Raw]
+
+
+class BatchItemOut(msgspec.Struct):
+    """What became of one creation of a batch: the prediction, or the problem document."""
+
+    status: int
+    prediction: PredictionOut | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class BatchOut(msgspec.Struct):
+    """What became of each, in their order."""
+
+    created: int
+    refused: int
+    results: Sequence[BatchItemOut]
 
 
 class VersionOut(msgspec.Struct):

@@ -22,7 +22,7 @@ from edge.hangups import HungUp, is_gone, unless_hung_up
 from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
-from edge.schemas import CreateBody, as_unfinished, content_of, encode, refuse_id
+from edge.schemas import CreateBody, PredictionOut, as_unfinished, content_of, encode, refuse_id
 from edge.wishes import hangs_up
 
 log = logging.getLogger(__name__)
@@ -260,18 +260,23 @@ def _slice_s(edge: Edge, until: float) -> float:
     return max(0.0, min(until - services.clock.monotonic(), max(0.1, services.limits.drain_s / 3)))
 
 
-async def _created(edge: Edge, asked: Iterable[Header], made: _Made, wait: Wait | None, status: int) -> Reply:
-    document, target = made.document, made.target
+async def shown(edge: Edge, asked: Iterable[Header], target: Target, document: Document) -> PredictionOut:
+    """A prediction as the answer to its creation has it."""
     version, schema = target.version, target.schema
     if document.version not in ("", version):
         version, schema_of_version = await edge.catalog.shown(document)
         schema = schema_of_version or schema
-    shown = edge.render.prediction(document, version, schema, contents=await contents(edge, asked, document))
+    out = edge.render.prediction(document, version, schema, contents=await contents(edge, asked, document))
     if document.webhook:
-        shown.webhook, shown.webhook_events_filter = document.webhook, document.webhook_events
-    headers: list[Header] = [(b"location", shown.urls.get.encode())]
+        out.webhook, out.webhook_events_filter = document.webhook, document.webhook_events
+    return out
+
+
+async def _created(edge: Edge, asked: Iterable[Header], made: _Made, wait: Wait | None, status: int) -> Reply:
+    out = await shown(edge, asked, made.target, made.document)
+    headers: list[Header] = [(b"location", out.urls.get.encode())]
     if wait is not None:
         headers.append((b"preference-applied", wait.applied.encode()))
     if made.replayed:
         headers.append(REPLAYED)
-    return Reply(encode(shown), status, headers=tuple(headers))
+    return Reply(encode(out), status, headers=tuple(headers))

@@ -104,6 +104,7 @@ class ServerLimits:
         120.0, "time in which a creation that a client sends again, its answer being lost, creates no other"
     )
     lost_answers: int = _limit(200, "creations of one token that are remembered for that", 1)
+    batch_length: int = _limit(500, "predictions that one request may create", 1)
     page_size: int = _limit(100, "predictions in one page of a list")
     queue_length: int = _limit(1_000_000, "predictions that may wait for one model")
     queue_bytes: int = _limit(

@@ -40,7 +40,8 @@ class TestEach:
         shown = [each["prediction"]["input"]["text"] for each in answer.json()["results"]]
         assert shown == ["0", "1", "2", "3", "4"]
         for id in ids(answer):
-            assert (dispatch := await server.agent.start()).prediction == id
+            dispatch = await server.agent.start()
+            assert dispatch.prediction == id
             server.agent.finish(dispatch, ["done"])
             server.agent.offer()
         assert (await server.http.get(f"/v1/predictions/{ids(answer)[-1]}")).status_code == 200

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator.actor.storage import Read, Rows
 from coordinator.model_schema import (
     CREATED,
+    FLOW_TEXTS,
     FLOWS,
     HEADS,
     NEXT_DEADLINE,
@@ -22,6 +23,7 @@ from coordinator.model_schema import (
     document_of,
 )
 from coordinator.scheduling.flow import Flow
+from coordinator.scheduling.rotation import Search
 from coordinator.waiting import deadline_of, owner_of, owner_text
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ class Refill:
     """Rows that the queue wants in memory."""
 
     want: "Want"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Flows that the queue looks through."""
+
+    search: Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,8 @@ class Backlog:
         """Take in what was read. Gives the predictions that have waited too long."""
         if isinstance(tag, Refill):
             self._refill(tag.want, rows[0])
+        elif isinstance(tag, Looked):
+            self._book.queue.looked(tag.search, [text for (text,) in rows[0]])
         elif isinstance(tag, Untold):
             self._tell(tag, rows[0])
         else:
@@ -118,7 +129,10 @@ class Backlog:
 
     # --- the window ---------------------------------------------------------------------------------------
 
-    def _ask(self, want: "Want") -> None:
+    def _ask(self, want: "Want | Search") -> None:
+        if isinstance(want, Search):
+            self._book.turn.read(Looked(want), Read(FLOW_TEXTS, (want.after, want.limit)))
+            return
         most_bytes = self._book.limits.refill_bytes
         if want.flow is None:
             read = Read(OLDEST, (want.after, want.limit, most_bytes, *want.texts))

@@ -23,6 +23,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -37,10 +38,11 @@ KEEP_WORKER, FORGET_WORKER, WORKERS = "keep_worker", "forget_worker", "workers"
 KEEP_FACT, FORGET_FACT, FACTS = "keep_fact", "forget_fact", "facts"
 FIRST_MARK, MARK = "first_mark", "mark"
 OPEN, FLOWS, OWNERS, LAST, WATERMARK = "open", "flows", "owners", "last", "watermark"
-BY_ID, HEADS, OLDEST, OVERDUE, NEXT_DEADLINE, CREATED = (
+BY_ID, HEADS, OLDEST, FLOW_TEXTS, OVERDUE, NEXT_DEADLINE, CREATED = (
     "by_id",
     "heads",
     "oldest",
+    "flow_texts",
     "overdue",
     "next_deadline",
     "created",
@@ -127,6 +129,22 @@ def _within_bytes(*conditions: Any, names: tuple[str, ...]) -> Statement:
     return Statement(rows, (*parameters, *names))
 
 
+def _each_flow_once() -> Statement:
+    """By text: from each flow to the next one in the index, however many rows they have."""
+    first = select(func.min(_c.flow).label("flow"), literal(1).label("number")).where(
+        _waits, _c.flow > bindparam("after")
+    )
+    found = first.cte("found", recursive=True)
+    following = select(func.min(_other.flow)).where(_other.flow.is_not(None), _other.flow > found.c.flow)
+    found = found.union_all(
+        select(following.scalar_subquery(), found.c.number + 1).where(
+            found.c.flow.is_not(None), found.c.number < _number("at_most")
+        )
+    )
+    texts = select(found.c.flow).where(found.c.flow.is_not(None)).order_by(found.c.flow)
+    return Statement(texts, ("after", "at_most"))
+
+
 def document_of(row: tuple[Any, ...]) -> tuple[int, Document]:
     """(place, document) of a row."""
     place, document, input_json = row
@@ -209,6 +227,7 @@ MODEL_SCHEMA = Schema(
         OLDEST: _within_bytes(
             _c.flow >= bindparam("from"), _c.flow < bindparam("below"), names=("from", "below")
         ),
+        FLOW_TEXTS: _each_flow_once(),
         OVERDUE: Statement(
             select(*_ROW)
             .where(_c.deadline.is_not(None), _c.deadline <= bindparam("now"))

@@ -15,6 +15,7 @@ from typing import TypeVar
 from coordinator.scheduling.census import Census, Place
 from coordinator.scheduling.flow import Flow, Offer, Waiting
 from coordinator.scheduling.order import Order
+from coordinator.scheduling.rotation import Search
 from coordinator.scheduling.shares import Owners
 from coordinator.scheduling.shelf import Want
 from coordinator.scheduling.window import Window
@@ -89,7 +90,10 @@ class Queue:
         self._order.grow_older(now)
         offers = list(offers)
         line = self._order.first(offers)
-        return None if line is None else (line.head, _best(line.head, offers))
+        if line is None:
+            self._window.hungry(offers)
+            return None
+        return line.head, _best(line.head, offers)
 
     def at_once(self, waiting: Waiting, offers: Iterable[OfferT]) -> OfferT | None:
         """The best offer for one that has just come and stands behind nobody, so that it need not wait; None
@@ -135,9 +139,14 @@ class Queue:
         evicted, self._window.evicted = self._window.evicted, []
         return evicted
 
-    def wants(self) -> list[Want]:
-        """What to read now, of rows that wait; each is asked for once, and answered by ``refilled``."""
+    def wants(self) -> list[Want | Search]:
+        """What to read now, of rows that wait; each is asked for once, and answered by ``refilled``, or by
+        ``looked``."""
         return list(self._window.wants())
+
+    def looked(self, search: Search, flows: Sequence[str]) -> None:
+        """The texts of flows that were read."""
+        self._window.looked(search, flows)
 
     def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool, through: int = 0) -> None:
         """What was read, in order of sequence; ``exhausted`` when there were fewer than its limit. The last

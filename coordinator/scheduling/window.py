@@ -2,27 +2,36 @@
 
 Everything that waits is on disk; memory holds the heads of lines. Over the limit the longest line gives up
 its tail. When there are more lines than that, whole ones leave, of the token that has most of them: of
-those only their number is known, and they come back by sequence.
+those only their number is known, and they come back by sequence; or when nothing that is in memory could run
+and they could (``rotation.py``).
 """
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
 from operator import itemgetter
 
-from coordinator.scheduling.flow import Flow, Waiting
+from coordinator.scheduling.flow import Flow, Offer, Waiting
 from coordinator.scheduling.line import Line
 from coordinator.scheduling.order import Order
+from coordinator.scheduling.rotation import Owner, Rotation, Search
 from coordinator.scheduling.shares import Owners
 from coordinator.scheduling.shelf import Shelf, Want
 
 _RESTORED = 16
 """Of the window, the part of lines that a load opens: each is read by itself."""
 
-Owner = tuple[str, str]
-"""Account and token."""
+
+@dataclass(slots=True)
+class _Call:
+    """A flow that is called from its token's shelf."""
+
+    want: Want
+    gone: set[str] = field(default_factory=set)
+    """What has left it since."""
 
 
 class Window:
@@ -56,6 +65,10 @@ class Window:
         """Reads of tokens' shelves that have not been answered."""
         self._low: dict[Line, None] = {}
         """Lines of which more should be read."""
+        self._rotation = Rotation(self._is_held, self.lines.__contains__)
+        self._calls: dict[Flow, _Call] = {}
+        self._kept: set[Flow] = set()
+        """Flows that were called, and stay until it is seen whether they could run."""
 
     @property
     def shelved(self) -> bool:
@@ -74,6 +87,8 @@ class Window:
             return
         if waiting.id in shelf.gone:
             shelf.wanted = None  # what is being read of it may be from before it went and came back
+        if (call := self._calls.get(waiting.flow)) is not None and waiting.id in call.gone:
+            del self._calls[waiting.flow]
         self._shelve(waiting.flow, shelf, waiting.sequence, 1, waiting.input_bytes)
         self._owners.agree(*self._owners.upper(*_owner(waiting.flow)), waiting.terms, waiting.sequence)
         self.evicted.append(waiting.id)
@@ -88,6 +103,7 @@ class Window:
         shared = self._shared.get(_owner(waiting.flow))
         if shared is not None and shared.wanted is not None:
             shared.gone.add(waiting.id)  # what is being read may be from before
+        self._went(waiting)
         self._settle(line)
 
     def left_disk(self, waiting: Waiting) -> None:
@@ -96,7 +112,12 @@ class Window:
         if shelf is not None:
             self._unshelve(waiting.flow, shelf, waiting.input_bytes)
             shelf.gone.add(waiting.id)
+            self._went(waiting)
             self._owners.path(waiting.flow)[-1].forget()
+
+    def _went(self, waiting: Waiting) -> None:
+        if (call := self._calls.get(waiting.flow)) is not None:
+            call.gone.add(waiting.id)
 
     def restore(self, flow: Flow, count: int, input_bytes: int, first: int) -> None:
         """Those of a flow that a load left on disk."""
@@ -139,6 +160,9 @@ class Window:
         for share in line.path:
             share.lines -= 1
         line.path[-1].forget()
+        self._kept.discard(line.flow)
+        if line.behind:
+            self._rotation.put(line.flow)
 
     def _settle(self, line: Line) -> None:
         """After something left it or came to it."""
@@ -198,6 +222,8 @@ class Window:
     def _shelve(self, flow: Flow, shelf: Shelf, first: float, count: int, input_bytes: int) -> None:
         shelf.put(first, count, input_bytes)
         self._count(flow, shelf, count, input_bytes)
+        if shelf is self._shared.get(_owner(flow)):
+            self._rotation.put(flow)
 
     def _unshelve(self, flow: Flow, shelf: Shelf, input_bytes: int) -> None:
         count, counted_bytes = shelf.take(input_bytes)
@@ -240,6 +266,9 @@ class Window:
             self._cut(line, min(spare, excess))
         if (excess := len(self.waiting) - least) > 0:
             self._let_go(excess)
+        if len(self.waiting) > self._size:
+            self._kept.clear()
+            self._let_go(len(self.waiting) - least)
 
     def _cut(self, line: Line, count: int) -> None:
         """Its tail leaves memory."""
@@ -254,15 +283,14 @@ class Window:
     def _let_go(self, excess: int) -> None:
         """Whole lines leave memory: the youngest of the token that has most of them; when each has only one,
         those of the youngest tokens."""
-        of_token = {
-            owner: sorted(filter(None, lines), key=_head)
-            for owner, lines in self._tokens.items()
-            if self._held[owner]
-        }
+        of_token = {}
+        for owner, every in self._tokens.items():
+            if lines := [line for line in every if line and line.flow not in self._kept]:
+                of_token[owner] = sorted(lines, key=_head)
         leaving: defaultdict[Owner, list[Line]] = defaultdict(list)
         widest = [(-len(lines), lines[-1].head.sequence, owner) for owner, lines in of_token.items()]
         heapq.heapify(widest)
-        while excess > 0 and widest[0][0] < -1:
+        while excess > 0 and widest and widest[0][0] < -1:
             _, _, owner = heapq.heappop(widest)
             lines = of_token[owner]
             for _ in range(len(lines) // 2):
@@ -299,15 +327,40 @@ class Window:
 
     # --- back into memory ---------------------------------------------------------------------------------
 
-    def wants(self) -> Iterator[Want]:
+    def hungry(self, offers: Iterable[Offer]) -> None:
+        """Nothing in memory could be given to any of these."""
+        if self._shared:
+            self._kept.clear()
+            self._rotation.hungry({(offer.version, offer.gpus) for offer in offers})
+
+    def _is_held(self, owner: Owner) -> bool:
+        return owner in self._shared and self._owners.upper(*owner)[1].held
+
+    def wants(self) -> Iterator[Want | Search]:
         """What to read now. Each is to be answered once."""
+        yield from self._wants_of_lines()
+        if self._shared:
+            yield from self._wants_of_tokens()
+            for flow in self._rotation.take_found():
+                if (shelf := self._shared.get(_owner(flow))) and flow not in self.lines:
+                    want = Want(*_owner(flow), flow, int(shelf.first) - 1, self._part)
+                    self._calls[flow] = _Call(want)
+                    yield want
+            if (search := self._rotation.ask()) is not None:
+                yield search
+
+    def looked(self, search: Search, flows: Sequence[str]) -> None:
+        """The texts that were read for a search."""
+        self._rotation.looked(search, flows)
+
+    def _wants_of_lines(self) -> Iterator[Want]:
         part = self._part
         for line in [line for line in self._low if line.shelf.wanted is None]:
             del self._low[line]
             if line.shelf:
                 yield line.shelf.ask(*_owner(line.flow), line.flow, max(1, part - len(line)))
-        if not self._shared:
-            return
+
+    def _wants_of_tokens(self) -> Iterator[Want]:
         free = self._size - len(self.waiting)
         if free > self._size // 4:
             limit = max(1, free // (2 * len(self._shared)))
@@ -315,7 +368,8 @@ class Window:
             count = free // limit - self._reading
         else:
             # One of each token that has nothing in memory, but not of those that have just left it.
-            limit, count = 1, max(free - self._size // 16, int(bool(self._wide))) - self._reading
+            gives = bool(self._wide) and not self._kept
+            limit, count = 1, max(free - self._size // 16, int(gives)) - self._reading
             owners = list(islice(self._bare, max(0, count)))
         for owner in owners[: max(0, count)]:
             self._bare.pop(owner, None)
@@ -326,9 +380,24 @@ class Window:
         """What was read, up to a sequence; ``exhausted`` when there are no more after these."""
         if want.flow is None:
             self._refill_token(want, waitings, exhausted, through)
+        elif (call := self._calls.get(want.flow)) is not None and call.want is want:
+            del self._calls[want.flow]
+            self._refill_called(call, want.flow, waitings, exhausted)
         else:
             self._refill_line(want, waitings, exhausted, through)
         self._shrink()
+
+    def _refill_called(self, call: _Call, flow: Flow, waitings: Sequence[Waiting], exhausted: bool) -> None:
+        shelf = self._shared.get(_owner(flow))
+        if shelf is None or flow in self.lines:
+            return
+        for waiting in waitings:
+            if waiting.id not in call.gone and waiting.id not in self.waiting:
+                self._unshelve(flow, shelf, waiting.input_bytes)
+                self._hold(waiting, behind=True)
+        self._kept.add(flow)
+        if not exhausted:
+            self._rotation.put(flow)
 
     def _refill_line(self, want: Want, waitings: Sequence[Waiting], exhausted: bool, through: int) -> None:
         line = None if want.flow is None else self.lines.get(want.flow)

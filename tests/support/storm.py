@@ -312,8 +312,6 @@ class Storm(Crowd):
         await self.house.clock.advance(0.0)
         await self.settled()
         book = model._book
-        if book.queue._window._shared:
-            return  # more flows than memory has room for: what fits may be on disk until others have run
         if self.chance.random() < 0.7 or not len(book.queue):
             return
         for id in [id for id in self.accepted if id not in self.ended]:

@@ -17,7 +17,7 @@ from coordinator.prediction import Document, Status, encode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.waiting import flow_of, queued_as
-from tests.support.coordination import Coordination, Worker, finished
+from tests.support.coordination import V2, Coordination, Worker, finished
 from tests.support.virtual_clock import breathe
 from tests.support.waiting import until
 
@@ -110,6 +110,26 @@ class TestWindow:
             worker.finish(dispatch)
             worker.offer()
         assert [d.prediction for d in first] + rest == ids
+
+    async def test_what_fits_runs_however_many_flows_of_others_memory_is_full_of(
+        self, server: Coordination
+    ) -> None:
+        """Of other tokens and of the same one: they need a version that is not there."""
+        for user in range(3 * WINDOW):
+            await queued(server, 1, version=V2, user=f"x{user}")
+            await queued(server, 1, account="other", token=f"tok_{user}", version=V2)
+        mine = [(await queued(server, 1, user=f"z{user}"))[0] for user in range(2 * WINDOW)]
+        await queued(server, 2 * WINDOW, version=V2, user="y")
+        worker = Worker(server)
+        await worker.attach()
+        assert sorted(await drained(server, worker, len(mine))) == sorted(mine)
+        await worker.silence()
+        late = await queued(server, 1, user="late")
+        assert await drained(server, worker, 1) == late
+        other = Worker(server, "agent-2")
+        other.version = V2
+        await other.attach()
+        assert len(set(await drained(server, other, 8 * WINDOW))) == 8 * WINDOW
 
     async def test_several_flows_share_memory(self, server: Coordination) -> None:
         many = await queued(server, 5 * WINDOW)

@@ -1,14 +1,17 @@
 """Who runs next, and where: what holds for every queue, whatever comes, goes, ends and returns."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TypeVar
+from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from coordinator.scheduling import rotation
 from coordinator.scheduling.flow import Flow, Gpu, Needs, Terms, Waiting
 from coordinator.scheduling.queue import Queue
+from coordinator.scheduling.rotation import Search
 from coordinator.scheduling.shelf import Want
 
 T = TypeVar("T")
@@ -52,6 +55,7 @@ STEPS = st.lists(
         st.tuples(st.just("pass"), st.integers(1, 80), st.none()),
         st.tuples(st.just("read"), st.integers(0, 99), st.none()),
         st.tuples(st.just("answer"), st.integers(0, 99), st.none()),
+        st.tuples(st.just("look"), st.none(), st.none()),
     ),
     max_size=80,
 )
@@ -71,6 +75,7 @@ class House:
     left: list[str] = field(default_factory=list)
     asked: list[Want] = field(default_factory=list)
     read: list[tuple[Want, list[Waiting]]] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.queue = Queue(ageing_s=AGEING_S, window=self.window)
@@ -103,7 +108,7 @@ class House:
             self.memory.remove(waiting.id)
             self.running[waiting.id] = waiting
             self.queue.began(waiting)
-            self.keep()
+        self.keep()
         return found
 
     def end(self, waiting: Waiting, actual_s: float) -> None:
@@ -143,13 +148,19 @@ class House:
             self.look(nth(self.asked, one))
         elif what == "answer" and self.read:
             self.answer(*nth(self.read, one))
+        elif what == "look" and self.searches:
+            self.search()
 
     # --- the disk -----------------------------------------------------------------------------------------
 
     def keep(self) -> None:
         """What whoever keeps the queue does after each change."""
         self.memory -= set(self.queue.take_evicted())
-        self.asked += self.queue.wants()
+        for want in self.queue.wants():
+            if isinstance(want, Search):
+                self.searches.append(want)
+            else:
+                self.asked.append(want)
         assert {id for id in self.memory if id not in self.queue} == set()
         assert self.queue.in_memory == len(self.memory) <= self.window
         assert len(self.queue) == len(self.disk)
@@ -174,14 +185,34 @@ class House:
         self.memory |= {waiting.id for waiting in rows if waiting.id in self.queue}
         self.keep()
 
+    def search(self) -> None:
+        search = self.searches.pop()
+        texts = sorted(
+            {text for waiting in self.disk.values() if (text := waiting.flow.text()) > search.after}
+        )
+        self.queue.looked(search, texts[: search.limit])
+        self.keep()
+
+    def answer_all(self) -> None:
+        """What is being read, once."""
+        for want in list(self.asked):
+            self.look(want)
+        for answer in list(self.read):
+            self.answer(*answer)
+        if self.searches:
+            self.search()
+
     def quiet(self) -> None:
         """Until nothing more is to be read."""
         for _ in range(10_000):
             for want in list(self.asked):
                 self.look(want)
-            if not self.read:
+            if self.searches:
+                self.search()
+            elif not self.read:
                 return
-            self.answer(*self.read[0])
+            else:
+                self.answer(*self.read[0])
         raise AssertionError("it reads for ever")
 
 
@@ -291,6 +322,99 @@ def test_two_that_wait_get_their_shares_within_one_cost_of_each(
                 differences[x, y] = low, high = min(low, difference), max(high, difference)
                 weights = (1.0, 1.0) if level == "user" else (SHARES[x], SHARES[y])
                 assert high - low <= 10 / weights[0] + 10 / weights[1] + 1e-6
+
+
+NOWHERE = Needs(version="v9")
+
+
+@given(
+    STEPS,
+    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("st"), st.integers(0, 9)), max_size=30),
+    st.sampled_from((2, 5, 20)),
+    SLOTS.filter(bool),
+)
+@settings(max_examples=100, deadline=None, phases=[Phase.generate])
+def test_what_could_run_begins_within_some_reads_when_a_slot_is_free(
+    steps: list[tuple[str, object, object]],
+    nowhere: list[tuple[str, str, int]],
+    window: int,
+    slots: list[Slot],
+) -> None:
+    """However full memory is of what nothing that is there could run: a round over the flows finds it."""
+    with patch.multiple(rotation, PAGE=4, CALLED=2):
+        house = House(window)
+        for account, token, user in nowhere:
+            house.add(Flow(1, account, token, f"n{user}", NOWHERE), 1.0)
+        for step in steps:
+            house.step(*step)
+        house.quiet()
+        while able(house, slots):
+            flows = len({waiting.flow for waiting in house.disk.values()})
+            for _ in range(2 * (flows // 4 + flows // 2) + 8):
+                if (found := house.pick(slots)) is not None:
+                    house.end(found[0], 1.0)
+                    break
+                house.answer_all()
+            else:
+                raise AssertionError(f"{able(house, slots)} waits beside {slots}; in memory: {house.memory}")
+
+
+def able(house: House, slots: list[Slot]) -> list[Waiting]:
+    """What waits and could run on one of these."""
+    running: Counter[tuple[str, str]] = Counter()
+    for waiting in house.running.values():
+        running[waiting.flow[1:3]] += 1
+    return [
+        waiting
+        for waiting in house.disk.values()
+        if any(waiting.flow.needs.met_by(slot.version, slot.gpus) for slot in slots)
+        and running[waiting.flow[1:3]] < (waiting.terms.max_running or 99)
+    ]
+
+
+def test_a_round_that_found_nothing_is_not_repeated_until_it_could() -> None:
+    house = House(window=5)
+    for number in range(20):
+        house.add(Flow(1, "A", "t", f"u{number}", NOWHERE), 1.0)
+    house.quiet()
+    assert house.pick([Slot("a", "v1")]) is None
+    assert len(house.searches) == 1
+    house.quiet()
+    for number in range(20, 30):
+        house.add(Flow(1, "A", "t", f"u{number}", NOWHERE), 1.0)
+        assert house.pick([Slot("a", "v1")]) is None
+        assert (house.searches, house.asked) == ([], [])
+    one = house.add(Flow(1, "A", "t", "v"), 1.0)
+    assert house.pick([Slot("a", "v1")]) is None
+    assert house.searches == []
+    assert [want.flow for want in house.asked] == [one.flow]
+    house.quiet()
+    assert house.pick([Slot("a", "v1")]) == (one, Slot("a", "v1"))
+
+
+def test_those_of_a_token_that_may_run_more_again_are_found() -> None:
+    house, slot = House(window=5), Slot("a", "v1")
+    first = [house.add(Flow(1, "A", "s"), 1.0) for _ in range(2)]
+    for _ in first:
+        assert house.pick([slot]) is not None
+    for number in range(20):
+        house.add(Flow(1, "B", "t", f"u{number}", NOWHERE), 1.0)
+    mine = [house.add(Flow(1, "A", "s", f"u{number}"), 1.0) for number in range(20)]
+    for number in range(20, 40):
+        house.add(Flow(1, "B", "t", f"u{number}", NOWHERE), 1.0)
+    house.quiet()
+    assert house.pick([slot]) is None
+    house.quiet()
+    for waiting in first:
+        house.end(waiting, 1.0)
+    for _ in mine:
+        for _ in range(5):
+            if (found := house.pick([slot])) is not None:
+                break
+            house.quiet()
+        assert found is not None
+        assert found[0] in mine
+        house.end(found[0], 1.0)
 
 
 @given(STEPS)

@@ -11,7 +11,7 @@ LINTED := $(CHECKED) migrations tests examples benchmarks docs
 COMMANDS := tests/acceptance tests/fault tests/legacy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bench-runner bench-cog-server bench-room bench-stored bench-streams docs constraints clean
+.PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: $(STAMP) ## all tests
 	  $(VENV)/bin/pytest tests $(COMMANDS:%=--ignore=%); parts=$$?; \
 	  wait $$commands; ended=$$?; echo "$(COMMANDS):"; cat build/test-commands.log; \
 	  [ $$parts = 0 ] && [ $$ended = 0 ]
+
+soak: $(STAMP) ## generated tests with a hundred times as many examples, new ones each time: some minutes
+	@$(VENV)/bin/pytest --hypothesis-profile=soak tests/contract/test_openapi.py tests/unit/edge/test_generated.py
 
 check: $(STAMP) ## lint, formatting, types
 	@$(VENV)/bin/ruff check $(LINTED)

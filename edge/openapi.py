@@ -9,7 +9,12 @@ import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
+from coordinator.prediction import Status
+from coordinator.protocol.limits import SEARCH_LENGTH
 from edge import schemas
+from edge.listing import SOURCES
+from edge.routes.discovery import LARGEST_SEARCH
+from edge.routes.models import DIRECTIONS, SORTING
 
 _PUBLIC = (
     "/healthz",
@@ -108,7 +113,13 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
         if part.startswith("{")
     ]
     parameters += [
-        {"name": query, "in": "query", "schema": {"type": "string"}} for query in _QUERIES.get(name, ())
+        {
+            "name": query,
+            "in": "query",
+            "required": (name, query) in _REQUIRED_QUERIES,
+            "schema": _QUERY_SCHEMAS.get(f"{name} {query}") or _QUERY_SCHEMAS.get(query, {"type": "string"}),
+        }
+        for query in _QUERIES.get(name, ())
     ]
     if name == "create_batch" or (name.startswith("create_") and name.endswith("prediction")):
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}})
@@ -196,6 +207,8 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
         }
     },
     "search": _answer("200", "SearchResult"),
+    # There are none, and so none of this name.
+    "get_collection": {},
     "list_deliveries": _answer("200", "Deliveries"),
     "redeliver_webhook": _answer("202", "Deliveries"),
     "get_webhook_secret": _answer("200", "WebhookSecret"),
@@ -216,6 +229,25 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "get_prediction": ("last_event_id",),
     "stream_prediction": ("last_event_id",),
     "stream_files": ("last_event_id",),
+}
+_REQUIRED_QUERIES = {
+    ("search", "query"),
+    *(
+        (signed, query)
+        for signed in ("download_file", "get_stored", "put_stored")
+        for query in _QUERIES[signed]
+    ),
+}
+_QUERY_SCHEMAS: Mapping[str, dict[str, Any]] = {
+    "created_after": {"type": "string", "format": "date-time"},
+    "created_before": {"type": "string", "format": "date-time"},
+    "status": {"enum": [status.value for status in Status]},
+    "source": {"enum": list(SOURCES)},
+    "sort_by": {"enum": list(SORTING)},
+    "sort_direction": {"enum": list(DIRECTIONS)},
+    "query": {"type": "string", "maxLength": SEARCH_LENGTH},
+    "search query": {"type": "string", "maxLength": SEARCH_LENGTH, "pattern": r"\S"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_SEARCH},
 }
 _FILE_FORM = {
     "type": "object",

@@ -6,13 +6,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.commands import Agent, Server
+from tests.support.examples import SOAK
 
 # A shell's background jobs ignore Ctrl-C, and so would every command that tests start there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+settings.register_profile(SOAK)
 MODELS = Path(__file__).parent / "acceptance" / "models"
 WAITER = f"test/waiter={MODELS / 'waiter'}"
 

@@ -15,7 +15,8 @@ from edge.search import checked
 
 PAGE_SIZE = 25
 """Replicate's; lists of predictions and files have the limit page_size."""
-_SORTING: dict[str, Sorting] = {"latest_version_created_at": "latest_at", "model_created_at": "created_at"}
+DIRECTIONS = ("desc", "asc")
+SORTING: dict[str, Sorting] = {"latest_version_created_at": "latest_at", "model_created_at": "created_at"}
 
 
 @get("/v1/models")
@@ -88,8 +89,8 @@ async def model_page(request: HTTPRequest, words: str) -> ASGIApp:
     """A page of models that have these words; all of them without any. The next page is a plain GET."""
     edge, principal = await authorized(request, "read")
     query, words = request.query_params, checked(words)
-    by = _SORTING[_one_of(query, "sort_by", tuple(_SORTING))]
-    ascending = _one_of(query, "sort_direction", ("desc", "asc")) == "asc"
+    by = SORTING[_one_of(query, "sort_by", tuple(SORTING))]
+    ascending = _one_of(query, "sort_direction", DIRECTIONS) == "asc"
     try:
         rows, following = await edge.services.store.models.list(
             principal.account, query.get("cursor") or None, PAGE_SIZE, words, by=by, ascending=ascending

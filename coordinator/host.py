@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from coordinator import calls
 from coordinator.actor.clock import Clock, sleep
 from coordinator.actor.namespace import Namespace
 from coordinator.actor.placement import Placement
 from coordinator.actor.storage import Storages
-from coordinator.blobs.base import Blobs
+from coordinator.blobs.base import Blobs, DirectPut
 from coordinator.blobs.errors import BlobsUnavailable
 from coordinator.blobs.keys import output_key
 from coordinator.blobs.signing import Signer
@@ -123,7 +124,7 @@ class Coordinators:
             missing = await self._check_files(effect.message)
             return calls.FilesChecked(address=effect.address, message=effect.message, missing=missing)
         if isinstance(effect, calls.GrantUpload):
-            self.send(effect.address, self._grant(effect))
+            self.send(effect.address, await self._grant(effect))
         if self._webhooks is not None:
             return await self._mail(self._webhooks, effect)
         return None
@@ -180,12 +181,20 @@ class Coordinators:
             else:
                 return None if stat is None else (stat.length, stat.sha256)
 
-    def _grant(self, effect: calls.GrantUpload) -> wire.UploadTo | wire.UploadRefused:
+    async def _grant(self, effect: calls.GrantUpload) -> wire.UploadTo | wire.UploadRefused:
         upload = effect.upload
         if upload.length > self._limits.output_file_bytes:
             detail = f"{upload.length} bytes are more than the limit output_file_bytes"
             return wire.UploadRefused(channel=upload.channel, request=upload.request, detail=detail)
         key = output_key(upload.prediction, effect.attempt_key, upload.request, upload.name)
+        if upload.direct and (direct := await self._direct(key, upload)) is not None:
+            return wire.UploadTo(
+                channel=upload.channel,
+                request=upload.request,
+                key=key,
+                url=direct.url,
+                headers=direct.headers,
+            )
         url = self._signer.put_path(
             key,
             length=upload.length,
@@ -198,10 +207,24 @@ class Coordinators:
             channel=upload.channel, request=upload.request, key=key, url=url, headers=headers
         )
 
+    async def _direct(self, key: str, upload: wire.Upload) -> DirectPut | None:
+        """A URL of the store itself; None when there is none, and the bytes come to us."""
+        try:
+            return await self._blobs.put_url(
+                key,
+                length=upload.length,
+                sha256=upload.sha256,
+                content_type=upload.content_type,
+                ttl_s=self._limits.upload_ttl_s,
+            )
+        except BlobsUnavailable as error:
+            log.warning("storage gave no URL to upload to: %s", error)
+            return None
+
     def _link(self, key: str) -> str:
         """Where an agent fetches an input file that a client uploaded."""
         expires_at = self._clock.now() + int(self._limits.upload_ttl_s * 1e6)
-        name = PurePosixPath(key).name
+        name = unquote(PurePosixPath(key).name)
         return self._signer.get_path(
             key, name=name, content_type="application/octet-stream", expires_at=expires_at
         )

@@ -16,7 +16,9 @@ from coordinator.backup.errors import BackupFailed
 from coordinator.backup.manifest import Manifest
 from coordinator.backup.pace import Pace
 from coordinator.backup.writing import Source, back_up
+from coordinator.blobs.base import Blobs
 from coordinator.blobs.disk import DiskBlobs
+from coordinator.blobs.place import FilePlace, Place
 from coordinator.errors import Unavailable
 from coordinator.projector import Projector
 from edge.control import AskBackup, BackupOrder, StartBackup
@@ -42,11 +44,17 @@ class Backups:
     """``stop`` ends a backup that is being made, which leaves the one before whole; safe twice."""
 
     def __init__(
-        self, data: DataDir, storages: SqliteStorages, blobs: DiskBlobs, projector: Projector
+        self,
+        data: DataDir,
+        storages: SqliteStorages,
+        blobs: Blobs,
+        place: Place,
+        projector: Projector,
     ) -> None:
         self._data = data
         self._storages = storages
-        self._blobs = blobs
+        self._blobs = blobs if isinstance(blobs, DiskBlobs) else None
+        self._place = place
         self._projector = projector
         self._task: asyncio.Task[None] | None = None
         self._pace: Pace | None = None
@@ -101,9 +109,10 @@ class Backups:
         def report(step: str, done: int, total: int) -> None:
             self._status = BackupStatus(state="running", step=step, done=done, total=total)
 
-        source = source_of(self._data, self._storages, copied)
+        source = source_of(self._data, self._place, self._storages, copied)
         thread = Writers(1, "backup")
-        self._blobs.postpone_deletions()
+        if self._blobs is not None:
+            self._blobs.postpone_deletions()
         self._projector.hold_rows()
         work = partial(
             back_up,
@@ -122,18 +131,22 @@ class Backups:
                 thread.close()
             await self._projector.let_rows_go()
             try:
-                await self._blobs.catch_up()
+                if self._blobs is not None:
+                    await self._blobs.catch_up()
             except Unavailable as error:
                 log.warning("files could not be deleted after the backup: %s", error)
 
 
-def source_of(data: DataDir, storages: SqliteStorages, copied: Callable[[int | None], object]) -> Source:
-    """A data directory as the source of a backup."""
+def source_of(
+    data: DataDir, place: Place, storages: SqliteStorages, copied: Callable[[int | None], object]
+) -> Source:
+    """A data directory as the source of a backup; its files, too, unless they are in a bucket."""
     return Source(
         control=data.database,
         objects=data.objects,
-        blobs=data.blobs,
+        blobs=place.folder or data.blobs if isinstance(place, FilePlace) else None,
         secrets=(data.secret_key, data.admin_token),
         copy_object=storages.copy,
         copied=copied,
+        elsewhere="" if isinstance(place, FilePlace) else str(place),
     )

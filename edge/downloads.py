@@ -10,13 +10,14 @@ from coordinator.blobs.base import Blobs
 from coordinator.blobs.disposition import disposition
 from coordinator.blobs.errors import Missing
 from edge.errors import Problem, not_found
+from edge.redirects import Redirects
 from edge.replies import Header, HTTPRequest, Reply, header
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
 async def download(
-    request: HTTPRequest, blobs: Blobs, key: str, name: str, content_type: str
+    request: HTTPRequest, blobs: Blobs, redirects: Redirects, key: str, name: str, content_type: str
 ) -> "Reply | FileReply":
     """The answer to a GET or HEAD of a blob. Raises Problem ``not_found``, ``range_not_satisfiable``."""
     stat = await blobs.stat(key)
@@ -26,6 +27,9 @@ async def download(
     headers = _headers(name, content_type, etag)
     if etag in (header(request, b"if-none-match") or ""):
         return Reply(status=304, headers=tuple(headers))
+    elsewhere = await redirects.reply(request, blobs, key, name, content_type)
+    if elsewhere is not None:
+        return elsewhere
     if_range = header(request, b"if-range")
     wanted = header(request, b"range") if if_range is None or if_range == etag else None
     part = _range(wanted, stat.length)

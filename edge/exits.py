@@ -25,7 +25,7 @@ MEANINGS = {
     ExitCode.USAGE: "an option, variable or argument cannot be used",
     ExitCode.LOCKED: "another process has the data directory",
     ExitCode.ADDRESS: "the address cannot be listened on: the port is in use, or not allowed",
-    ExitCode.STORAGE: "the data directory or backup cannot be used: full, read-only, missing, damaged",
+    ExitCode.STORAGE: "the data directory, --storage or a backup cannot be used: full, read-only, damaged",
     ExitCode.SCHEMA_TOO_NEW: "the data was written by a newer Cogflare: use that one, or newer",
     ExitCode.TLS: "the TLS certificate or key cannot be used",
     ExitCode.NOT_INSTALLED: "a library that this command needs is not installed",

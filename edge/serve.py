@@ -14,7 +14,7 @@ from importlib.metadata import version
 from coordinator.actor.clock import SystemClock
 from coordinator.actor.placement import LocalPlacement
 from coordinator.actor.sqlite import SqliteStorages
-from coordinator.blobs.disk import DiskBlobs
+from coordinator.blobs.place import FilePlace
 from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.ids import Ids
@@ -39,9 +39,11 @@ from edge.listener import http_server, tls, urls
 from edge.orders import Orders
 from edge.provider_keys import LABEL, ProviderKeys
 from edge.records import Records
+from edge.redirects import Redirects, redirects_of
 from edge.services import Services
 from edge.settings import ServeSettings
 from edge.sockets import AllSockets
+from edge.storage import open_storage, storage_place
 from edge.subscriptions import Subscriptions
 from edge.times import rfc3339
 from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
@@ -144,6 +146,11 @@ def _check(settings: ServeSettings) -> None:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
         )
+    place = storage_place(settings.storage)
+    try:
+        redirects_of(settings.file_redirect, bucket=not isinstance(place, FilePlace))
+    except ValueError as error:
+        raise CommandFailed(f"--file-redirect: {error}", ExitCode.USAGE) from None
     for origin in settings.cors_origin:
         if not valid_origin(origin):
             raise CommandFailed(
@@ -162,7 +169,9 @@ async def _build(
     await asyncio.to_thread(migrate, data.database_url)
     store = await Store.open(data.database_url, clock=clock.now)
     parts.push_async_callback(store.close)
-    blobs = DiskBlobs(data.blobs)
+    place = storage_place(settings.storage)
+    blobs = await open_storage(place, data.blobs)
+    parts.push_async_callback(blobs.close)
     storages = SqliteStorages(
         data.objects,
         MODEL_SCHEMA,
@@ -224,7 +233,7 @@ async def _build(
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
     retention = Retention(store.files, store.aliases, blobs, clock)
     parts.push_async_callback(_bounded, retention.stop, "retention")
-    backups = Backups(data, storages, blobs, coordinators.projector)
+    backups = Backups(data, storages, blobs, place, coordinators.projector)
     parts.push_async_callback(_bounded, backups.stop, "backups")
     await coordinators.start()
     await retention.start()
@@ -243,6 +252,7 @@ async def _build(
         legacy=legacy,
         file_urls=settings.file_urls,
         cors_origins=settings.cors_origin,
+        redirects=Redirects(settings.file_redirect),
         webhooks=webhooks,
     )
     return services, backups

@@ -15,6 +15,7 @@ from coordinator.stub import Models
 from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
+from edge.redirects import NO_REDIRECTS, Redirects
 from edge.settings import FileUrls
 from edge.subscriptions import Subscriptions
 from edge.webhooks import Webhooks
@@ -41,6 +42,8 @@ class Services:
     """Which answers hold their output files."""
     cors_origins: tuple[str, ...] = ()
     """Whose pages may call the API from a browser."""
+    redirects: Redirects = NO_REDIRECTS
+    """Where who reads a stored file is sent to."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
 

@@ -34,6 +34,22 @@ class ServeSettings:
             "metavar": "URL",
         },
     )
+    storage: str = field(
+        default="",
+        metadata={
+            "help": "where files are kept: file:///FOLDER, or s3://BUCKET/PREFIX?endpoint=URL&region=R; "
+            "DATA/blobs when not given",
+            "metavar": "URL",
+        },
+    )
+    file_redirect: str = field(
+        default="",
+        metadata={
+            "help": "send who reads a file on to the bucket itself ('bucket') or to a CDN in front of it "
+            "(URL), unless a token comes along",
+            "metavar": "bucket|URL",
+        },
+    )
     cors_origin: tuple[str, ...] = field(
         default=(),
         metadata={
@@ -395,6 +411,13 @@ class BackupSettings:
         }
     )
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    storage: str = field(
+        default="",
+        metadata={
+            "help": "the server's --storage; what is in a bucket is not copied. A running server knows it",
+            "metavar": "URL",
+        },
+    )
     verify: bool = field(
         default=False,
         metadata={"help": "only read the backup and check every byte", "variable": "BACKUP_VERIFY"},

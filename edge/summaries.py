@@ -20,6 +20,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "uploads": manifest.uploads,
         "files": manifest.blobs,
         "file_bytes": manifest.blob_bytes,
+        **({"files_in": manifest.elsewhere} if manifest.elsewhere else {}),
         "state_bytes": sum(content.length for content in manifest.files.values()),
     }
 

@@ -361,14 +361,16 @@ class ModelChannel:
     def send(self, message: AgentMessage) -> bool:
         return self._connection.send(message)
 
-    async def grant(self, work: Work, file: OutputFile) -> UploadTo:
-        """Where to put an output file. Waits as long as it takes to be attached. Raises ``UploadDenied``."""
+    async def grant(self, work: Work, file: OutputFile, direct: bool) -> UploadTo:
+        """Where to put an output file, past the server if ``direct``. Waits as long as it takes to be
+        attached. Raises ``UploadDenied``."""
         while True:
             await self._attached.wait()
             request = next(self._requests)
             answer: asyncio.Future[UploadTo] = asyncio.get_running_loop().create_future()
             self._grants[request] = answer
             prediction, attempt = work.key
+            welcome = self._connection.welcome
             try:
                 sent = self.send(
                     Upload(
@@ -381,6 +383,7 @@ class ModelChannel:
                         content_type=file.content_type,
                         length=file.length,
                         sha256=file.sha256,
+                        direct=direct and welcome is not None and welcome.protocol >= 2,
                     )
                 )
                 if not sent:

@@ -1,4 +1,8 @@
-"""Files between this machine and our own server: inputs from it, outputs to where it says."""
+"""Files between this machine and our own server: inputs from it, outputs to where it says.
+
+Where the server has an object store, files go to it and come from it past the server, or through the server
+when the store cannot be reached from here.
+"""
 
 import asyncio
 import random
@@ -24,6 +28,10 @@ class UploadFailed(Exception):
     """An output file could not be stored; the text says why and is fit for the user's eyes."""
 
 
+class _StoreFailed(Exception):
+    """The object store did not give what our server said that it has."""
+
+
 class UploadDenied(UploadFailed):
     """The server will not take this file: trying again is of no use."""
 
@@ -39,8 +47,12 @@ class OutputFile:
     sha256: str
 
 
-Grant = Callable[[OutputFile], Awaitable[UploadTo]]
-"""Asks the server where to put a file, and waits while there is no connection. May raise UploadDenied."""
+Grant = Callable[[OutputFile, bool], Awaitable[UploadTo]]
+"""Asks the server where to put a file, past itself if it can (True) or to itself; waits while there is no
+connection. May raise UploadDenied."""
+FOLLOW = {"Cogflare-Follow": "storage"}
+"""We go on to where a file is stored."""
+_IDENTITY = {"Accept-Encoding": "identity"}
 
 
 class Transfer:
@@ -66,20 +78,11 @@ class Transfer:
     async def fetch(self, url: str, folder: Path) -> Path:
         """Save what a path on our server holds in ``folder``. Raises ``FetchFailed``."""
         try:
-            async with (
-                asyncio.timeout(self._input_s),
-                self._client.stream(
-                    "GET", self._base_url + url, headers={"Accept-Encoding": "identity"}
-                ) as response,
-            ):
-                if response.status_code != 200:
-                    raise FetchFailed(f"the server answered {response.status_code} for an uploaded file")
-                headers = response.headers
-                name = fetched_name(
-                    url, headers.get("content-disposition", ""), headers.get("content-type", "")
-                )
-                await disk.save(response.aiter_raw(), folder / name, self._input_bytes)
-                return folder / name
+            async with asyncio.timeout(self._input_s):
+                try:
+                    return await self._fetch(url, folder, _IDENTITY | FOLLOW)
+                except (_StoreFailed, httpx.HTTPError):
+                    return await self._fetch(url, folder, _IDENTITY)
         except disk.TooLarge:
             raise FetchFailed(f"an uploaded file is larger than {self._input_bytes} bytes") from None
         except TimeoutError:
@@ -87,19 +90,40 @@ class Transfer:
         except (httpx.HTTPError, OSError) as error:
             raise FetchFailed(f"an uploaded file could not be fetched: {_said(error)}") from None
 
+    async def _fetch(self, url: str, folder: Path, headers: dict[str, str]) -> Path:
+        async with self._client.stream("GET", self._base_url + url, headers=headers) as response:
+            if response.status_code != 307:
+                return await self._save(response, url, folder)
+            elsewhere = response.headers.get("location", "")
+        try:
+            async with self._client.stream("GET", elsewhere, headers=_IDENTITY) as response:
+                return await self._save(response, url, folder)
+        except (FetchFailed, httpx.InvalidURL) as error:
+            raise _StoreFailed(str(error)) from None
+
+    async def _save(self, response: httpx.Response, url: str, folder: Path) -> Path:
+        if response.status_code != 200:
+            raise FetchFailed(f"the server answered {response.status_code} for an uploaded file")
+        headers = response.headers
+        name = fetched_name(url, headers.get("content-disposition", ""), headers.get("content-type", ""))
+        await disk.save(response.aiter_raw(), folder / name, self._input_bytes)
+        return folder / name
+
     async def upload(self, file: OutputFile, grant: Grant) -> StoredFile:
         """Store a file and return what to call it. Raises ``UploadFailed``.
 
-        Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits. Cancelling is
-        safe: the file is stored or not.
+        Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits: past the server
+        and through it in turn. Cancelling is safe: the file is stored or not.
         """
+        direct = True
         spent_s = 0.0
         pause_s = FIRST_RETRY_S
         clock = asyncio.get_running_loop().time
         while True:
-            place = await grant(file)
+            place = await grant(file, direct)
             began = clock()
             problem = await self._put(file, place)
+            direct = not direct
             if problem is None:
                 return StoredFile(
                     key=place.key,
@@ -117,7 +141,8 @@ class Transfer:
 
     async def _put(self, file: OutputFile, place: UploadTo) -> str | None:
         """Try once. None when stored, else why not. Raises ``UploadDenied`` when that is final."""
-        url = place.url if "://" in place.url else self._base_url + place.url
+        elsewhere = "://" in place.url
+        url = place.url if elsewhere else self._base_url + place.url
         headers = httpx.Headers({"Content-Type": file.content_type})
         headers.update(place.headers)
         headers["Content-Length"] = str(file.length)
@@ -130,7 +155,7 @@ class Transfer:
         status = response.status_code
         if response.is_success:
             return None
-        if status >= 500 or status in TRY_AGAIN:
+        if status >= 500 or status in TRY_AGAIN or elsewhere:
             return f"the storage answered {status}"
         raise UploadDenied(
             f"file {file.name} could not be stored: the storage answered {status}: {response.text[:200]}"

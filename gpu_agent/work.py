@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class Desk(Wire, Protocol):
 
     served: Served
 
-    async def grant(self, work: "Work", file: OutputFile) -> UploadTo: ...
+    async def grant(self, work: "Work", file: OutputFile, direct: bool) -> UploadTo: ...
     async def hand_back(self, work: "Work", why: NotTaken) -> None:
         """Have it run again, here or elsewhere, as if it had not begun."""
 
@@ -367,7 +368,7 @@ class Work:
         except OSError as error:
             raise UploadDenied(f"output file {file.name} cannot be read: {error.strerror}") from None
         measured = OutputFile(path, file.name, file.content_type, length, sha256)
-        return await self._tools.transfer.upload(measured, lambda each: self._desk.grant(self, each))
+        return await self._tools.transfer.upload(measured, partial(self._desk.grant, self))
 
     @contextlib.asynccontextmanager
     async def _stoppable(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from tests.support.commands import Agent, Server
 from tests.support.examples import SOAK
+from tests.support.seaweed import SeaweedFS
 
 # A shell's background jobs ignore Ctrl-C, and so would every command that tests start there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,6 +19,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile(SOAK)
 MODELS = Path(__file__).parent / "acceptance" / "models"
 WAITER = f"test/waiter={MODELS / 'waiter'}"
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """One real object store for all tests of a run that need one."""
+    with SeaweedFS(tmp_path_factory.mktemp("seaweed")) as store:
+        yield store
 
 
 @pytest.fixture

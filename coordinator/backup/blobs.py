@@ -28,9 +28,10 @@ _decode_meta = msgspec.json.Decoder(Stat).decode
 
 
 class BlobCopy:
-    """Brings all blobs of a data directory into a backup; those that it has already stay as they are."""
+    """Brings all blobs of a folder into a backup; those that it has already stay as they are. No folder: none
+    of them."""
 
-    def __init__(self, root: Path, target: Path, listing: Path, pace: Pace) -> None:
+    def __init__(self, root: Path | None, target: Path, listing: Path, pace: Pace) -> None:
         self.count = 0
         self.length = 0
         self._root = root
@@ -47,12 +48,16 @@ class BlobCopy:
     ) -> None:
         self._listing.close()
 
+    def _sources(self) -> Iterator[tuple[str, Path]]:
+        if self._root is not None:
+            for key in keys(self._root):
+                yield key, self._root / key
+
     def run(self, report: Report) -> None:
         """Copy. Raises BackupFailed, OSError."""
-        for key in keys(self._root):
+        for key, source in self._sources():
             if self.count % REPORT_EVERY == 0:
                 report("files", self.count, 0)
-            source = self._root / key
             if _length(source) is None:
                 continue  # its deletion had begun before the backup did
             try:

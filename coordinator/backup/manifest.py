@@ -63,6 +63,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     uploads: int
     blobs: int
     blob_bytes: int
+    elsewhere: str = ""
+    """The bucket that has the files: they are not copied, and not counted."""
 
 
 class _Format(msgspec.Struct):

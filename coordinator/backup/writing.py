@@ -55,13 +55,16 @@ class Source:
 
     control: Path
     objects: Path
-    blobs: Path
+    blobs: Path | None
+    """None: they are in a bucket, which is not copied."""
     secrets: Sequence[Path]
     """Those that are missing are left out, but for the first."""
     copy_object: Callable[[int, Path, Between], bool]
     """``SqliteStorages.copy``."""
     copied: Callable[[int | None], object]
     """This coordinator is copied; None: all are."""
+    elsewhere: str = ""
+    """The bucket, where there is one."""
 
 
 def back_up(
@@ -82,7 +85,8 @@ def back_up(
             shutil.rmtree(state, ignore_errors=True)
             raise
         _clear_states(target, manifest)
-        drop_deleted(source.blobs, target / BLOBS)
+        if source.blobs is not None:
+            drop_deleted(source.blobs, target / BLOBS)
     return manifest
 
 
@@ -125,6 +129,7 @@ def _write(
         uploads=known.uploads,
         blobs=blobs.count,
         blob_bytes=blobs.length,
+        elsewhere=source.elsewhere,
     )
 
 

@@ -54,8 +54,8 @@ def place_of(url: str) -> Place:
     """What a storage URL means; an empty one is the default. Raises BadPlace."""
     if not url:
         return FilePlace()
-    if any(char.isspace() or not char.isprintable() for char in url):
-        raise BadPlace("there is a space or a control character in it")
+    if not url.isprintable():
+        raise BadPlace("there is a control character in it")
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -79,6 +79,8 @@ def _folder(url: str) -> FilePlace:
 
 
 def _bucket(bucket: str, path: str, query: str, fragment: str) -> S3Place:
+    if " " in f"{path}{query}":
+        raise BadPlace("there is a space in it")
     if fragment:
         raise BadPlace("there is a # in it")
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:

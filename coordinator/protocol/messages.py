@@ -166,6 +166,8 @@ class Upload(Message, frozen=True, kw_only=True, tag="upload"):
     content_type: str
     length: Count
     sha256: str
+    direct: bool = False
+    """The agent would PUT it to the store itself, where the server has a URL for that. From version 2 on."""
 
 
 class ModelState(Message, frozen=True, kw_only=True, tag="model_state"):

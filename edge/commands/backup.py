@@ -36,6 +36,8 @@ def run(settings: BackupSettings) -> int:
     finally:
         progress.end()
     _tell(settings, manifest, f"the backup is in {folder}")
+    if manifest.elsewhere:
+        print(f"cogflare: files in {manifest.elsewhere} are not in the backup", file=sys.stderr)
     return ExitCode.DONE
 
 
@@ -109,12 +111,13 @@ def _on_files(settings: BackupSettings, data: "DataDir", folder: Path, progress:
     from coordinator.model_schema import MODEL_SCHEMA
     from edge.backups import source_of
     from edge.failures import backup_explained
+    from edge.storage import storage_place
 
     storages = SqliteStorages(data.objects, MODEL_SCHEMA, threads=1, open_limit=1)
     try:
         with backup_explained():
             return back_up(
-                source_of(data, storages, lambda number: None),
+                source_of(data, storage_place(settings.storage), storages, lambda number: None),
                 folder,
                 Pace(settings.rate_bytes),
                 hold_s=math.inf,  # there is no coordinator that would have to wait

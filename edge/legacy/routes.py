@@ -147,7 +147,8 @@ async def _send(request: HTTPRequest, path: str) -> ASGIApp:
     stat = None if key is None else await edge.services.blobs.stat(key)
     if key is None or stat is None:
         raise not_found("File not found")
-    return await download(request, edge.services.blobs, key, file_name(key), stat.content_type)
+    services = edge.services
+    return await download(request, services.blobs, services.redirects, key, file_name(key), stat.content_type)
 
 
 def content_type_of(filename: str) -> str:

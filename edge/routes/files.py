@@ -76,7 +76,7 @@ async def download_file(request: HTTPRequest) -> ASGIApp:
     if int(expiry) * 1_000_000 <= edge.services.clock.now():
         raise Problem("link_expired", "This link has expired.")
     row = await _file(edge, id, owner)
-    return await download(request, edge.services.blobs, row.key, row.name, row.content_type)
+    return await _sent(edge, request, row.key, row.name, row.content_type)
 
 
 @route("/files/{key:path}", http_method=_READ)
@@ -88,7 +88,7 @@ async def get_stored(request: HTTPRequest) -> ASGIApp:
         grant = edge.services.signer.verify_get(key, _query(request), edge.services.clock.now())
     except GrantError as error:
         raise _refused(error) from None
-    return await download(request, edge.services.blobs, grant.key, grant.name, grant.content_type)
+    return await _sent(edge, request, grant.key, grant.name, grant.content_type)
 
 
 @put("/uploads/{key:path}")
@@ -121,6 +121,11 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
     except Exists:
         raise Problem("conflict", "Another file is stored under this URL.") from None
     return Reply(status=201, headers=((b"etag", f'"{stored.sha256}"'.encode()),))
+
+
+async def _sent(edge: Edge, request: HTTPRequest, key: str, name: str, content_type: str) -> ASGIApp:
+    services = edge.services
+    return await download(request, services.blobs, services.redirects, key, name, content_type)
 
 
 async def _chunks(request: HTTPRequest) -> AsyncGenerator[bytes, None]:

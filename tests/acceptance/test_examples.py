@@ -1,4 +1,5 @@
-"""The three example models, run by Replicate's own Python client against the installed commands."""
+"""The three example models, run by Replicate's own Python client against the installed commands; their files
+on this machine's disk, and in a bucket."""
 
 import io
 from collections.abc import Iterator
@@ -10,14 +11,18 @@ from PIL import Image, ImageChops
 from replicate import Client
 
 from tests.support.commands import REPOSITORY, Agent, Server
+from tests.support.seaweed import SeaweedFS
 
 NAMES = ("storyteller", "landscape", "restyle")
 
 
-@pytest.fixture(scope="module")
-def replicate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module", params=["disk", "s3"])
+def replicate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("examples")
-    server = Server(folder / "data", "--file-urls", "url")
+    store: SeaweedFS | None = request.getfixturevalue("seaweed") if request.param == "s3" else None
+    options = () if store is None else ("--storage", store.url("examples"))
+    environment = None if store is None else store.environment
+    server = Server(folder / "data", "--file-urls", "url", *options, environment=environment)
     agent = None
     try:
         server.start()

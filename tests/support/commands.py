@@ -125,12 +125,19 @@ def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subpro
 class Server:
     """``cogflare serve`` on a data directory; may be killed and started again on the same port."""
 
-    def __init__(self, data: Path, *options: str, public_url: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        public_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.data = data
         self.options = options
         self.port = 0
         self.url = ""
         self._public_url = public_url
+        self._environment = environment
         self.command: Command | None = None
         self.tokens: dict[tuple[str, str], str] = {}
         self._clients: list[httpx.Client] = []
@@ -141,7 +148,7 @@ class Server:
         options = ["--data", str(self.data), "--port", str(self.port), *self.options]
         if self._public_url:
             options += ["--public-url", self._public_url]
-        self.command = Command("serve", *options)
+        self.command = Command("serve", *options, environment=self._environment)
         found = self.command.line(r"(https?://[\w.]+:(\d+))")
         self.url, self.port = found[1], int(found[2])
         until(self._ready, "the server is ready")

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlencode
 
 KEY, SECRET = "cogflare-tests", "not-a-secret-of-anybody"
 BUCKET = "files"
@@ -91,6 +92,11 @@ class SeaweedFS:
             "AWS_SHARED_CREDENTIALS_FILE": str(self._folder / "none"),
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def url(self, prefix: str = "", endpoint: str = "", **more: str) -> str:
+        """What ``--storage`` takes, through another endpoint if one is given."""
+        query = {"endpoint": endpoint or self.endpoint, **{k.replace("_", "-"): v for k, v in more.items()}}
+        return f"s3://{BUCKET}/{prefix}?{urlencode(query)}"
 
     def _wait(self) -> None:
         assert self._process is not None

@@ -155,9 +155,9 @@ async def test_another_accounts_file_is_404(server: TestServer) -> None:
 
 @pytest.mark.parametrize("escape", [False, True])
 async def test_our_file_urls_in_an_input_go_to_the_agent_as_links(server: TestServer, escape: bool) -> None:
-    file = await uploaded(server, b"picture", "p.png")
+    file = await uploaded(server, b"picture", "ä p.png")
     output = server.services.signer.get_path(
-        f"uploads/{file['id']}/p.png", name="p", content_type="image/png", expires_at=1 << 60
+        f"uploads/{file['id']}/%C3%A4%20p.png", name="p", content_type="image/png", expires_at=1 << 60
     )
     for url in (file["urls"]["get"], BASE + output):
         body = json.dumps({"input": {"text": "x", "image": url}})
@@ -167,9 +167,9 @@ async def test_our_file_urls_in_an_input_go_to_the_agent_as_links(server: TestSe
         assert answer.status_code == 201, answer.text
         assert answer.json()["input"]["image"] == url
         dispatch = await server.agent.start()
-        assert (
-            await server.http.get(dispatch.files[url], headers={"authorization": ""})
-        ).content == b"picture"
+        got = await server.http.get(dispatch.files[url], headers={"authorization": ""})
+        assert got.content == b"picture"
+        assert got.headers["content-disposition"].endswith("filename*=UTF-8''%C3%A4%20p.png")
         server.agent.finish(dispatch, [])
         server.agent.offer()
 

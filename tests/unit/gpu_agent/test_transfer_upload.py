@@ -30,7 +30,7 @@ def no_pauses(monkeypatch):
 def granting(*, url="/uploads/k?signature=s", headers=None):
     asked = []
 
-    async def grant(file):
+    async def grant(file, direct):
         asked.append(file)
         return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url, headers=headers or {})
 
@@ -70,6 +70,39 @@ async def test_an_absolute_url_is_used_as_it_is(file):
         await upload(ours, file, granting(url=f"{bucket.url}/b/k?X-Amz=1")[0])
         assert ours.requests == []
         assert bucket.requests[0].path == "/b/k?X-Amz=1"
+
+
+async def test_a_store_that_cannot_be_reached_is_gone_around(file):
+    async with http_server(lambda request: Answer(201)) as ours, http_server(lambda r: Answer(400)) as bucket:
+        asked = []
+
+        async def grant(file, direct):
+            asked.append(direct)
+            url = f"{bucket.url}/b/k" if direct else "/uploads/k?signature=s"
+            return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url)
+
+        assert (await upload(ours, file, grant)).key == "k2"
+        assert asked == [True, False]
+        assert bucket.requests[0].body == ours.requests[0].body == CONTENT
+
+
+async def test_inputs_from_where_our_server_says(tmp_path):
+    def ours(request):
+        if request.headers.get("cogflare-follow") == "storage":
+            return Answer(307, headers={"Location": f"{bucket.url}/b/k?X-Amz=1"})
+        return Answer(body=b"through us")
+
+    answers = iter(
+        [Answer(body=b"past us", headers={"Content-Disposition": "x; filename=cat.png"}), Answer(403)]
+    )
+    async with http_server(ours) as server, http_server(lambda request: next(answers)) as bucket:
+        transfer = Transfer(server.url, TLS, input_bytes=100, input_s=5, upload_s=1)
+        path = await transfer.fetch("/files/k?s=1", tmp_path)
+        assert (path.name, path.read_bytes()) == ("cat.png", b"past us")
+        assert "cogflare-follow" not in bucket.requests[0].headers
+        path = await transfer.fetch("/files/k?s=1", tmp_path)
+        assert path.read_bytes() == b"through us"
+        await transfer.close()
 
 
 async def test_failures_are_tried_again_with_a_new_grant(file):

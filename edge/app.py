@@ -5,7 +5,10 @@ Around Litestar lies ``_Door``: both shapes of base URL, request ids, and the ag
 
 import itertools
 import logging
+import re
 import secrets
+import time
+from collections.abc import Iterable
 
 from litestar import HttpMethod, Litestar
 from litestar.datastructures import State
@@ -14,6 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from coordinator.errors import Unavailable
 from coordinator.protocol.messages import PATH as WORKERS_PATH
+from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
 from edge.context import RATE, Edge
 from edge.cors import Cors
@@ -43,7 +47,7 @@ from edge.unanswered import Unanswered
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = "cogflare.request_id"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _CATALOG_TTL_S = 1.0
 _ALLOWED = b"access-control-allow-origin"
 _UNPREFIXED = (
@@ -98,18 +102,27 @@ def create_app(services: Services) -> ASGIApp:
         request_max_body_size=None,
     )
     shortcut = Shortcut(app, handlers, _on_error)
-    return _Door(app, shortcut, services.gateway, services.legacy, Cors(services.cors_origins))
+    return _Door(
+        app, shortcut, services.gateway, services.legacy, Cors(services.cors_origins), services.access
+    )
 
 
 class _Door:
     """What every connection passes first."""
 
     def __init__(
-        self, app: ASGIApp, shortcut: Shortcut, gateway: ASGIApp, legacy_door: LegacyDoor, cors: Cors
+        self,
+        app: ASGIApp,
+        shortcut: Shortcut,
+        gateway: ASGIApp,
+        legacy_door: LegacyDoor,
+        cors: Cors,
+        access: AccessLog,
     ) -> None:
         self._app = app
         self._shortcut = shortcut
         self._cors = cors
+        self._access = access
         self._gateway = gateway
         self._legacy_door = legacy_door
         self._prefix = secrets.token_hex(5)
@@ -123,7 +136,8 @@ class _Door:
         if kind != "http":
             await self._app(scope, receive, send)
             return
-        request_id = f"{self._prefix}-{next(self._count):x}"
+        began = time.perf_counter()
+        request_id = _given_id(scope["headers"]) or f"{self._prefix}-{next(self._count):x}"
         named: Header = (b"x-request-id", request_id.encode())
         cors = self._cors.headers(scope["headers"])
         scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
@@ -135,6 +149,7 @@ class _Door:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._access.answered(scope, message["status"], began)
                 # What any page may read says so itself, and a browser takes that header only once.
                 given = cors and any(name == _ALLOWED for name, _ in message["headers"])
                 rate: tuple[Header, ...] = scope.get(RATE, ())  # type: ignore[assignment]
@@ -179,6 +194,14 @@ def _api_path(path: str, query: bytes) -> str:
     return path
 
 
+def _given_id(headers: Iterable[Header]) -> str | None:
+    """The client's own id of the request, if it is one that does no harm in a header or a log."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            return value.decode("ascii") if _SANE_ID.fullmatch(value) else None
+    return None
+
+
 def _route_query(scope: Scope) -> None:
     """``QUERY /v1/models`` to where it is served: the router refuses a method that it does not know."""
     if scope.get("method") == "QUERY" and scope["path"].rstrip("/") == "/v1/models":
@@ -196,7 +219,8 @@ def _on_error(request: HTTPRequest, error: Exception) -> Reply:
     if creates and 400 <= problem.status < 500 and problem.status != 429:
         # The beta client would repeat some of these by itself.
         headers.append((b"x-should-retry", b"false"))
-    return Reply(problem.body(), problem.status, PROBLEM_JSON, tuple(headers))
+    body = problem.body(str(request.scope.get(REQUEST_ID, "")))
+    return Reply(body, problem.status, PROBLEM_JSON, tuple(headers))
 
 
 def _problem(request: HTTPRequest, error: Exception) -> Problem:

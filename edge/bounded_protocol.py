@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from coordinator.protocol.limits import DoorLimits
+from edge.access_log import AccessLog
 from edge.client_address import UNKNOWN
 from edge.errors import Problem
 from edge.one_write import OneWrite, OneWriteProtocol
@@ -39,6 +40,7 @@ class Door:
 
     limits: DoorLimits
     seats: Seats
+    access: AccessLog
 
 
 class BoundedProtocol(OneWriteProtocol):
@@ -243,6 +245,7 @@ class BoundedProtocol(OneWriteProtocol):
     def _give_up(self, problem: Problem) -> None:
         """Read no more of this connection, and say why unless another answer is on its way."""
         self._given_up = True
+        self._door.access.refused(self.client[0] if self.client else UNKNOWN, problem.status)
         self._stop_timer()
         cycle = self.cycle
         if cycle is None or (cycle.response_complete and not self._in_body):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from edge.access_log import TOKEN
 from edge.auth import Authenticator, Principal
 from edge.catalog import Catalog
 from edge.frames import SharedFrames
@@ -43,6 +44,7 @@ async def authorized(request: HTTPRequest, scope: str) -> tuple[Edge, Principal]
     ``throttled``."""
     edge = edge_of(request)
     principal = await edge.authenticator.principal(request.scope)
+    request.scope[TOKEN] = principal.token  # type: ignore[literal-required]
     creates = bool(request.scope["route_handler"].opt.get("creates"))
     standing = edge.throttle.charge(principal, creates=creates)
     if standing is not None:

@@ -107,13 +107,15 @@ class Problem(Exception):
     def status(self) -> int:
         return self.kind.status
 
-    def body(self) -> bytes:
+    def body(self, request_id: str = "") -> bytes:
         document: dict[str, Any] = {} if self.kind.title is None else {"title": self.kind.title}
         document.update(detail=self.detail, status=self.status, code=self.code)
         if self.invalid_fields:
             document["invalid_fields"] = self.invalid_fields
         if self.retry_after_s is not None:
             document["retry_after"] = self.retry_after_s
+        if request_id:
+            document["request_id"] = request_id
         return msgspec.json.encode(document) + b"\n"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.protocol.addresses import http_url
+from edge.access_log import AccessLog
 from edge.asgi_listener import AsgiServer
 from edge.bounded_protocol import BoundedProtocol, Door, SeatedWebSocket
 from edge.client_address import ClientAddresses
@@ -63,12 +64,14 @@ def http_server(
 ) -> AsgiServer:
     """The server of ``cogflare serve``. Agents come by websocket, so frames may be as long as theirs."""
     limits = settings.door
-    seats = Seats(limits, ClientAddresses(settings.trusted_proxy), most_connections(limits.connections))
+    clients = ClientAddresses(settings.trusted_proxy)
+    seats = Seats(limits, clients, most_connections(limits.connections))
+    access = AccessLog(settings.access_log, clients)
     return AsgiServer(
         app,
         listener,
         last_answers_s=settings.limits.drain_s,
-        http=partial(BoundedProtocol, door=Door(limits, seats)),
+        http=partial(BoundedProtocol, door=Door(limits, seats, access)),
         keep_alive_s=limits.keep_alive_s,
         ws=SeatedWebSocket,
         ws_max_size=settings.wire.frame_bytes,

@@ -1,18 +1,33 @@
 """Where the server's log goes: stderr, one line a record, nothing of requests' inputs or tokens."""
 
 import asyncio
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # uvicorn's websocket server says this, as an error, of every upgrade that we refuse with a status.
 REFUSED_UPGRADE = "ASGI callable returned without completing handshake."
 
 
-def configure(level: str) -> None:
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object; a request's has its parts as members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), "logger": record.name}
+        access = getattr(record, "access", None)
+        line |= {"message": record.getMessage()} if access is None else access
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure(level: str, form: str = "text") -> None:
     """Log everything from ``level`` on to stderr; of the HTTP server only what is wrong."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in ("uvicorn", "alembic", "aiosqlite", "httpx", "httpcore", "websockets"):
         logging.getLogger(library).setLevel(logging.WARNING)

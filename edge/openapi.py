@@ -286,6 +286,7 @@ def _problem_schema() -> dict[str, Any]:
             "code": {"type": "string"},
             "invalid_fields": {"type": "array", "items": {"type": "object", "properties": field}},
             "retry_after": {"type": "integer"},
+            "request_id": {"type": "string"},
         },
     }
 

@@ -22,6 +22,7 @@ from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.protocol.addresses import AddressRules
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
+from edge.access_log import AccessLog
 from edge.address import bind
 from edge.app import create_app
 from edge.auth import Authenticator
@@ -253,6 +254,7 @@ async def _build(
         file_urls=settings.file_urls,
         cors_origins=settings.cors_origin,
         redirects=Redirects(settings.file_redirect),
+        access=AccessLog(settings.access_log, ClientAddresses(settings.trusted_proxy)),
         webhooks=webhooks,
     )
     return services, backups

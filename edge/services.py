@@ -12,6 +12,7 @@ from coordinator.projector import Projector
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.database import Store
 from coordinator.stub import Models
+from edge.access_log import AccessLog
 from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
@@ -44,6 +45,7 @@ class Services:
     """Whose pages may call the API from a browser."""
     redirects: Redirects = NO_REDIRECTS
     """Where who reads a stored file is sent to."""
+    access: AccessLog = field(default_factory=AccessLog)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
 

@@ -10,6 +10,8 @@ DEFAULT_DATA = Path("~/.local/share/cogflare")
 """In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
 made, wherever either is started."""
 
+AccessLevel = Literal["off", "errors", "all"]
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 FileUrls = Literal["auto", "url", "data"]
 
@@ -80,6 +82,11 @@ class ServeSettings:
         },
     )
     log_level: LogLevel = field(default="info", metadata={"help": "what is logged to stderr"})
+    log_format: LogFormat = field(default="text", metadata={"help": "how it is written, one line each"})
+    access_log: AccessLevel = field(
+        default="errors",
+        metadata={"help": "requests that are logged, without queries and what is secret in a path"},
+    )
     bench_commit_delay_s: float = field(
         default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
     )

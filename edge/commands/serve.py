@@ -25,6 +25,6 @@ def run(settings: ServeSettings) -> int:
     from edge import logs
     from edge.serve import serve
 
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))

@@ -22,6 +22,7 @@ async def test_no_token_and_a_bad_token_are_401(server: TestServer) -> None:
         "detail": "You did not pass an authentication token",
         "status": 401,
         "code": "unauthenticated",
+        "request_id": none.headers["x-request-id"],
     }
     bad = await server.http.get("/v1/predictions", headers={"authorization": "Bearer nope"})
     assert (bad.status_code, bad.json()["detail"]) == (401, "Invalid or expired API token.")

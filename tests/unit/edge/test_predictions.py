@@ -71,6 +71,7 @@ async def test_an_unknown_model_in_the_path_is_404(server: TestServer) -> None:
         "detail": "The requested resource could not be found.",
         "status": 404,
         "code": "not_found",
+        "request_id": body["request_id"],
     }
 
 

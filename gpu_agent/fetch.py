@@ -35,8 +35,11 @@ class AddressRefused(Exception):
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, in the system's order of preference."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
+    """Every address of a name, in the system's order of preference. Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
+    except UnicodeError:
+        raise OSError("it is no name of a host") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -146,7 +149,7 @@ class Fetcher:
                     key.decode("latin-1").lower(): value.decode("latin-1") for key, value in response.headers
                 }
                 if response.status in REDIRECTS and "location" in headers:
-                    url = str(target.join(headers["location"]))
+                    url = _joined(target, headers["location"])
                     continue
                 if response.status != 200:
                     raise UrlRefused(f"the answer was {response.status}")
@@ -166,6 +169,13 @@ def shown_url(url: str) -> str:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))[:200]
     except ValueError:
         return "the URL"
+
+
+def _joined(base: httpx.URL, location: str) -> str:
+    try:
+        return str(base.join(location))
+    except (httpx.InvalidURL, ValueError):
+        raise UrlRefused("it redirects to what is no URL") from None
 
 
 def _parse(url: str) -> httpx.URL:

@@ -28,6 +28,11 @@ METADATA = frozenset(
 )
 """Where clouds hand out a machine's credentials. Never allowed, whatever an operator opens."""
 
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in ("fec0::/10", "3fff::/20", "64:ff9b:1::/48", "192.0.0.0/24", "192.88.99.0/24")
+)
+"""Site-local and other addresses of no public host that Pythons take for global, some or all of them."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _WEB_PORTS = frozenset({80, 443})
 _FIRST_USER_PORT = 1024
@@ -97,6 +102,8 @@ class AddressRules:
             return False
         if any(ip in network for network in self._opened):
             return True
+        if any(ip in network for network in _NOT_PUBLIC):
+            return False
         return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 

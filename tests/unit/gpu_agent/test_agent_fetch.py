@@ -1,5 +1,8 @@
 """Fetching what users name."""
 
+import asyncio
+import contextlib
+import gzip
 import socket
 
 import pytest
@@ -120,3 +123,81 @@ async def test_what_goes_wrong_is_said_without_secrets(tmp_path):
         with pytest.raises(FetchFailed, match="could not fetch"):
             await fetched(url, tmp_path)
     assert shown_url("https://u:p@h/a?b=c#d") == "https://h/a"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "127.1",
+            "localhost",
+            "LOCALHOST.",
+            "0",
+            "0.0.0.0",
+        ),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]"),
+        *("[fe80::1%25lo]", "[fe80::1%lo]", "[::1%25lo]", "[fec0::1]", "169.254.169.254", "[fd00:ec2::254]"),
+        *("127.0.0.1%00.example.org", "%31%32%37.0.0.1", "x" * 64 + ".example.org", ".", "-", "a..b"),
+    ],
+)
+async def test_no_spelling_leads_inside(tmp_path, host):
+    async with http_server(lambda request: Answer(body=b"secret")) as server:
+        with pytest.raises(FetchFailed, match="could not fetch"):
+            await fetched(f"http://{host}:{server.port}/", tmp_path, rules=())
+        assert server.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("http://[::1]:{port}/", "http://0.0.0.0:{port}/", "//[::ffff:10.0.0.1]:{port}/", "http://10.1/"),
+        *(
+            "http://user:pass@127.0.0.1:{port}/",
+            "http://127.0.0.1:22/",
+            "gopher://127.0.0.1:{port}/",
+            "http://[::1/",
+        ),
+        *("http://\\127.0.0.1/", "http://2852039166/latest"),
+    ],
+)
+async def test_no_redirect_leads_inside(tmp_path, location):
+    def answer(request):
+        return Answer(302, {"Location": location.format(port=server.port)})
+
+    async with http_server(answer) as server:
+        with pytest.raises(FetchFailed, match="could not fetch"):
+            await fetched(f"{server.url}/start", tmp_path)
+        assert [request.path for request in server.requests] == ["/start"]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_is_packed_stays_packed(tmp_path):
+    bomb = gzip.compress(b"\0" * 50_000_000, 9)
+    assert len(bomb) < 100_000
+    async with http_server(lambda request: Answer(headers={"Content-Encoding": "gzip"}, body=bomb)) as server:
+        path = await fetched(f"{server.url}/bomb", tmp_path, limit_bytes=100_000)
+        assert path.read_bytes() == bomb
+        assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+async def test_an_answer_that_drips_is_given_up(tmp_path):
+    async def drip(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"X: y\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(FetchFailed, match="could not fetch"):
+            await fetched(f"http://127.0.0.1:{port}/", tmp_path, limit_s=0.3)

@@ -17,6 +17,7 @@ from edge.catalog import Target
 from edge.context import Edge
 from edge.depth import too_deep
 from edge.errors import InvalidField, Problem, invalid_input
+from edge.inline_files import without_inline_files
 from edge.input_files import input_files
 from edge.lookup import repeated
 from edge.pools import choose_pool
@@ -95,7 +96,8 @@ async def prepare(
     target = await edge.catalog.within(principal.account, target, pool)
     if refused := target.schema.refused(given.value):
         raise invalid_input(*refused)
-    files = await input_files(edge, principal.account, given.raw, given.value, target.schema)
+    raw, value = await without_inline_files(edge, principal.account, given.raw, given.value, target.schema)
+    files = await input_files(edge, principal.account, raw, value, target.schema)
     number = await edge.catalog.number(pool, target.model)
     call = calls.Create(
         id=edge.services.ids.make(number),
@@ -103,7 +105,7 @@ async def prepare(
         token=principal.token,
         pool=pool,
         model=target.model,
-        input=given.raw,
+        input=raw,
         version=target.pinned,
         input_files=files,
         streams=target.schema.streams,

@@ -90,6 +90,10 @@ class ServerLimits:
         60, "wrong tokens that one address may try in a minute; 0 is no limit", 0
     )
     input_depth: int = _limit(100, "lists and objects inside each other in an input", 1)
+    inline_bytes: int = _limit(
+        64 * KIB,
+        "largest data URL that stays in an input where it is a file; a larger one is stored as a file",
+    )
     file_bytes: int = _limit(100 * MIB, "largest file uploaded by a client")
     form_bytes: int = _limit(256 * KIB, "what is beside the file in the form that uploads it", KIB)
     form_parts: int = _limit(100, "parts of such a form", 2)

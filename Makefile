@@ -11,7 +11,7 @@ LINTED := $(CHECKED) migrations tests examples benchmarks docs
 COMMANDS := tests/acceptance tests/fault tests/legacy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams docs constraints clean
+.PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams bench-blobs docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench-room: $(STAMP) ## a million queued, recovery, thousands of sessions and mo
 
 bench-stored: $(STAMP) ## create, get and lists beside a million stored predictions
 	@$(VENV)/bin/python benchmarks/stored.py
+
+bench-blobs: $(STAMP) ## a large output to disk and to SeaweedFS, beside curl
+	@command -v curl >/dev/null || $(call debian,curl)
+	@$(VENV)/bin/python benchmarks/blobs.py
 
 bench-cog-server: $(STAMP) ## cog-server beside Cog's own server, which is installed from the package index
 	@$(VENV)/bin/python benchmarks/cog_server.py

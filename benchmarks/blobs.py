@@ -1,8 +1,8 @@
 """Measures one large output: from the model's hands to ``succeeded``, with files on disk and in SeaweedFS.
 
 The model has the file ready before it is asked: what is timed is hashing it, storing it, and checking it.
-Beside it, in the same run, plain ``curl -T`` brings the same file to the same disk, fsynced as ours is, and to
-the same bucket.
+Beside it, in the same run, plain ``curl -T`` brings the file to the same disk, fsynced as ours is, and to the
+same bucket.
 """
 
 import argparse

@@ -31,6 +31,9 @@ def configure(level: str, form: str = "text") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in ("uvicorn", "alembic", "aiosqlite", "httpx", "httpcore", "websockets"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # Below this they tell signed URLs and what requests were signed with.
+    for library in ("botocore", "aiobotocore", "boto3", "aioboto3", "aiohttp", "urllib3"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 

@@ -15,6 +15,7 @@ import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -39,6 +40,8 @@ CONNECTIONS = 64
 READ_TRIES = 4
 """How often a download that breaks off is gone on with, without a byte more in between."""
 DELETIONS = 16
+LEFT_OVER_S = 86_400.0
+"""An upload that has not ended by then never will: URLs for it are good for less."""
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _ABSENT = {"NoSuchKey", "NotFound", "404"}
 
@@ -68,6 +71,8 @@ class S3Blobs:
                     public = await parts.enter_async_context(_client(session, place, place.public_endpoint))
             blobs = cls(place, client, public, parts)
             blobs._abilities = await probe(client, place)
+            with suppress(BlobsUnavailable):  # it waits for the next start
+                await blobs.clear(LEFT_OVER_S)
             blobs._parts = parts.pop_all()
         return blobs
 
@@ -309,6 +314,25 @@ class S3Blobs:
             pages = self._client.get_paginator("list_objects_v2")
             async for page in pages.paginate(Bucket=self._place.bucket, Prefix=f"{name}/"):
                 await asyncio.gather(*(drop(each["Key"]) for each in page.get("Contents", ())))
+
+    async def clear(self, older_s: float) -> int:
+        """Remove what processes that were killed have left: uploads without an end, and what nobody came to
+        look at in ``staging/``. Gives how many. Raises BlobsUnavailable."""
+        bucket, before, count = self._place.bucket, datetime.now(UTC) - timedelta(seconds=older_s), 0
+        with translated(self._place):
+            begun = self._client.get_paginator("list_multipart_uploads")
+            async for page in begun.paginate(Bucket=bucket, Prefix=self._place.prefix):
+                for each in page.get("Uploads", ()):
+                    if each["Initiated"] <= before:
+                        await _Multipart(self._client, bucket, each["Key"], each["UploadId"]).abort()
+                        count += 1
+            staged = self._client.get_paginator("list_objects_v2")
+            async for page in staged.paginate(Bucket=bucket, Prefix=self._staged("")):
+                for each in page.get("Contents", ()):
+                    if each["LastModified"] <= before:
+                        await self._client.delete_object(Bucket=bucket, Key=each["Key"])
+                        count += 1
+        return count
 
     async def _drop(self, name: str) -> None:
         with suppress(BlobsUnavailable), translated(self._place):  # what stays is below staging/

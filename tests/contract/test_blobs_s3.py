@@ -167,6 +167,21 @@ async def test_a_large_upload_that_is_cut_off_leaves_no_parts(blobs: S3Blobs, an
     assert await keys(blobs) == []
 
 
+async def test_what_a_killed_process_has_left_is_cleared(blobs: S3Blobs, place: S3Place) -> None:
+    await put(blobs, KEY, b"hello")
+    for name in ("outputs/x", "staging/y"):
+        name = place.prefix + name
+        begun = await blobs._client.create_multipart_upload(Bucket=place.bucket, Key=name)
+        await blobs._client.upload_part(
+            Bucket=place.bucket, Key=name, UploadId=begun["UploadId"], PartNumber=1, Body=b"x"
+        )
+    await blobs._client.put_object(Bucket=place.bucket, Key=f"{place.prefix}staging/z", Body=b"x")
+    assert await blobs.clear(3600) == 0
+    assert await blobs.clear(-5) == 3
+    assert await uploads(blobs) == []
+    assert await keys(blobs) == [KEY]
+
+
 async def test_a_large_blob_again_and_another_one(blobs: S3Blobs) -> None:
     first, other = large(), large()
     for data in (first, first):
@@ -271,6 +286,24 @@ class TestWithoutUs:
         assert (await send(DirectPut(url=to.url, headers=other), b"other")).status_code == 403
         assert "X-Amz-Expires=60" in to.url
         assert await keys(behind) == []
+
+    async def test_an_upload_that_breaks_off_is_no_blob(self, blobs: S3Blobs) -> None:
+        data = large()
+        to = await direct(blobs, data)
+
+        async def half() -> AsyncIterator[bytes]:
+            yield data[: LARGE // 2]
+            raise ConnectionResetError("the agent was killed")
+
+        with pytest.raises(ConnectionResetError):
+            async with httpx.AsyncClient() as web:
+                headers = to.headers | {"content-length": str(LARGE)}
+                await web.put(to.url, content=half(), headers=headers)
+        assert await blobs.stat(KEY) is None
+        assert (await send(to, data)).status_code == 200
+        stat = await blobs.stat(KEY)
+        assert stat is not None
+        assert stat.sha256 == sha256(data)
 
     async def test_a_token_beside_the_signature_is_refused_as_at_aws(self, behind: S3Blobs) -> None:
         to = await direct(behind, b"hello")

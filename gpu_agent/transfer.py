@@ -52,6 +52,8 @@ Grant = Callable[[OutputFile, bool], Awaitable[UploadTo]]
 connection. May raise UploadDenied."""
 FOLLOW = {"Cogflare-Follow": "storage"}
 """We go on to where a file is stored."""
+STORE_PAUSE_S = 60.0
+"""A store that could not be reached is not tried again for so long: files go through the server."""
 _IDENTITY = {"Accept-Encoding": "identity"}
 
 
@@ -65,6 +67,7 @@ class Transfer:
         self._input_bytes = input_bytes
         self._input_s = input_s
         self._upload_s = upload_s
+        self._store_from = 0.0
         self._client = httpx.AsyncClient(
             verify=tls,
             timeout=httpx.Timeout(60.0, connect=10.0, read=300.0, pool=None),
@@ -79,10 +82,12 @@ class Transfer:
         """Save what a path on our server holds in ``folder``. Raises ``FetchFailed``."""
         try:
             async with asyncio.timeout(self._input_s):
-                try:
-                    return await self._fetch(url, folder, _IDENTITY | FOLLOW)
-                except (_StoreFailed, httpx.HTTPError):
-                    return await self._fetch(url, folder, _IDENTITY)
+                if self._store_reachable():
+                    try:
+                        return await self._fetch(url, folder, _IDENTITY | FOLLOW)
+                    except (_StoreFailed, httpx.HTTPError):
+                        pass
+                return await self._fetch(url, folder, _IDENTITY)
         except disk.TooLarge:
             raise FetchFailed(f"an uploaded file is larger than {self._input_bytes} bytes") from None
         except TimeoutError:
@@ -98,6 +103,9 @@ class Transfer:
         try:
             async with self._client.stream("GET", elsewhere, headers=_IDENTITY) as response:
                 return await self._save(response, url, folder)
+        except httpx.HTTPError as error:
+            self._pause_store()
+            raise _StoreFailed(_said(error)) from None
         except (FetchFailed, httpx.InvalidURL) as error:
             raise _StoreFailed(str(error)) from None
 
@@ -115,7 +123,7 @@ class Transfer:
         Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits: past the server
         and through it in turn. Cancelling is safe: the file is stored or not.
         """
-        direct = True
+        direct = self._store_reachable()
         spent_s = 0.0
         pause_s = FIRST_RETRY_S
         clock = asyncio.get_running_loop().time
@@ -151,6 +159,8 @@ class Transfer:
         except FileNotFoundError:
             raise UploadDenied(f"file {file.name} is gone from the agent's disk") from None
         except (httpx.HTTPError, OSError) as error:
+            if elsewhere:
+                self._pause_store()
             return _said(error)
         status = response.status_code
         if response.is_success:
@@ -160,6 +170,12 @@ class Transfer:
         raise UploadDenied(
             f"file {file.name} could not be stored: the storage answered {status}: {response.text[:200]}"
         )
+
+    def _store_reachable(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._store_from
+
+    def _pause_store(self) -> None:
+        self._store_from = asyncio.get_running_loop().time() + STORE_PAUSE_S
 
 
 def _said(error: Exception) -> str:

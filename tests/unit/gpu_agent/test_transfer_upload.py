@@ -86,6 +86,25 @@ async def test_a_store_that_cannot_be_reached_is_gone_around(file):
         assert bucket.requests[0].body == ours.requests[0].body == CONTENT
 
 
+async def test_a_store_that_does_not_answer_is_left_alone_for_a_while(file):
+    async with (
+        http_server(lambda request: Answer(201)) as ours,
+        http_server(lambda r: Answer(cut=True)) as bucket,
+    ):
+        asked = []
+
+        async def grant(file, direct):
+            asked.append(direct)
+            url = f"{bucket.url}/b/k" if direct else "/uploads/k?signature=s"
+            return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url)
+
+        transfer = Transfer(ours.url, TLS, input_bytes=10**6, input_s=5, upload_s=5)
+        await transfer.upload(file, grant)
+        await transfer.upload(file, grant)
+        await transfer.close()
+        assert asked == [True, False, False]
+
+
 async def test_inputs_from_where_our_server_says(tmp_path):
     def ours(request):
         if request.headers.get("cogflare-follow") == "storage":

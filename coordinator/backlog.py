@@ -133,12 +133,15 @@ class Backlog:
         if isinstance(want, Search):
             self._book.turn.read(Looked(want), Read(FLOW_TEXTS, (want.after, want.limit)))
             return
-        most_bytes = self._book.limits.refill_bytes
+        most_bytes = self._most_bytes(want)
         if want.flow is None:
             read = Read(OLDEST, (want.after, want.limit, most_bytes, *want.texts))
         else:
             read = Read(HEADS, (want.after, want.limit, most_bytes, want.flow.text()))
         self._book.turn.read(Refill(want), read)
+
+    def _most_bytes(self, want: "Want") -> int:
+        return max(1, min(want.most_bytes, self._book.limits.refill_bytes))
 
     def _refill(self, want: "Want", rows: Rows) -> None:
         book = self._book
@@ -150,7 +153,7 @@ class Backlog:
         for entry in entries:
             entry.waiting = book.waiting(entry)
             waitings.append(entry.waiting)
-        whole = sum(len(row[2]) for row in rows) < book.limits.refill_bytes
+        whole = sum(len(row[2]) for row in rows) < self._most_bytes(want)
         book.queue.refilled(want, waitings, exhausted=len(rows) < want.limit and whole, through=through)
         for entry in entries:
             if entry.document.id in book.queue:

@@ -159,7 +159,9 @@ class Book:
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
         """Those with an open attempt."""
-        self.queue = Queue(window=limits.queue_window, ageing_s=limits.ageing_s)
+        self.queue = Queue(
+            window=limits.queue_window, window_bytes=limits.queue_window_bytes, ageing_s=limits.ageing_s
+        )
         self.alarms = Alarms()
         self.backlog = Backlog(self)
         self.feeds = Feeds(self, snapshot)

@@ -111,11 +111,12 @@ class ServerLimits:
     batch_length: int = _limit(500, "predictions that one request may create", 1)
     page_size: int = _limit(100, "predictions in one page of a list")
     queue_length: int = _limit(1_000_000, "predictions that may wait for one model")
-    queue_bytes: int = _limit(
-        1024 * MIB, "input bytes that may wait for one model; large ones in the window are in memory, too"
-    )
+    queue_bytes: int = _limit(1024 * MIB, "input bytes that may wait for one model")
     queue_window: int = _limit(
         10_000, "waiting predictions of one model kept in memory; the rest is on disk", 1
+    )
+    queue_window_bytes: int = _limit(
+        64 * MIB, "input bytes of waiting predictions of one model kept in memory; one may be larger", 1
     )
     refill_bytes: int = _limit(16 * MIB, "input bytes read at once when waiting predictions come from disk")
     index_backlog: int = _limit(

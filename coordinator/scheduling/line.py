@@ -12,7 +12,7 @@ _SLACK = 16
 class Line:
     """By sequence. What is taken out of its middle stays in the row until it comes to an end of it."""
 
-    __slots__ = ("_here", "_row", "ages_at", "behind", "flow", "lane", "path", "shelf")
+    __slots__ = ("_here", "_row", "ages_at", "behind", "flow", "input_bytes", "lane", "path", "shelf")
 
     def __init__(self, flow: Flow, path: tuple[Share, Share, Share]) -> None:
         self.flow = flow
@@ -25,6 +25,8 @@ class Line:
         self.shelf = Shelf()
         self.behind = False
         """Some of it may lie on the shelf of its token, behind what is on its own."""
+        self.input_bytes = 0
+        """Of what is in memory."""
         self._row: deque[Waiting] = deque()
         self._here: dict[str, Waiting] = {}
 
@@ -41,6 +43,7 @@ class Line:
 
     def add(self, waiting: Waiting) -> None:
         self._here[waiting.id] = waiting
+        self.input_bytes += waiting.input_bytes
         row = self._row
         if row and waiting.sequence < row[-1].sequence:
             place = 0
@@ -52,16 +55,19 @@ class Line:
 
     def discard(self, waiting: Waiting) -> None:
         del self._here[waiting.id]
+        self.input_bytes -= waiting.input_bytes
         if len(self._row) > 2 * len(self._here) + _SLACK:
             self._row = deque(w for w in self._row if self._here.get(w.id) is w)
 
-    def cut(self, count: int) -> list[Waiting]:
-        """Take out the last ones."""
+    def cut(self, count: int, input_bytes: int = 0) -> list[Waiting]:
+        """Take out the last ones: so many of them, and so many that they have so many bytes together."""
         taken: list[Waiting] = []
-        while len(taken) < count:
+        left = self.input_bytes - input_bytes
+        while len(taken) < count or self.input_bytes > left:
             last = self._row.pop()
             if self._here.get(last.id) is last:
                 del self._here[last.id]
+                self.input_bytes -= last.input_bytes
                 taken.append(last)
         return taken
 

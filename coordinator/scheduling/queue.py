@@ -18,7 +18,7 @@ from coordinator.scheduling.order import Order
 from coordinator.scheduling.rotation import Search
 from coordinator.scheduling.shares import Owners
 from coordinator.scheduling.shelf import Want
-from coordinator.scheduling.window import Window
+from coordinator.scheduling.window import ALL_BYTES, Window
 
 OfferT = TypeVar("OfferT", bound=Offer)
 
@@ -29,10 +29,10 @@ _CENSUS = 1_000_000
 class Queue:
     """What waits for one model. ``len`` and ``input_bytes`` count all of it, ``in`` asks for memory."""
 
-    def __init__(self, *, ageing_s: float, window: int) -> None:
+    def __init__(self, *, ageing_s: float, window: int, window_bytes: int = ALL_BYTES) -> None:
         self._owners = Owners()
         self._order = Order(self._owners.root, ageing_s)
-        self._window = Window(window, self._owners, self._order)
+        self._window = Window(window, window_bytes, self._owners, self._order)
         self._census: Census | None = None
         self._census_at = 0
 
@@ -49,6 +49,10 @@ class Queue:
     @property
     def on_disk(self) -> int:
         return self._window.on_disk
+
+    @property
+    def bytes_in_memory(self) -> int:
+        return self._window.held_bytes
 
     @property
     def input_bytes(self) -> int:

@@ -16,6 +16,8 @@ class Want:
     flow: Flow | None
     after: int
     limit: int
+    most_bytes: int
+    """Of their inputs; one row is read, however large."""
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -36,6 +38,8 @@ class Shelf:
     """The highest that was put there, as far as that is known."""
     count: int = 0
     input_bytes: int = 0
+    next_bytes: int = 0
+    """Of the first one, if it has left memory; else 0, for nobody knows."""
     wanted: Want | None = None
     """What is being read of it."""
     grown: bool = False
@@ -49,7 +53,8 @@ class Shelf:
     def put(self, first: float, count: int, input_bytes: int) -> None:
         if count:
             self.last = max(self.last, first)
-        self.first = min(self.first, first)
+        if first < self.first:
+            self.first, self.next_bytes = first, input_bytes if count == 1 else 0
         self.count += count
         self.input_bytes += input_bytes
         self.grown = True
@@ -63,6 +68,11 @@ class Shelf:
         self.input_bytes -= input_bytes
         return 1, input_bytes
 
+    def passed(self, sequence: float) -> None:
+        """Nothing is there up to this place."""
+        if sequence >= self.first:
+            self.first, self.next_bytes = sequence + 1, 0
+
     def before(self, sequence: int) -> int:
         """About how many are there before this place."""
         if not self.count or sequence <= self.first:
@@ -73,9 +83,10 @@ class Shelf:
     def clear(self) -> None:
         """Nothing is there any more. What is being read of it comes too late."""
         self.first, self.count, self.input_bytes, self.wanted = inf, 0, 0, None
+        self.next_bytes = 0
 
-    def ask(self, account: str, token: str, flow: Flow | None, limit: int) -> Want:
-        self.wanted = Want(account, token, flow, int(self.first) - 1, limit)
+    def ask(self, account: str, token: str, flow: Flow | None, limit: int, most_bytes: int) -> Want:
+        self.wanted = Want(account, token, flow, int(self.first) - 1, limit, most_bytes)
         self.grown = False
         self.gone.clear()
         return self.wanted

@@ -21,6 +21,7 @@ from coordinator.scheduling.rotation import Owner, Rotation, Search
 from coordinator.scheduling.shares import Owners
 from coordinator.scheduling.shelf import Shelf, Want
 
+ALL_BYTES = 1 << 62
 _RESTORED = 16
 """Of the window, the part of lines that a load opens: each is read by itself."""
 
@@ -41,7 +42,7 @@ class Window:
     the line is ``behind``) stands behind both.
     """
 
-    def __init__(self, size: int, owners: Owners, order: Order) -> None:
+    def __init__(self, size: int, size_bytes: int, owners: Owners, order: Order) -> None:
         self.waiting: dict[str, Waiting] = {}
         """What is in memory."""
         self.lines: dict[Flow, Line] = {}
@@ -49,7 +50,12 @@ class Window:
         self.on_disk = 0
         self.input_bytes = 0
         """Of all, on disk, too."""
+        self.held_bytes = 0
+        """Of those in memory."""
         self._size = size
+        self._size_bytes = size_bytes
+        self._tight_at = ALL_BYTES
+        """To how much it has shrunk because of bytes: what was read then would only leave again."""
         self._owners = owners
         self._order = order
         self._tokens: defaultdict[Owner, dict[Line, None]] = defaultdict(dict)
@@ -170,7 +176,10 @@ class Window:
             self._close(line)
             return
         self._order.place(line)
-        if line.shelf and len(line) <= self._part // 2:
+        if not line.shelf:
+            return
+        fits = line.input_bytes + line.shelf.next_bytes <= self._part_bytes
+        if not line or (len(line) <= self._part // 2 and fits):
             self._low[line] = None
 
     @property
@@ -178,9 +187,14 @@ class Window:
         """What each line may have in memory when all want as much as they can get."""
         return max(1, self._size // (2 * max(1, len(self.lines))))
 
+    @property
+    def _part_bytes(self) -> int:
+        return self._size_bytes // (2 * max(1, len(self.lines)))
+
     def _hold(self, waiting: Waiting, *, behind: bool = False) -> None:
         self.waiting[waiting.id] = waiting
         self.input_bytes += waiting.input_bytes
+        self.held_bytes += waiting.input_bytes
         self._held[owner := _owner(waiting.flow)] += 1
         self._bare.pop(owner, None)
         line = self._line(waiting.flow, behind=behind)
@@ -192,6 +206,7 @@ class Window:
     def _release(self, waiting: Waiting) -> None:
         del self.waiting[waiting.id]
         self.input_bytes -= waiting.input_bytes
+        self.held_bytes -= waiting.input_bytes
         self._held[owner := _owner(waiting.flow)] -= 1
         self._see_whether_bare(owner)
         self._owners.wait(self.lines[waiting.flow].path, -1)
@@ -256,54 +271,64 @@ class Window:
 
     def _shrink(self) -> None:
         """Give up more than needs be: to go through all lines is paid for by those that come after."""
-        if len(self.waiting) <= self._size:
+        if not self._too_much:
             return
+        by_bytes = self.held_bytes > self._size_bytes
         least, part = self._size - self._size // 16, self._part
-        for line in sorted(self.lines.values(), key=len, reverse=True):
-            excess, spare = len(self.waiting) - least, len(line) - part
-            if excess <= 0 or spare <= 0:
-                break
-            self._cut(line, min(spare, excess))
-        if (excess := len(self.waiting) - least) > 0:
-            self._let_go(excess)
+        least_bytes, part_bytes = self._size_bytes - self._size_bytes // 16, self._part_bytes
         if len(self.waiting) > self._size:
+            for line in sorted(self.lines.values(), key=len, reverse=True):
+                excess, spare = len(self.waiting) - least, len(line) - part
+                if excess <= 0 or spare <= 0:
+                    break
+                self._cut(line, min(spare, excess))
+        if by_bytes:
+            for line in sorted(filter(None, self.lines.values()), key=_bytes, reverse=True):
+                excess = self.held_bytes - least_bytes
+                if excess <= 0 or line.input_bytes <= part_bytes:
+                    break
+                self._cut(line, 0, min(excess, line.input_bytes - max(part_bytes, line.head.input_bytes)))
+        excess, excess_bytes = len(self.waiting) - least, self.held_bytes - least_bytes
+        if excess > 0 or (by_bytes and excess_bytes > 0):
+            self._let_go(excess, excess_bytes if by_bytes else 0)
+        if self._too_much:
             self._kept.clear()
-            self._let_go(len(self.waiting) - least)
+            self._let_go(len(self.waiting) - least, self.held_bytes - least_bytes)
+        if by_bytes:
+            self._tight_at = self.held_bytes
 
-    def _cut(self, line: Line, count: int) -> None:
+    @property
+    def _too_much(self) -> bool:
+        """One may always be in memory, however large it is."""
+        count = len(self.waiting)
+        return count > self._size or (self.held_bytes > self._size_bytes and count > 1)
+
+    def _cut(self, line: Line, count: int, input_bytes: int = 0) -> None:
         """Its tail leaves memory."""
         shared = self._shared.get(_owner(line.flow)) if line.behind else None
-        for waiting in line.cut(count):
+        for waiting in line.cut(count, input_bytes):
             self._evict(waiting)
             beyond = shared is not None and waiting.sequence >= shared.first
             shelf = shared if shared is not None and beyond else line.shelf
             self._shelve(line.flow, shelf, waiting.sequence, 1, waiting.input_bytes)
         self._settle(line)
 
-    def _let_go(self, excess: int) -> None:
-        """Whole lines leave memory: the youngest of the token that has most of them; when each has only one,
-        those of the youngest tokens."""
+    def _let_go(self, excess: int, excess_bytes: int) -> None:
+        """Whole lines leave memory, but one: the youngest of the token that has most of them; when each has
+        only one, those of the youngest tokens."""
         of_token = {}
         for owner, every in self._tokens.items():
             if lines := [line for line in every if line and line.flow not in self._kept]:
                 of_token[owner] = sorted(lines, key=_head)
         leaving: defaultdict[Owner, list[Line]] = defaultdict(list)
-        widest = [(-len(lines), lines[-1].head.sequence, owner) for owner, lines in of_token.items()]
-        heapq.heapify(widest)
-        while excess > 0 and widest and widest[0][0] < -1:
-            _, _, owner = heapq.heappop(widest)
-            lines = of_token[owner]
-            for _ in range(len(lines) // 2):
-                leaving[owner].append(line := lines.pop())
-                excess -= len(line)
-                if excess <= 0:
-                    break
-            heapq.heappush(widest, (-len(lines), lines[-1].head.sequence, owner))
-        for _, _, owner in sorted(widest, key=itemgetter(1), reverse=True) if excess > 0 else ():
-            leaving[owner].append(line := of_token[owner].pop())
-            excess -= len(line)
-            if excess <= 0:
+        left = len(self.waiting)
+        for owner, line in _widest_first(of_token):
+            if (excess <= 0 and excess_bytes <= 0) or left == len(line):
                 break
+            leaving[owner].append(line)
+            left -= len(line)
+            excess -= len(line)
+            excess_bytes -= line.input_bytes
         for owner, lines in leaving.items():
             self._let_lines_go(owner, lines)
 
@@ -343,7 +368,7 @@ class Window:
             yield from self._wants_of_tokens()
             for flow in self._rotation.take_found():
                 if (shelf := self._shared.get(_owner(flow))) and flow not in self.lines:
-                    want = Want(*_owner(flow), flow, int(shelf.first) - 1, self._part)
+                    want = Want(*_owner(flow), flow, int(shelf.first) - 1, self._part, self._part_bytes)
                     self._calls[flow] = _Call(want)
                     yield want
             if (search := self._rotation.ask()) is not None:
@@ -354,27 +379,36 @@ class Window:
         self._rotation.looked(search, flows)
 
     def _wants_of_lines(self) -> Iterator[Want]:
-        part = self._part
+        part, part_bytes = self._part, self._part_bytes
         for line in [line for line in self._low if line.shelf.wanted is None]:
             del self._low[line]
             if line.shelf:
-                yield line.shelf.ask(*_owner(line.flow), line.flow, max(1, part - len(line)))
+                limit, most_bytes = max(1, part - len(line)), part_bytes - line.input_bytes
+                yield line.shelf.ask(*_owner(line.flow), line.flow, limit, most_bytes)
 
     def _wants_of_tokens(self) -> Iterator[Want]:
-        free = self._size - len(self.waiting)
-        if free > self._size // 4:
+        free, free_bytes = self._size - len(self.waiting), self._size_bytes - self.held_bytes
+        if self.held_bytes <= max(0, self._tight_at - self._size_bytes // 16):
+            self._tight_at = ALL_BYTES
+        roomy = self._tight_at == ALL_BYTES and free_bytes > self._size_bytes // 4
+        if free > self._size // 4 and roomy:
             limit = max(1, free // (2 * len(self._shared)))
             owners = [owner for owner, shelf in self._shared.items() if shelf.wanted is None]
-            count = free // limit - self._reading
+            spare = count = free // limit
         else:
             # One of each token that has nothing in memory, but not of those that have just left it.
-            gives = bool(self._wide) and not self._kept
-            limit, count = 1, max(free - self._size // 16, int(gives)) - self._reading
-            owners = list(islice(self._bare, max(0, count)))
+            limit, spare = 1, free - self._size // 16 if free_bytes > self._size_bytes // 16 else 0
+            count = max(spare, int(bool(self._wide) and not self._kept))
+            owners = list(islice(self._bare, max(0, count - self._reading)))
+        usual_bytes = 1 + self.input_bytes // (1 + len(self.waiting) + self.on_disk)
+        count = min(count, max(1, free_bytes // usual_bytes)) - self._reading
         for owner in owners[: max(0, count)]:
+            shelf = self._shared[owner]
+            if spare > 0 and shelf.next_bytes > free_bytes:
+                continue  # it would only make another one leave
             self._bare.pop(owner, None)
             self._reading += 1
-            yield self._shared[owner].ask(*owner, None, limit)
+            yield shelf.ask(*owner, None, limit, free_bytes // max(1, count))
 
     def refilled(self, want: Want, waitings: Sequence[Waiting], *, exhausted: bool, through: int) -> None:
         """What was read, up to a sequence; ``exhausted`` when there are no more after these."""
@@ -412,12 +446,12 @@ class Window:
                 if waiting.sequence >= end:
                     exhausted = True
                     break
-                shelf.first = waiting.sequence + 1
+                shelf.passed(waiting.sequence)
                 if waiting.id not in shelf.gone and waiting.id not in self.waiting:
                     self._unshelve(line.flow, shelf, waiting.input_bytes)
                     self._hold(waiting)
             if known and shelf:
-                shelf.first = max(shelf.first, min(through + 1, end))
+                shelf.passed(min(through, end - 1))
             if known and exhausted and not shelf.grown:
                 self._clear(line.flow, shelf)
         self._settle(line)
@@ -444,7 +478,7 @@ class Window:
             return
         part = self._part
         for waiting in waitings:
-            shelf.first = waiting.sequence + 1
+            shelf.passed(waiting.sequence)
             line = self.lines.get(waiting.flow)
             if waiting.id in shelf.gone or waiting.id in self.waiting:
                 continue
@@ -455,7 +489,7 @@ class Window:
                 self._shelve(waiting.flow, line.shelf, waiting.sequence, 1, waiting.input_bytes)
             else:
                 self._hold(waiting, behind=True)
-        shelf.first = max(shelf.first, through + 1)
+        shelf.passed(through)
         if exhausted and not shelf.grown:
             self._forget_shelf(owner, shelf)
 
@@ -476,3 +510,21 @@ def _owner(flow: Flow) -> Owner:
 
 def _head(line: Line) -> int:
     return line.head.sequence
+
+
+def _bytes(line: Line) -> int:
+    return line.input_bytes
+
+
+def _widest_first(of_token: dict[Owner, list[Line]]) -> Iterator[tuple[Owner, Line]]:
+    """All lines, in the order in which they leave; those of each token are given with the youngest last."""
+    widest = [(-len(lines), lines[-1].head.sequence, owner) for owner, lines in of_token.items()]
+    heapq.heapify(widest)
+    while widest and widest[0][0] < -1:
+        _, _, owner = heapq.heappop(widest)
+        lines = of_token[owner]
+        for _ in range(len(lines) // 2):
+            yield owner, lines.pop()
+        heapq.heappush(widest, (-len(lines), lines[-1].head.sequence, owner))
+    for _, _, owner in sorted(widest, key=itemgetter(1), reverse=True):
+        yield owner, of_token[owner].pop()

@@ -111,6 +111,24 @@ class TestWindow:
             worker.offer()
         assert [d.prediction for d in first] + rest == ids
 
+    async def test_large_inputs_are_in_memory_as_far_as_there_is_room(self, server: Coordination) -> None:
+        large, window_bytes = b'{"n":"%s"}' % (b"x" * 1000), 3500
+        object.__setattr__(server.limits, "queue_window_bytes", window_bytes)
+        await server.restart()
+        ids = [await server.create(input=large) for _ in range(3 * WINDOW)]
+        await server.settled()
+        assert 1 <= len(in_memory(server)) <= 3
+        assert model(server)._book.queue.bytes_in_memory <= window_bytes
+        worker = Worker(server)
+        await worker.attach()
+        for id in ids:
+            dispatch = await worker.take()
+            assert (dispatch.prediction, bytes(dispatch.input)) == (id, large)
+            worker.finish(dispatch)
+            await worker.next(wire.Ack)
+            worker.offer()
+            assert model(server)._book.queue.bytes_in_memory <= window_bytes
+
     async def test_what_fits_runs_however_many_flows_of_others_memory_is_full_of(
         self, server: Coordination
     ) -> None:

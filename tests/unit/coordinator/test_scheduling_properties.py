@@ -67,6 +67,7 @@ class House:
     is read some time after it was asked for, and arrives some time after that."""
 
     window: int
+    window_bytes: int = ALWAYS
     now: int = 0
     sequence: int = 0
     disk: dict[str, Waiting] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class House:
     searches: list[Search] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queue = Queue(ageing_s=AGEING_S, window=self.window)
+        self.queue = Queue(ageing_s=AGEING_S, window=self.window, window_bytes=self.window_bytes)
 
     def add(self, flow: Flow, cost_s: float) -> Waiting:
         self.sequence += 1
@@ -163,6 +164,9 @@ class House:
                 self.asked.append(want)
         assert {id for id in self.memory if id not in self.queue} == set()
         assert self.queue.in_memory == len(self.memory) <= self.window
+        held_bytes = sum(self.disk[id].input_bytes for id in self.memory)
+        assert self.queue.bytes_in_memory == held_bytes
+        assert held_bytes <= self.window_bytes or len(self.memory) == 1
         assert len(self.queue) == len(self.disk)
         assert self.queue.input_bytes == sum(waiting.input_bytes for waiting in self.disk.values())
 
@@ -175,13 +179,20 @@ class House:
             if waiting.sequence > want.after and low <= waiting.flow.text() < high
         ]
         assert want.flow is None or all(waiting.flow == want.flow for waiting in rows)
-        self.read.append((want, rows[: want.limit]))
+        rows, total = rows[: want.limit], 0
+        for number, waiting in enumerate(rows):
+            if total >= max(1, want.most_bytes):
+                rows = rows[:number]
+                break
+            total += waiting.input_bytes
+        self.read.append((want, rows))
 
     def answer(self, want: Want, rows: list[Waiting]) -> None:
         self.read.remove((want, rows))
         unknown = [waiting for waiting in rows if waiting.id not in self.memory]
         last = rows[-1].sequence if rows else 0
-        self.queue.refilled(want, unknown, exhausted=len(rows) < want.limit, through=last)
+        whole = sum(waiting.input_bytes for waiting in rows) < max(1, want.most_bytes)
+        self.queue.refilled(want, unknown, exhausted=len(rows) < want.limit and whole, through=last)
         self.memory |= {waiting.id for waiting in rows if waiting.id in self.queue}
         self.keep()
 
@@ -223,10 +234,12 @@ def nth(items: list[T], number: object) -> T:
 ALL = [Slot("b", "v2", (Gpu("A100", 80),)), Slot("a", "v1")]
 
 
-@given(STEPS, st.sampled_from((2, 5, 20, ALWAYS)))
-@settings(max_examples=150, deadline=None)
-def test_nothing_is_lost_or_doubled(steps: list[tuple[str, object, object]], window: int) -> None:
-    house = House(window)
+@given(STEPS, st.sampled_from((2, 5, 20, ALWAYS)), st.sampled_from((30, 100, 400, ALWAYS)))
+@settings(max_examples=150, deadline=None, phases=[Phase.generate])
+def test_nothing_is_lost_or_doubled(
+    steps: list[tuple[str, object, object]], window: int, window_bytes: int
+) -> None:
+    house = House(window, window_bytes)
     for step in steps:
         house.step(*step)
     house.quiet()
@@ -331,6 +344,7 @@ NOWHERE = Needs(version="v9")
     STEPS,
     st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("st"), st.integers(0, 9)), max_size=30),
     st.sampled_from((2, 5, 20)),
+    st.sampled_from((30, 100, 400, ALWAYS)),
     SLOTS.filter(bool),
 )
 @settings(max_examples=100, deadline=None, phases=[Phase.generate])
@@ -338,11 +352,12 @@ def test_what_could_run_begins_within_some_reads_when_a_slot_is_free(
     steps: list[tuple[str, object, object]],
     nowhere: list[tuple[str, str, int]],
     window: int,
+    window_bytes: int,
     slots: list[Slot],
 ) -> None:
     """However full memory is of what nothing that is there could run: a round over the flows finds it."""
     with patch.multiple(rotation, PAGE=4, CALLED=2):
-        house = House(window)
+        house = House(window, window_bytes)
         for account, token, user in nowhere:
             house.add(Flow(1, account, token, f"n{user}", NOWHERE), 1.0)
         for step in steps:

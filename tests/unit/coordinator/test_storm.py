@@ -25,6 +25,7 @@ from tests.support.virtual_clock import VirtualClock
 
 FIRST, END = map(int, os.environ.get("STORM_SEEDS", "0:16").split(":"))
 WINDOWS = (8, 16, 32)
+WINDOW_BYTES = (1 << 20, 30, 60, 120)
 STEPS = (60, 150, 400)
 
 
@@ -62,7 +63,9 @@ async def storms(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Callable[
     begun: list[Storm] = []
 
     async def begin(seed: int) -> Storm:
-        limits = ServerLimits(queue_window=WINDOWS[seed % 3], lease_s=30.0)
+        limits = ServerLimits(
+            queue_window=WINDOWS[seed % 3], queue_window_bytes=WINDOW_BYTES[seed % 4], lease_s=30.0
+        )
         server = Coordination(tmp_path, clock, limits)
         server.ids = Ids(b"i" * 32, random.Random(seed).getrandbits)
         await server.start()

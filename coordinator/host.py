@@ -85,6 +85,7 @@ class Coordinators:
             clock=clock,
             idle_s=limits.idle_s,
             wake_concurrency=limits.wake_concurrency,
+            most_live=limits.live_models,
         )
         self.models = Models(self.namespace, limits.call_s)
         self.projector = Projector(store.index, self.models, store.models.count_runs)

@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from coordinator.errors import Unavailable
+from coordinator.errors import NoRoom, Unavailable
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
@@ -226,6 +226,9 @@ def _on_error(request: HTTPRequest, error: Exception) -> Reply:
 def _problem(request: HTTPRequest, error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, NoRoom):
+        log.error("request %s: no room: %s", request.scope.get(REQUEST_ID), error)
+        return Problem("models_full", str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, Unavailable):
         log.warning("request %s: unavailable: %s", request.scope.get(REQUEST_ID), error)
         detail = "The server cannot tell now whether this was done. Repeat the request."

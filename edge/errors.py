@@ -66,6 +66,9 @@ CODES: dict[str, Kind] = {
     "index_behind": Kind(
         503, "Service unavailable", "new predictions come faster than they can be listed; see Retry-After"
     ),
+    "models_full": Kind(
+        503, "Service unavailable", "more models are in use at once than the server keeps; see Retry-After"
+    ),
     "unavailable": Kind(
         503, "Service unavailable", "the answer is unknown: repeat the call; see Retry-After"
     ),

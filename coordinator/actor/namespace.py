@@ -16,7 +16,7 @@ from coordinator.actor.instance import Instance
 from coordinator.actor.placement import NotHere, Placement
 from coordinator.actor.storage import Storage, Storages
 from coordinator.actor.turn import Actor, Outside, Registry
-from coordinator.errors import NoSuchObject, Unavailable
+from coordinator.errors import NoRoom, NoSuchObject, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Namespace:
         clock: Clock,
         idle_s: float,
         wake_concurrency: int,
+        most_live: int,
     ) -> None:
         self.woken = asyncio.Event()
         self._actor = actor
@@ -56,6 +57,9 @@ class Namespace:
         self._clock = clock
         self._idle_s = idle_s
         self._wake_concurrency = wake_concurrency
+        self._most_live = most_live
+        self._full_at = -1.0
+        """The sweep since which it is known that none can leave."""
         self._instances: dict[int, Instance] = {}
         self._changing: dict[int, asyncio.Task[Any]] = {}  # loading, discarding or evicting
         self._failures: dict[int, int] = {}
@@ -69,7 +73,8 @@ class Namespace:
     # --- what callers use ---------------------------------------------------------------------------------
 
     async def call(self, number: int, call: Any, deadline_s: float) -> Any:
-        """Ask an object. Raises NoSuchObject, or Unavailable when the answer is unknown: repeat the call."""
+        """Ask an object. Raises NoSuchObject, NoRoom, or Unavailable when the answer is unknown: repeat the
+        call."""
         instance = self._instances.get(number)
         if instance is None:
             instance = await self._live_within(number, deadline_s)
@@ -145,7 +150,23 @@ class Namespace:
             if isinstance(loaded, Instance):
                 return loaded  # even if it broke at once: its successor comes after the wait, not before
 
+    def _make_room(self) -> None:
+        """Let the object that was not used for longest leave, when there are as many as may be. Raises
+        NoRoom."""
+        if len(self._instances) < self._most_live:
+            return
+        idle: list[Instance] = []
+        if self._full_at != self._swept_at:
+            idle = [instance for instance in self._instances.values() if instance.idle()]
+        if not idle:
+            self._full_at = self._swept_at
+            raise NoRoom(f"{self._most_live} models are in use at once (limit: live_models)", SWEEP_S)
+        oldest = min(idle, key=lambda instance: instance.last_used)
+        del self._instances[oldest.number]
+        self._change(oldest.number, self._evict(oldest))
+
     async def _load(self, number: int) -> Instance:
+        self._make_room()
         try:
             await self._placement.own(number)
             await self._registry.activate(number)

@@ -159,6 +159,12 @@ class ServerLimits:
     webhook_connections: int = _limit(200, "webhooks on their way at once", 1)
     webhook_account_connections: int = _limit(64, "webhooks of one account on their way at once", 1)
     webhook_host_connections: int = _limit(8, "webhooks on their way at once to one receiver", 1)
+    live_models: int = _limit(
+        20_000,
+        "models in use at once, with workers or something running: each takes some 20 to 90 KB of memory; "
+        "more are refused with 503 models_full",
+        1,
+    )
     wake_concurrency: int = _limit(16, "coordinators loaded at the same time after a restart")
     writer_threads: int = _limit(4, "threads that commit coordinators' storage")
     open_storages: int = _limit(256, "coordinators' database files kept open")

@@ -12,7 +12,7 @@ from coordinator.actor.instance import Instance
 from coordinator.actor.namespace import RETRY_S, Namespace
 from coordinator.actor.placement import LocalPlacement, NotHere
 from coordinator.actor.turn import Turn, Wait
-from coordinator.errors import NoSuchObject, Unavailable
+from coordinator.errors import NoRoom, NoSuchObject, Unavailable
 from coordinator.store.database import Store
 from tests.support.faulty_storage import FaultyStorages
 from tests.support.ledger import Ledger, World, get, put
@@ -73,7 +73,7 @@ class House:
         self.on_load: Any = lambda turn: None
         self.on_alarm: Any = lambda turn: turn.alarm_at(None)
 
-    def open(self, wake_concurrency: int = 4) -> Namespace:
+    def open(self, wake_concurrency: int = 4, most_live: int = 100) -> Namespace:
         return Namespace(
             actor=self._ledger,
             storages=KeptOpen(self.storages),
@@ -83,6 +83,7 @@ class House:
             clock=self.clock,
             idle_s=IDLE_S,
             wake_concurrency=wake_concurrency,
+            most_live=most_live,
         )
 
     async def object(self, name: str = "m") -> int:
@@ -418,6 +419,26 @@ async def test_a_start_waits_for_a_control_store_that_is_away(
             await house.clock.advance(2.0)
         await until(lambda: namespace.live(number), "it is woken")
     await asyncio.wait_for(namespace.woken.wait(), 5)
+    await namespace.stop()
+
+
+async def test_when_memory_has_room_for_no_more_the_one_that_was_used_first_leaves(house: House) -> None:
+    namespace = house.open(most_live=2)
+    await namespace.start()
+    numbers = [await house.object(name) for name in "abcd"]
+    for number in numbers[:3]:
+        await namespace.call(number, put("a", 1), DEADLINE_S)
+        await house.clock.advance(2.0)
+    assert [namespace.live(number) for number in numbers[:3]] == [False, True, True]
+    for number in numbers[1:3]:
+        house.last(number).may_leave = False
+    with pytest.raises(NoRoom, match="limit: live_models"):
+        await namespace.call(numbers[3], put("a", 1), DEADLINE_S)
+    await namespace.call(numbers[1], put("a", 2), DEADLINE_S)
+    house.last(numbers[1]).may_leave = True
+    await house.clock.advance(2.0)
+    await namespace.call(numbers[3], put("a", 1), DEADLINE_S)
+    assert [namespace.live(number) for number in numbers[1:]] == [False, True, True]
     await namespace.stop()
 
 

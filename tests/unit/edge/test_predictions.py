@@ -255,6 +255,16 @@ async def test_a_full_queue_is_503_with_retry_after(tmp_path: Any) -> None:
         assert "x-should-retry" not in answer.headers
 
 
+async def test_more_models_in_use_than_there_is_room_for_are_503(tmp_path: Any) -> None:
+    async with running(tmp_path, ServerLimits(live_models=1)) as server:
+        await register(server.services.store, "acme/other")
+        answer = await server.http.post("/v1/models/acme/other/predictions", json={"input": {"text": "x"}})
+        body = problem(answer, 503)
+        assert (body["code"], body["retry_after"]) == ("models_full", 1)
+        assert "live_models" in body["detail"]
+        assert (await server.create())["id"]
+
+
 class TestList:
     async def test_pages_are_newest_first_and_whole(self, tmp_path: Any) -> None:
         async with running(tmp_path, ServerLimits(page_size=2)) as server:

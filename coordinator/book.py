@@ -58,7 +58,7 @@ _SLACK = 64
 """A heap is rebuilt once more than half of it, and this many, are out of date."""
 
 
-class Project(msgspec.Struct, frozen=True, cache_hash=True):
+class Project(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Address of the control index: a document sent here becomes known to lists."""
 
     number: int

@@ -12,11 +12,11 @@ from coordinator.prediction import Document
 from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Hello, Upload
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="call", omit_defaults=True):
+class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="call", omit_defaults=True):
     """Base of every call."""
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", omit_defaults=True):
+class Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="reply", omit_defaults=True):
     """Base of every reply."""
 
 
@@ -200,7 +200,7 @@ class Events(Reply, frozen=True, kw_only=True, tag="events"):
     lost: bool = False
 
 
-class SocketAddress(msgspec.Struct, frozen=True, cache_hash=True):
+class SocketAddress(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Where an agent's session can be reached: a gateway process and a session of it."""
 
     gateway: str

@@ -24,6 +24,7 @@ class Ids:
 
     def __init__(self, key: bytes, random_bits: Callable[[int], int] | None = None) -> None:
         self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
         self._random_bits = random_bits or Randomness().bits
 
     def make(self, number: int) -> str:
@@ -53,8 +54,9 @@ class Ids:
         return _encode(body << MAC_BITS | self._mac(body))
 
     def _mac(self, body: int) -> int:
-        digest = hmac.digest(self._key, body.to_bytes(16, "big"), "sha256")
-        return int.from_bytes(digest[:4], "big") >> (32 - MAC_BITS)
+        mac = self._keyed.copy()  # what depends on the key alone is done
+        mac.update(body.to_bytes(16, "big"))
+        return int.from_bytes(mac.digest()[:4], "big") >> (32 - MAC_BITS)
 
 
 def _encode(value: int) -> str:

@@ -75,7 +75,7 @@ class ErrorCode(StrEnum):
     OUTPUT_LOST = "output_lost"
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One dispatch of one prediction to one agent."""
 
     number: int
@@ -96,7 +96,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why it ended early, in words for the client; empty when it came to a result."""
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Everything known of a prediction: what coordinators store, the index keeps and the edge renders."""
 
     id: str

@@ -1,7 +1,8 @@
 """Which model, version, pool and coordinator a request means. Rows are cached briefly, numbers for good."""
 
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
@@ -17,16 +18,14 @@ from edge.inputs import FORGOTTEN, VersionSchema, version_schema
 _CACHED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """What a client named: a version by id, a model, or both."""
 
     model: str | None
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a prediction may go, and how its model has it treated. ``pinned`` is empty when the client left
     the version open."""
 

@@ -1,7 +1,6 @@
 """What a creation asks of a coordinator, and how it is asked so that it happens once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,16 +28,14 @@ _NO_LIFE = "none"
 """Of no coordinator: whoever does not know a prediction says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """An input's bytes and value; decoded once, which also proves that it is UTF-8 and in range."""
 
     raw: bytes
     value: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """A creation that may be asked for: the coordinator's number, and the target in its pool."""
 
     number: int

@@ -1,14 +1,14 @@
 """How long a creation may hold its answer: ``Prefer: wait[=n]``, within what the client will sit through."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 SHORTEST_WAIT_S = 1.0
 _READ_MARGIN = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Hold the answer for at most ``timeout_s``; ``applied`` is the preference as the client gets it back."""
 
     timeout_s: float

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from coordinator import calls
 from coordinator.errors import Unavailable
@@ -92,8 +92,7 @@ async def submit(
     return await _created(edge, headers, made, wait, status)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(NamedTuple):
     """What a request is answered with. ``replayed``: it has created nothing more."""
 
     document: Document
@@ -200,12 +199,16 @@ class _Asked:
 
     async def _unless_revoked(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
-        try:
-            async with asyncio.timeout(None) as limit:
-                with self.edge.authenticator.watch(self.principal.token, lambda: limit.reschedule(0)):
-                    return await work
-        except TimeoutError:
-            raise unauthenticated(BAD_TOKEN) from None
+        task = asyncio.current_task()
+        assert task is not None
+        # As asyncio.timeout() does it, whose timer there is no use for.
+        with self.edge.authenticator.watch(self.principal.token, task.cancel) as watch:
+            try:
+                return await work
+            except asyncio.CancelledError:
+                if watch.called and not task.uncancel():
+                    raise unauthenticated(BAD_TOKEN) from None
+                raise
 
 
 def accepted(reply: calls.Found | calls.Refused) -> Document:

@@ -6,7 +6,8 @@ Body fields ``priority``, ``end_user`` and ``max_wait``, headers ``Cancel-After`
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from coordinator.store.config import ModelConfig
 from edge.errors import InvalidField, invalid_input
@@ -21,8 +22,7 @@ LONGEST_USER = 256
 _AFTER = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """None leaves it to the coordinator. Times are seconds."""
 
     urgency: int

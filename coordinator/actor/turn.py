@@ -4,8 +4,9 @@ A turn is one synchronous function: it reads and changes memory and stages rows,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from coordinator.actor.storage import Read, Rows
 
@@ -59,16 +60,14 @@ class Turn(Protocol):
         when ``reads_begun`` was no higher than this can no longer be contradicted by older rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """A handler's "not before I have seen these rows": it is asked again, with the rows of each read, once
     everything so far is durable. It must not have changed anything."""
 
     reads: tuple[Read, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """A handler's "not yet": ask again when the topic is notified, or ask ``otherwise`` after a time."""
 
     topic: str
@@ -76,8 +75,7 @@ class Wait:
     otherwise: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """A handler's "this, unless better comes": the answer is what the topic is notified with; or ``reply``,
     once a time is over or the instance goes, and what the call changed is durable."""
 

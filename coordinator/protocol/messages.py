@@ -29,11 +29,11 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: Count
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="type", omit_defaults=True):
     """Base of every message; the tag is the class name in lower case with underscores."""
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Held(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An attempt that an agent holds when it attaches: running, or finished and not yet acknowledged."""
 
     prediction: str
@@ -43,7 +43,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: Count | None = None
 
 
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StoredFile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A file that is in storage. In ``output`` it stands as the string ``cogflare://blob/<key>``."""
 
     key: str
@@ -53,7 +53,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One step of a running prediction. ``seq`` counts from 1 within the attempt, over all kinds."""
 
     seq: Ordinal
@@ -201,7 +201,7 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     """Largest frame that the server takes."""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What becomes of a held attempt. keep: go on, and resend events from ``from_seq`` on."""
 
     prediction: str

@@ -7,8 +7,9 @@ The owner of the socket feeds ``receive`` with each frame, sends what ``send`` a
 ``ProtocolViolation``, close the socket with its code; the session is of no more use.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from coordinator.protocol.channels import SERVER_RECEIVES, SERVER_SENDS, ChannelState
 from coordinator.protocol.errors import ChannelNotOpen, CloseCode, ProtocolViolation
@@ -39,16 +40,14 @@ from coordinator.protocol.messages import (
 ChannelMessageKind = Attach | Credit | Accepted | Refused | Progress | Finished | Upload | ModelState | Detach
 
 
-@dataclass(frozen=True, slots=True)
-class Greeted:
+class Greeted(msgspec.Struct, frozen=True, gc=False):
     """The agent said hello. Send ``welcome`` as the next frame; nothing else goes out before it."""
 
     hello: Hello
     welcome: Welcome
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelMessage:
+class ChannelMessage(msgspec.Struct, frozen=True, gc=False):
     """A message for the coordinator behind a channel; those of one channel are to be handled in order."""
 
     channel: int

@@ -1,7 +1,6 @@
 """What waits, by whom, and what it needs; what offers to run it. Pure data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -59,8 +58,7 @@ class Flow(NamedTuple):
         return Flow(urgency, account, token, user, Needs(*needs))
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, gc=False):
     """What the owner of a prediction may have: the newest prediction's terms hold for all of them."""
 
     account_share: float = 1.0
@@ -69,8 +67,7 @@ class Terms:
     """Predictions of the token that may run at once; 0 is no limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """One queued prediction."""
 
     id: str

@@ -4,8 +4,6 @@ Replicate starts and stops machines for each; here workers come by themselves, s
 kept and shown, and change nothing.
 """
 
-from dataclasses import replace
-
 import msgspec
 from litestar import delete, get, patch, post
 from litestar.types import ASGIApp
@@ -131,7 +129,7 @@ async def create_deployment_prediction(request: HTTPRequest) -> ASGIApp:
     if target is None:
         raise invalid_version()
     if row.gpu:
-        target = replace(target, config=msgspec.structs.replace(target.config, gpu=row.gpu))
+        target = msgspec.structs.replace(target, config=msgspec.structs.replace(target.config, gpu=row.gpu))
     return await submit(edge, request, principal, body, target, deployment=row.name)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from coordinator.letters import State, Try
+from coordinator.letters import REPLICATE, State, Try
 from coordinator.prediction import Document
 from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Hello, Upload
 
@@ -63,6 +63,7 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     wait_s: float = 0.0
     """Hold the answer until it has ended, for no longer than this: then it is as it was when accepted."""
     metadata: bytes = b""
+    dialect: str = REPLICATE
 
 
 class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):
@@ -103,6 +104,8 @@ class Created(Reply, frozen=True, kw_only=True, tag="created"):
 class Get(Call, frozen=True, kw_only=True, tag="get"):
     id: str
     account: str
+    by_id: bool = False
+    """Of whatever account, if its dialect lets anybody read it who knows its id."""
 
 
 class Why(Call, frozen=True, kw_only=True, tag="why"):

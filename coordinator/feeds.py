@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coordinator import calls
+from coordinator.letters import CALLBACK_INTERVAL_S, COGFLARE
 from coordinator.prediction import Document
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ class Feeds:
     def said(self, entry: "Entry", kinds: Iterable[str]) -> None:
         """Something happened that a webhook may want to hear of."""
         document = entry.document
-        wanted = [kind for kind in kinds if kind in document.webhook_events] if document.webhook else []
+        if not document.webhook:
+            return
+        if document.dialect == COGFLARE:
+            kinds = ["output" if kind == "logs" else kind for kind in kinds]
+        wanted = [kind for kind in kinds if kind in document.webhook_events]
         if not wanted:
             return
         feed = self._feeds.setdefault(document.id, Feed())
@@ -97,7 +102,8 @@ class Feeds:
             del self._feeds[prediction]
             return
         now = self._book.turn.monotonic
-        waits = {kind: self._wait_s(feed, kind, now) for kind in feed.pending}
+        interval_s = CALLBACK_INTERVAL_S if entry.document.dialect == COGFLARE else INTERVAL_S
+        waits = {kind: _wait_s(feed, kind, now, interval_s) for kind in feed.pending}
         kind = next((kind for kind, wait_s in waits.items() if wait_s <= SOON_S), None)
         if kind is None:
             if feed.waits:
@@ -113,7 +119,7 @@ class Feeds:
         document = self._snapshot(entry)
         self._book.turn.effect(calls.SendProgress(prediction, document))
 
-    @staticmethod
-    def _wait_s(feed: Feed, kind: str, now: float) -> float:
-        last = feed.sent_at.get(kind)
-        return 0.0 if kind not in _THROTTLED or last is None else last + INTERVAL_S - now
+
+def _wait_s(feed: Feed, kind: str, now: float, interval_s: float) -> float:
+    last = feed.sent_at.get(kind)
+    return 0.0 if kind not in _THROTTLED or last is None else last + interval_s - now

@@ -20,7 +20,7 @@ from coordinator.blobs.keys import output_key
 from coordinator.blobs.signing import Signer
 from coordinator.book import Project
 from coordinator.errors import Unavailable
-from coordinator.letters import REPLICATE, Try
+from coordinator.letters import Try
 from coordinator.model import Model
 from coordinator.prediction import Document, decode
 from coordinator.projector import Projector
@@ -139,7 +139,7 @@ class Coordinators:
             return calls.LetterSent(id=effect.id, attempt=attempt)
         if isinstance(effect, calls.SendProgress):
             document = effect.document
-            body, _ = await self._rendered(webhooks, REPLICATE, document)
+            body, _ = await self._rendered(webhooks, document.dialect, document)
             if body is not None:
                 message = f"msg_{secrets.token_hex(16)}"
                 with suppress(TimeoutError):  # its receiver is busy: it is dropped, for the end must not wait

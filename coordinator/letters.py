@@ -5,8 +5,15 @@ from typing import Literal
 import msgspec
 
 REPLICATE = "replicate"
-"""The dialect of a body that has the shape of ``GET /v1/predictions/{id}``."""
+COGFLARE = "cogflare"
+"""Dialects, by the word in a token's record: Replicate's, and that of the Cogflare of 2022. A body has the
+shape of ``GET /v1/predictions/{id}`` in its dialect. Who knows the id of a prediction in the one of 2022 may
+read it."""
 EVENTS = ("start", "output", "logs", "completed")
+CALLBACK_EVENTS = ("created", *EVENTS)
+"""What a ``callbackUrl`` of 2022 hears of."""
+CALLBACK_INTERVAL_S = 5.0
+"""Shortest time between two while it runs, whatever it says: in 2022 it was looked at so often."""
 DEFAULT_EVENTS = ("output", "completed")
 """Without a filter, as Replicate's OpenAPI document says of ``webhook_events_filter``."""
 LOG_LENGTH = 10

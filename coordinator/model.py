@@ -16,6 +16,7 @@ from coordinator.actor.turn import Fetch, Hold, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.backlog import ALARM
 from coordinator.book import Book, Entry, Session, end_of, snapshot
+from coordinator.letters import COGFLARE
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.outbox import LaneRead, LetterRead
 from coordinator.outbox_schema import LETTER
@@ -199,8 +200,10 @@ class Model:
             deployment=call.deployment,
             own_id=call.own_id,
             metadata=call.metadata,
+            dialect=call.dialect,
         )
         entry = book.add(document)
+        book.feeds.said(entry, ("created",))
         if call.again:
             self._repeats.began(call.id)
         self._attempts.take(entry)
@@ -226,6 +229,9 @@ class Model:
 
     def _get(self, call: calls.Get) -> calls.Found | calls.Unknown:
         entry = self._find(call.id, call.account)
+        if entry is None and call.by_id:
+            found = self._book.entries.get(call.id)
+            entry = found if found is not None and found.document.dialect == COGFLARE else None
         return self._unknown() if entry is None else calls.Found(document=snapshot(entry))
 
     def _unknown(self) -> calls.Unknown:

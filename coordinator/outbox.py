@@ -121,6 +121,7 @@ class Outbox:
             account=document.account,
             url=document.webhook,
             host=host,
+            dialect=document.dialect,
             expires_at=turn.now + int(self._book.limits.webhook_retry_s * 1e6),
         )
         turn.write(FORGET_LETTER, document.id)

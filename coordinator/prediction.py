@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from coordinator.letters import REPLICATE
 from coordinator.protocol.messages import StoredFile
 
 
@@ -167,6 +168,8 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     """The client's JSON object for itself; empty when it gave none."""
     own_id: str = ""
     """What its client calls it (``store/aliases.py``)."""
+    dialect: str = REPLICATE
+    """Its client's, by the record of the token that made it."""
     source: str = "api"
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from coordinator.actor.clock import Clock, Timer
 from coordinator.errors import Unavailable
+from coordinator.letters import REPLICATE
 from coordinator.store.tokens import Token, Tokens
 from edge.client_address import ClientAddresses, counted_as
 from edge.errors import Problem, unauthenticated
@@ -44,6 +45,8 @@ class Principal:
     creations_per_min: int | None = None
     requests_per_min: int | None = None
     """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
+    api: str = REPLICATE
+    """The dialect that its client speaks (``coordinator/letters.py``)."""
 
     def require(self, scope: str) -> None:
         """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""
@@ -112,10 +115,14 @@ class Authenticator:
         Raises Problem ``unauthenticated``, ``throttled``, and Unavailable when the token cannot be looked up
         now.
         """
-        secret = token_of(scope["headers"])
-        if secret is None:
+        secrets = tokens_of(scope["headers"])
+        if not secrets:
             raise unauthenticated(NO_TOKEN)
-        return await self.owner((secret,), scope)
+        return await self.owner(secrets, scope)
+
+    def address(self, scope: Mapping[str, Any]) -> str:
+        """What limits by address count a request under."""
+        return counted_as(self._clients.of(scope))
 
     async def owner(self, secrets: Iterable[str], scope: Mapping[str, Any]) -> Principal:
         """Whose the first good one of these secrets is. Raises as ``principal`` does."""
@@ -188,6 +195,7 @@ class Authenticator:
             max_running=record.max_running,
             creations_per_min=record.creations_per_min,
             requests_per_min=record.requests_per_min,
+            api=record.api,
         )
         return record, principal
 
@@ -238,14 +246,20 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The secret in ``Authorization: Bearer|Token X`` or ``X-Cogflare-Token: X``; None without one."""
+def tokens_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """The secrets in ``Authorization: Bearer|Token X`` and ``X-Cogflare-Token: X``, in the order in which
+    they count. Beside a wrong ``Token`` the other header means nothing; beside a ``Bearer``, which in 2022
+    was for another server, it does."""
+    first: bytes | None = None
     other: bytes | None = None
     for name, value in headers:
         if name == b"authorization":
             scheme, _, secret = value.strip().partition(b" ")
-            if scheme.lower() in (b"bearer", b"token") and (secret := secret.strip()):
-                return secret.decode("latin-1")
+            scheme = scheme.lower()
+            if scheme in (b"bearer", b"token") and first is None and (secret := secret.strip()):
+                if scheme == b"token":
+                    return (secret.decode("latin-1"),)
+                first = secret
         elif name == b"x-cogflare-token" and other is None:
             other = value.strip() or None
-    return None if other is None else other.decode("latin-1")
+    return tuple(secret.decode("latin-1") for secret in (first, other) if secret is not None)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from coordinator import calls
 from coordinator.errors import Unavailable
+from coordinator.letters import CALLBACK_EVENTS, COGFLARE
 from coordinator.scheduling.flow import Needs
 from coordinator.stub import ModelStub
 from edge.auth import Principal
@@ -86,6 +87,8 @@ async def prepare(
 ) -> Order:
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
+    if webhook and principal.api == COGFLARE:
+        events = CALLBACK_EVENTS
     wishes = wishes_of(headers, body.priority, body.end_user, body.max_wait, target.config)
     metadata = metadata_of(body, edge.services.limits.metadata_bytes)
     needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
@@ -123,6 +126,7 @@ async def prepare(
         webhook=webhook,
         webhook_events=events,
         own_id=own_id,
+        dialect=principal.api,
         wait_s=wait_s,
         metadata=metadata,
     )

@@ -134,6 +134,7 @@ class Fleet:
             redriven_from=document.id,
             deployment=document.deployment,
             metadata=document.metadata,
+            dialect=document.dialect,
         )
         reply = await self._models.stub(number).create(call)
         if isinstance(reply, calls.Refused):

@@ -5,9 +5,12 @@ from urllib.parse import parse_qsl, unquote
 
 from coordinator.blobs.errors import GrantError
 from edge.context import Edge
-from edge.errors import InvalidField, invalid_input
+from edge.errors import InvalidField, Problem, invalid_input
 from edge.inputs import VersionSchema
 from edge.json_values import strings_of
+from edge.legacy.places import file_key
+from edge.legacy.shapes import OUTPUTS, marked_file
+from edge.lookup import find_by_id
 
 
 async def input_files(
@@ -18,7 +21,7 @@ async def input_files(
     Raises Problem ``invalid_input`` when a file input names a file that is unknown, expired or not of this
     account. In other inputs such a text is just a text.
     """
-    if b"/files/" not in raw and rb"\/files\/" not in raw:
+    if not any(mark in raw for mark in (b"/files/", rb"\/files\/", b"/outputs/", rb"\/outputs\/")):
         return {}
     found: dict[str, str] = {}
     wrong: list[InvalidField] = []
@@ -50,4 +53,18 @@ async def _key(edge: Edge, account: str, path: str) -> tuple[str | None, bool]:
             return edge.services.signer.verify_get(path.removeprefix("/files/"), claims, now).key, True
         except GrantError:
             return None, True
+    if (key := file_key(path.removeprefix("/v1/").removeprefix("/outputs/"))) is not None:
+        return (key if await edge.services.blobs.stat(key) is not None else None), True
+    if path.startswith(OUTPUTS):
+        return await _key_of_output(edge, path.removeprefix(OUTPUTS)), True
     return None, False
+
+
+async def _key_of_output(edge: Edge, path: str) -> str | None:
+    """Of a file of a prediction of a client of 2022."""
+    id, _, rest = path.partition("/")
+    try:
+        file = marked_file(await find_by_id(edge, id), rest.partition("/")[0])
+    except Problem:
+        return None
+    return None if file is None else file.key

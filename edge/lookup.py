@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from coordinator import calls
 from coordinator.errors import NoSuchObject, Unavailable
+from coordinator.letters import COGFLARE
 from coordinator.prediction import Document
 from edge.aliases import is_own_id
 from edge.context import Edge
@@ -36,6 +37,24 @@ async def find(edge: Edge, id: str, account: str) -> Document:
     if isinstance(reply, calls.Found):
         return reply.document
     return await _left(edge, id, account)
+
+
+async def find_by_id(edge: Edge, id: str) -> Document:
+    """A prediction of whatever account, of the dialect in which its id is the right to read it. Raises as
+    ``find`` does."""
+    services = edge.services
+    number = _number(edge, id)
+    document = services.projector.recent(id)
+    if document is None and not services.models.live(number):
+        indexed = await services.store.index.find(id)
+        document = indexed if indexed is not None and indexed.status.terminal else None
+    if document is None:
+        call = calls.Get(id=id, account="", by_id=True)
+        reply = await _asked(services.models.stub(number).get(call))
+        document = reply.document if isinstance(reply, calls.Found) else await services.store.index.find(id)
+    if document is None or document.dialect != COGFLARE:
+        raise not_found()
+    return document
 
 
 async def explain(edge: Edge, id: str, account: str) -> calls.Explained:

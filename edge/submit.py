@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from coordinator import calls
 from coordinator.errors import Unavailable
-from coordinator.prediction import Document
+from coordinator.letters import COGFLARE
+from coordinator.prediction import Document, Status
 from edge.aliases import Name, digest_of, key_of, reserve, reserved
 from edge.aliases import own_id as name_of
 from edge.auth import BAD_TOKEN, Principal
@@ -19,6 +20,9 @@ from edge.creation import Input, Order, create, create_again, input_of, prepare,
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
 from edge.file_urls import contents
 from edge.hangups import HungUp, is_gone, unless_hung_up
+from edge.inputs import VersionSchema
+from edge.legacy.shapes import CREATING
+from edge.legacy.shapes import shown as shown_of_2022
 from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
@@ -265,18 +269,29 @@ def _slice_s(edge: Edge, until: float) -> float:
 
 async def shown(edge: Edge, asked: Iterable[Header], target: Target, document: Document) -> PredictionOut:
     """A prediction as the answer to its creation has it."""
-    version, schema = target.version, target.schema
-    if document.version not in ("", version):
-        version, schema_of_version = await edge.catalog.shown(document)
-        schema = schema_of_version or schema
+    version, schema = await _made_by(edge, target, document)
     out = edge.render.prediction(document, version, schema, contents=await contents(edge, asked, document))
     if document.webhook:
         out.webhook, out.webhook_events_filter = document.webhook, document.webhook_events
     return out
 
 
+async def _made_by(edge: Edge, target: Target, document: Document) -> tuple[str, VersionSchema]:
+    """The version to show, and the schema that says which inputs are secret."""
+    if document.version in ("", target.version):
+        return target.version, target.schema
+    return await edge.catalog.shown(document)
+
+
 async def _created(edge: Edge, asked: Iterable[Header], made: _Made, wait: Wait | None, status: int) -> Reply:
-    out = await shown(edge, asked, made.target, made.document)
+    document = made.document
+    if document.dialect == COGFLARE:
+        version, schema = await _made_by(edge, made.target, document)
+        old = shown_of_2022(edge.render, edge.links, document, version, schema)
+        if document.status is Status.STARTING:
+            old.status = CREATING  # the answer's word, also when a worker has it by now
+        return Reply(encode(old), headers=(REPLAYED,) if made.replayed else ())
+    out = await shown(edge, asked, made.target, document)
     headers: list[Header] = [(b"location", out.urls.get.encode())]
     if wait is not None:
         headers.append((b"preference-applied", wait.applied.encode()))

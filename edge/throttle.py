@@ -38,14 +38,20 @@ class Throttle:
             raise _throttled(standing, "create" if creates else "ask", name)
         return standing
 
+    def charge_address(self, address: str) -> None:
+        """Count a request that needs no token, by where it comes from. Raises Problem ``throttled``."""
+        per_min = self._limits.requests_per_min
+        if per_min and (standing := self._requests.take(f"address {address}", per_min)).retry_after_s:
+            raise _throttled(standing, "ask", "requests_per_min", "Your address")
 
-def _throttled(standing: Standing, what: str, name: str) -> Problem:
+
+def _throttled(standing: Standing, what: str, name: str, who: str = "This token") -> Problem:
     seconds = math.ceil(standing.retry_after_s)
     return Problem(
         "throttled",
         # Replicate's words come first: programs look for them.
         f"Request was throttled. Your rate limit resets in ~{seconds}s. "
-        f"This token may {what} {standing.limit} times a minute ({name}).",
+        f"{who} may {what} {standing.limit} times a minute ({name}).",
         retry_after_s=seconds,
         headers=standing.headers(),
     )

@@ -14,12 +14,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from coordinator.letters import COGFLARE
 from coordinator.store.tokens import Token, Tokens, hint_of, new_id
 from edge.control import ImportedToken
 from edge.provider_keys import NotOurs, ProviderKeys
 
 CLIENT_SCOPES = frozenset({"submit", "read"})
-DIALECT = "cogflare"
 
 
 @dataclass
@@ -113,7 +113,7 @@ class TokenImport:
             return f"it is a token of account {known.account} already"
         if known.revoked_at is not None:
             return "it was imported before, and has been revoked since"
-        if known.api != DIALECT or "submit" not in known.scopes:
+        if known.api != COGFLARE or "submit" not in known.scopes:
             return "it is another kind of token here already"
         return None
 
@@ -155,7 +155,7 @@ class TokenImport:
             worker=worker,
             replicate=replicate,
             allow=allow,
-            api=DIALECT,
+            api=COGFLARE,
             prefix=prefix,
             created_at=self._now,
         )

@@ -54,6 +54,7 @@ class _Form:
     """What has been read so far."""
 
     id: str
+    part: str
     key: str = ""
     fields: dict[str, str] = field(default_factory=dict)
     stored: Stored | None = None
@@ -61,16 +62,16 @@ class _Form:
     content_type: str = ""
 
 
-async def receive_file(edge: Edge, request: HTTPRequest, account: str) -> FileRow:
-    """Read the body, store its file, and record it. Raises Problem; then nothing is kept."""
-    boundary = boundary_of(request, "content")
+async def receive_file(edge: Edge, request: HTTPRequest, account: str, part: str = "content") -> FileRow:
+    """Read the body, store the file of its ``part``, and record it. Raises Problem; then nothing is kept."""
+    boundary = boundary_of(request, part)
     limits = edge.services.limits
     limit_bytes, most_bytes = limits.file_bytes, limits.file_bytes + limits.form_bytes
     announced = header(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > most_bytes:
         raise too_large(limit_bytes, "A file", "file_bytes")
     id = secrets.token_hex(13)
-    form = _Form(id)
+    form = _Form(id, part)
     try:
         async with aclosing(form_events(request, boundary, limits.form_parts, most_bytes)) as events:
             await _read(edge, form, events)
@@ -134,9 +135,9 @@ async def _read(edge: Edge, form: _Form, events: AsyncGenerator[Event, None]) ->
     async for part in events:
         if not isinstance(part, Part):
             continue
-        if part.name == "content":
+        if part.name == form.part:
             if form.stored is not None:
-                raise invalid_input(InvalidField("conflict", "content", "content must be given once"))
+                raise invalid_input(InvalidField("conflict", form.part, f"{form.part} must be given once"))
             form.name = part.filename
             form.content_type = part.content_type
             form.key = upload_key(form.id, form.fields.get("filename") or form.name)
@@ -175,7 +176,7 @@ async def body_of(events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
 
 def _row(edge: Edge, form: _Form, account: str) -> FileRow:
     if form.stored is None:
-        raise invalid_input(InvalidField("required", "content", "content is required"))
+        raise invalid_input(InvalidField("required", form.part, f"{form.part} is required"))
     name = re.split(r"[/\\]", form.fields.get("filename") or form.name)[-1] or "file"
     if len(name.encode("utf-8", "replace")) > _NAME_BYTES:
         text = f"The file name must not be longer than {_NAME_BYTES} bytes (name_bytes)"

@@ -7,7 +7,7 @@ import httpx
 
 from coordinator.actor.clock import Clock
 from coordinator.blobs.signing import Signer
-from coordinator.letters import DEFAULT_EVENTS, EVENTS, REPLICATE
+from coordinator.letters import COGFLARE, DEFAULT_EVENTS, EVENTS, REPLICATE
 from coordinator.prediction import Document
 from coordinator.protocol.addresses import AddressRules, UrlRefused, check_url
 from coordinator.protocol.limits import ServerLimits
@@ -17,6 +17,7 @@ from coordinator.webhooks.sender import Sender
 from coordinator.webhooks.slots import Room
 from edge.catalog import Catalog
 from edge.errors import InvalidField, invalid_input
+from edge.legacy.shapes import shown as shown_of_2022
 from edge.links import Links
 from edge.schemas import CreateBody, Renderer, encode
 from edge.stream_tokens import StreamTokens
@@ -32,7 +33,7 @@ def webhook_of(body: CreateBody, rules: AddressRules) -> tuple[str, tuple[str, .
     A name is resolved, and its addresses are checked, when it is sent to; an address is checked here.
     """
     wrong = []
-    if (fault := _url_fault(body.webhook, rules)) is not None:
+    if (fault := url_fault(body.webhook, rules)) is not None:
         wrong.append(InvalidField("invalid_webhook", "webhook", fault))
     wanted = body.webhook_events_filter
     if wanted is not None and not (isinstance(wanted, list) and all(one in EVENTS for one in wanted)):
@@ -45,7 +46,8 @@ def webhook_of(body: CreateBody, rules: AddressRules) -> tuple[str, tuple[str, .
     return body.webhook, tuple(one for one in EVENTS if one in (wanted or DEFAULT_EVENTS))
 
 
-def _url_fault(url: Any, rules: AddressRules) -> str | None:
+def url_fault(url: Any, rules: AddressRules) -> str | None:
+    """Why nothing can be sent to this URL, as far as it is known before its name is resolved."""
     if not url:
         return None if url is None or url == "" else "Invalid type. Expected: string"
     if not isinstance(url, str):
@@ -73,15 +75,20 @@ def _is_address(host: str) -> bool:
 
 
 class Bodies:
-    """The bodies of webhooks in Replicate's dialect: what GET gives of the prediction."""
+    """The bodies of webhooks in each dialect: what GET gives of the prediction."""
 
-    def __init__(self, render: Renderer, catalog: Catalog) -> None:
+    def __init__(self, render: Renderer, links: Links, catalog: Catalog) -> None:
         self._render = render
+        self._links = links
         self._catalog = catalog
 
     async def replicate(self, document: Document) -> bytes:
         version, schema = await self._catalog.shown(document)
         return encode(self._render.prediction(document, version, schema))
+
+    async def cogflare(self, document: Document) -> bytes:
+        version, schema = await self._catalog.shown(document)
+        return encode(shown_of_2022(self._render, self._links, document, version, schema))
 
 
 class Webhooks:
@@ -99,7 +106,7 @@ class Webhooks:
         rules: AddressRules,
     ) -> None:
         links = Links(public_url, signer, limits.file_url_ttl_s, clock.now)
-        bodies = Bodies(Renderer(links, StreamTokens(signer)), Catalog(store, clock, _CATALOG_TTL_S))
+        bodies = Bodies(Renderer(links, StreamTokens(signer)), links, Catalog(store, clock, _CATALOG_TTL_S))
         self.rules = rules
         self.secrets = secrets
         self._keys = CachedKeys(secrets, clock)
@@ -115,7 +122,7 @@ class Webhooks:
                 account=limits.webhook_account_connections,
                 total=limits.webhook_connections,
             ),
-            renders={REPLICATE: bodies.replicate},
+            renders={REPLICATE: bodies.replicate, COGFLARE: bodies.cogflare},
             keys=self._keys.keys,
             clock=clock,
         )

@@ -16,9 +16,11 @@ from multipart import MultipartError  # type: ignore[import-untyped]
 from coordinator.blobs.disposition import OCTET_STREAM
 from coordinator.blobs.errors import TooLarge
 from coordinator.protocol.messages import StoredFile
+from edge.auth import tokens_of
 from edge.context import Edge, edge_of, json_reply
 from edge.downloads import download
 from edge.errors import InvalidField, Problem, invalid_input, not_found
+from edge.legacy import clients
 from edge.legacy.allowance import Allowance
 from edge.legacy.places import file_key, file_name, file_url, new_file_key
 from edge.replies import HTTPRequest, too_large
@@ -57,8 +59,13 @@ async def without_upgrade(request: HTTPRequest) -> ASGIApp:
     include_in_schema=False,
 )
 async def upload_worker_file(request: HTTPRequest) -> ASGIApp:
-    """A worker of 2022 uploads an output file, as multipart field ``file``; gives its URL."""
+    """A worker of 2022 uploads an output file, as multipart field ``file``, or a client with its token one
+    for an input; gives its URL."""
     edge = edge_of(request)
+    if tokens_of(request.scope["headers"]):
+        principal = await edge.authenticator.principal(request.scope)
+        if clients.is_old(principal):
+            return await clients.in_words(clients.upload(edge, request, principal))
     params = request.path_params
     model = f"{params['owner']}/{params['name']}".lower()
     allowance = edge.services.legacy.upload_allowance(model)
@@ -79,8 +86,11 @@ async def read_worker_file(request: HTTPRequest) -> ASGIApp:
 
 @route("/outputs/{key:path}", http_method=_READ, include_in_schema=False)
 async def read_output(request: HTTPRequest) -> ASGIApp:
-    """The same file, under the other URL that it had in 2022."""
-    return await _send(request, request.path_params["key"].removeprefix("/"))
+    """The same file, under the other URL that it had in 2022; and every output file of a client of 2022."""
+    path = request.path_params["key"].removeprefix("/")
+    if file_key(path) is None:
+        return await clients.output_file(request, path)
+    return await _send(request, path)
 
 
 def _no_upgrade() -> Problem:

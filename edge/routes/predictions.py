@@ -14,6 +14,7 @@ from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, not_found
 from edge.file_urls import contents
+from edge.legacy import clients
 from edge.prediction_stream import wants_events
 from edge.replies import HTTPRequest, header, read_body
 from edge.routes.streams import follow
@@ -25,6 +26,8 @@ from edge.submit import submit, wanted_version
 async def create_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of the version, or model, that the body names."""
     edge, principal = await authorized(request, "submit")
+    if clients.is_old(principal):
+        return await clients.in_words(clients.create(edge, request, principal))
     body = parse_create(await read_body(request, edge.services.limits.body_bytes))
     target = await edge.catalog.target(principal, wanted_version(body))
     if target is None:
@@ -64,7 +67,12 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
 @get("/v1/predictions/{id:str}", opt={"hot": True})
 async def get_prediction(request: HTTPRequest) -> ASGIApp:
     """Read one prediction; with ``Accept: text/event-stream`` follow it to its end."""
-    edge, principal = await authorized(request, "read")
+    try:
+        edge, principal = await authorized(request, "read")
+    except Problem as refusal:
+        return await clients.read_by_id(request, refusal)
+    if clients.is_old(principal):
+        return await clients.in_words(clients.read(edge, request.path_params["id"], principal))
     explained = await lookup.explain(edge, request.path_params["id"], principal.account)
     if wants_events(header(request, b"accept") or ""):
         return follow(edge, request, principal, explained)
@@ -85,6 +93,8 @@ async def explain_prediction(request: HTTPRequest) -> ASGIApp:
 async def cancel_prediction(request: HTTPRequest) -> ASGIApp:
     """Ask for a prediction's end. Answers at once; an ended one comes back as it is."""
     edge, principal = await authorized(request, "submit")
+    if clients.is_old(principal):
+        return await clients.in_words(clients.cancel(edge, request.path_params["id"], principal))
     document = await lookup.cancel(edge, request.path_params["id"], principal.account)
     return json_reply(await _shown(edge, request, document))
 
@@ -118,6 +128,8 @@ async def redeliver_webhook(request: HTTPRequest) -> ASGIApp:
 async def list_predictions(request: HTTPRequest) -> ASGIApp:
     """A page of the account's predictions, newest first."""
     edge, principal = await authorized(request, "read")
+    if clients.is_old(principal):
+        return await clients.in_words(clients.page(edge, request, principal))
     wanted = listing.filters(request.query_params)
     rows, following = await listing.page(edge, principal.account, wanted)
     current = await asyncio.gather(*(_current(edge, row) for row in rows))

@@ -176,8 +176,15 @@ def import_tokens(server: Server) -> None:
 
 
 def calls_of(server: Server) -> Calls:
-    """Calls with the imported client's token."""
-    http = httpx.Client(base_url=server.url, headers={"Authorization": f"Token {CLIENT_TOKEN}"}, timeout=30)
+    """Calls of a client of today in the pool of the workers of 2022."""
+    if ("pool", "client") not in server.tokens:
+        data = ("--data", str(server.data))
+        limits = ("--creations-per-min", "0", "--requests-per-min", "0")
+        made = run("token", "create", "of-today", "--pool", pool_of(server), "--json", *limits, *data)
+        assert made.returncode == 0, made.stderr
+        server.tokens["pool", "client"] = json.loads(made.stdout)["token"]
+    headers = {"Authorization": f"Token {server.tokens['pool', 'client']}"}
+    http = httpx.Client(base_url=server.url, headers=headers, timeout=30)
     server._clients.append(http)
     return Calls(http)
 

@@ -10,7 +10,7 @@ import pytest
 from coordinator.actor.clock import SystemClock
 from coordinator.store.database import Store, migrate
 from coordinator.store.tokens import Token, Tokens
-from edge.auth import Authenticator, token_of
+from edge.auth import Authenticator, tokens_of
 from edge.client_address import ClientAddresses
 from edge.errors import Problem
 
@@ -157,20 +157,21 @@ async def test_a_store_that_is_away_costs_nobody_the_connection(store: Store) ->
 
 
 @pytest.mark.parametrize(
-    ("headers", "secret"),
+    ("headers", "secrets"),
     [
-        ([(b"authorization", b"Bearer x")], "x"),
-        ([(b"authorization", b"tOKEN  x ")], "x"),
-        ([(b"authorization", b"Basic x")], None),
-        ([(b"authorization", b"Bearer")], None),
-        ([(b"x-cogflare-token", b"y")], "y"),
-        ([(b"x-cogflare-token", b"y"), (b"authorization", b"Bearer x")], "x"),
-        ([(b"authorization", b"Basic x"), (b"x-cogflare-token", b"y")], "y"),
-        ([(b"x-cogflare-token", b" ")], None),
+        ([(b"authorization", b"Bearer x")], ("x",)),
+        ([(b"authorization", b"tOKEN  x ")], ("x",)),
+        ([(b"authorization", b"Basic x")], ()),
+        ([(b"authorization", b"Bearer")], ()),
+        ([(b"x-cogflare-token", b"y")], ("y",)),
+        ([(b"x-cogflare-token", b"y"), (b"authorization", b"Bearer x")], ("x", "y")),
+        ([(b"x-cogflare-token", b"y"), (b"authorization", b"Token x")], ("x",)),
+        ([(b"authorization", b"Basic x"), (b"x-cogflare-token", b"y")], ("y",)),
+        ([(b"x-cogflare-token", b" ")], ()),
     ],
 )
-def test_where_the_token_is(headers: list[tuple[bytes, bytes]], secret: str | None) -> None:
-    assert token_of(headers) == secret
+def test_where_the_token_is(headers: list[tuple[bytes, bytes]], secrets: tuple[str, ...]) -> None:
+    assert tokens_of(headers) == secrets
 
 
 async def test_an_address_may_try_only_so_many_wrong_tokens(store: Store) -> None:

@@ -12,19 +12,19 @@ from collections.abc import Iterable
 
 from litestar import HttpMethod, Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from coordinator.errors import NoRoom, Unavailable
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
 from edge.context import RATE, Edge
 from edge.cors import Cors
-from edge.errors import Problem, not_found
+from edge.errors import not_found
 from edge.legacy import routes as legacy
 from edge.legacy.door import LegacyDoor
 from edge.links import Links
+from edge.openai import routes as openai
+from edge.problems import problem_of
 from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
 from edge.routes import (
@@ -83,6 +83,7 @@ def create_app(services: Services) -> ASGIApp:
     handlers = [
         *predictions.HANDLERS,
         *batches.HANDLERS,
+        *openai.HANDLERS,
         *models.HANDLERS,
         *model_changes.HANDLERS,
         *discovery.HANDLERS,
@@ -210,7 +211,7 @@ def _route_query(scope: Scope) -> None:
 
 def _on_error(request: HTTPRequest, error: Exception) -> Reply:
     """Litestar's exception handler: every error is a problem document; unexpected ones tell nothing."""
-    problem = _problem(request, error)
+    problem = problem_of(request, error)
     headers = list(problem.headers)
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(problem.retry_after_s).encode()))
@@ -221,25 +222,3 @@ def _on_error(request: HTTPRequest, error: Exception) -> Reply:
         headers.append((b"x-should-retry", b"false"))
     body = problem.body(str(request.scope.get(REQUEST_ID, "")))
     return Reply(body, problem.status, PROBLEM_JSON, tuple(headers))
-
-
-def _problem(request: HTTPRequest, error: Exception) -> Problem:
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, NoRoom):
-        log.error("request %s: no room: %s", request.scope.get(REQUEST_ID), error)
-        return Problem("models_full", str(error), retry_after_s=error.retry_after_s)
-    if isinstance(error, Unavailable):
-        log.warning("request %s: unavailable: %s", request.scope.get(REQUEST_ID), error)
-        detail = "The server cannot tell now whether this was done. Repeat the request."
-        return Problem("unavailable", detail, retry_after_s=error.retry_after_s)
-    if isinstance(error, HTTPException) and error.status_code < 500:
-        if error.status_code == 404:
-            return not_found()
-        if error.status_code == 405:
-            allow = (error.headers or {}).get("allow", "")
-            headers = ((b"allow", allow.encode()),) if allow else ()
-            return Problem("method_not_allowed", f"{request.method} is not allowed here.", headers=headers)
-        return Problem("bad_request", "The request is not well-formed.")
-    log.error("request %s failed", request.scope.get(REQUEST_ID), exc_info=error)
-    return Problem("internal", f"Something went wrong on our side. Request {request.scope.get(REQUEST_ID)}.")

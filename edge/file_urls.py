@@ -28,6 +28,11 @@ async def contents(edge: Edge, headers: Iterable[Header], document: Document) ->
     """
     if not document.files or not _wanted(edge, headers):
         return _NONE
+    return await all_contents(edge, document)
+
+
+async def all_contents(edge: Edge, document: Document) -> Mapping[str, str]:
+    """The same for an answer that is to hold its files, whoever asks."""
     found: dict[str, str] = {}
     left = edge.services.limits.data_url_bytes
     for file in document.files:

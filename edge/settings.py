@@ -298,6 +298,14 @@ class ModelSetSettings:
             "variable": "MODEL_PRIORITY",
         },
     )
+    openai: str | None = field(
+        default=None,
+        metadata={
+            "help": "which inputs take OpenAI's parameters, as JSON: "
+            """'{"prompt": "text", "max_tokens": "max_new_tokens"}'; an empty name is none""",
+            "variable": "MODEL_OPENAI",
+        },
+    )
     cancel_on_disconnect: bool | None = field(
         default=None,
         metadata={
@@ -327,6 +335,7 @@ class ModelSetSettings:
                 "gpu-memory",
                 "priority",
                 "cancel-on-disconnect",
+                "openai",
             ),
             "variable": "MODEL_RESET",
         },

@@ -43,6 +43,9 @@ class EventStream:
     revoked, and when the server is about to leave; a reader may come back with the last id that it has.
     """
 
+    hello = HELLO
+    """What is written at once."""
+
     def __init__(
         self, edge: Edge, document: Document, frames: Frames, *, token: str, headers: tuple[Header, ...] = ()
     ) -> None:
@@ -86,7 +89,7 @@ class EventStream:
             _report(self.document.id, error)
 
     async def _send(self, send: Send) -> None:
-        await self._write(send, HELLO)
+        await self._write(send, self.hello)
         async with aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
                 await self._write(send, chunk)

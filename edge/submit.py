@@ -182,7 +182,7 @@ class _Asked:
 
     async def _create(self, order: Order) -> calls.Found | calls.Refused:
         creating = create(self.edge, order)
-        return await (self._unless_revoked(creating) if order.call.wait_s else creating)
+        return await (unless_revoked(self.edge, self.principal, creating) if order.call.wait_s else creating)
 
     async def _found(self, id: str) -> Document | None:
         """A prediction of an id that was meant for it; None when it was not created."""
@@ -196,23 +196,10 @@ class _Asked:
     async def _waited(self, document: Document) -> Document:
         if not self.waits or document.status.terminal:
             return document
-        waiting = self._unless_revoked(_waited(self.edge, document, self.until))
+        waiting = unless_revoked(self.edge, self.principal, _waited(self.edge, document, self.until))
         if self.may_leave:
             waiting = _or_canceled(self.edge, self.request, document, waiting)
         return await waiting
-
-    async def _unless_revoked(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
-        task = asyncio.current_task()
-        assert task is not None
-        # As asyncio.timeout() does it, whose timer there is no use for.
-        with self.edge.authenticator.watch(self.principal.token, task.cancel) as watch:
-            try:
-                return await work
-            except asyncio.CancelledError:
-                if watch.called and not task.uncancel():
-                    raise unauthenticated(BAD_TOKEN) from None
-                raise
 
 
 def accepted(reply: calls.Found | calls.Refused) -> Document:
@@ -222,10 +209,24 @@ def accepted(reply: calls.Found | calls.Refused) -> Document:
     return reply.document
 
 
+async def unless_revoked(edge: Edge, principal: Principal, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives, which may take long. Raises Problem when the token is revoked before that."""
+    task = asyncio.current_task()
+    assert task is not None
+    # As asyncio.timeout() does it, whose timer there is no use for.
+    with edge.authenticator.watch(principal.token, task.cancel) as watch:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if watch.called and not task.uncancel():
+                raise unauthenticated(BAD_TOKEN) from None
+            raise
+
+
 async def _waited(edge: Edge, document: Document, until: float) -> Document:
     """The prediction once it has ended; when the time is over, as one that has not begun."""
     try:
-        document = await _ended(edge, document, until)
+        document = await ended(edge, document, until)
     except Unavailable as error:
         # It is accepted: a 503 would make the client create it again. It can be polled.
         log.warning("wait for %s ended early: %s", document.id, error)
@@ -246,8 +247,11 @@ async def _or_canceled(
         return await cancel(edge, document.id, document.account)
 
 
-async def _ended(edge: Edge, document: Document, until: float) -> Document:
-    """Wait in slices, so that a server that is about to leave answers instead of cutting the client off."""
+async def ended(edge: Edge, document: Document, until: float) -> Document:
+    """It once it has ended, or as it is when the time is over: ``until`` is monotonic.
+
+    Waits in slices, so that a server that is about to leave answers instead of cutting the client off.
+    """
     services = edge.services
     number = services.ids.number(document.id)
     assert number is not None  # we made it

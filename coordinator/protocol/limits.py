@@ -103,6 +103,7 @@ class ServerLimits:
         10 * MIB, "output files of one prediction that an answer may hold as data URIs (--file-urls)", 0
     )
     wait_s: float = _limit(55.0, "longest time that Prefer: wait holds a request (below the SDKs' 60 s)")
+    openai_s: float = _limit(600.0, "longest time that an answer below /openai/v1 is waited for", 1.0)
     idempotency_s: float = _limit(86_400.0, "time that an Idempotency-Key is remembered", 1.0)
     lost_answer_s: float = _limit(
         120.0, "time in which a creation that a client sends again, its answer being lost, creates no other"

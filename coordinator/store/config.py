@@ -26,6 +26,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Bytes that one GPU must have."""
     priority: Priority | None = None
     cancel_on_disconnect: bool | None = None
+    openai: dict[str, str] | None = None
+    """Parameter of OpenAI's API -> name of the input that takes it, empty for none (``edge/openai``)."""
 
 
 encode = msgspec.json.Encoder().encode

@@ -30,6 +30,8 @@ def _changes(settings: ModelSetSettings) -> dict[str, Any]:
     changes = {name: value for name in FIELDS if (value := getattr(settings, name)) is not None}
     if settings.gpu_memory_bytes is not None:
         changes["gpu_memory"] = settings.gpu_memory_bytes
+    if settings.openai is not None:
+        changes["openai"] = _names(settings.openai)
     for option in settings.reset:
         name = option.replace("-", "_")
         if name in changes:
@@ -40,3 +42,21 @@ def _changes(settings: ModelSetSettings) -> dict[str, Any]:
     if not changes:
         raise CommandFailed("nothing to change was given", ExitCode.USAGE, "see cogflare model set --help")
     return changes
+
+
+def _names(text: str) -> dict[str, str]:
+    """Raises CommandFailed for what is no mapping of OpenAI's parameters to inputs."""
+    from edge.openai.inputs import NAMES
+
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        raise CommandFailed(f"--openai is not JSON: {error}", ExitCode.USAGE) from None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise CommandFailed("--openai must be an object of parameter to name of an input", ExitCode.USAGE)
+    if unknown := sorted(names.keys() - NAMES.keys()):
+        known = ", ".join(NAMES)
+        raise CommandFailed(
+            f"--openai: {', '.join(unknown)} cannot be mapped", ExitCode.USAGE, f"what can be: {known}"
+        )
+    return names

@@ -138,6 +138,7 @@ class ScriptedAgent:
     def finish(
         self, dispatch: wire.Dispatch, output: Any = None, status: str = "succeeded", **more: Any
     ) -> None:
+        metrics = {"predict_time": 0.5, **more.pop("metrics", {})}
         self.say(
             wire.Finished(
                 channel=1,
@@ -146,7 +147,7 @@ class ScriptedAgent:
                 secret=dispatch.secret,
                 status=status,  # type: ignore[arg-type]
                 output=msgspec.Raw(msgspec.json.encode(output)),
-                metrics={"predict_time": msgspec.Raw(b"0.5")},
+                metrics={name: msgspec.Raw(msgspec.json.encode(value)) for name, value in metrics.items()},
                 **more,
             )
         )

@@ -178,6 +178,7 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
     made = f"{api.queued[:-1]}x"
     return {
         "create_prediction": {"body": {"version": VERSION, "input": INPUT}},
+        "create_batch": {"body": {"predictions": [{"version": VERSION, "input": INPUT}]}},
         "put_prediction": {"path": {"id": f"own-{made}"}, "body": {"version": VERSION, "input": INPUT}},
         "create_model_prediction": {"body": {"input": INPUT}},
         "create_deployment_prediction": {"body": {"input": INPUT}},

@@ -12,6 +12,10 @@ _EVENT_BYTES = 120
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+def _cost(event: Event) -> int:
+    return len(event.data) + _EVENT_BYTES
+
+
 def _text(data: msgspec.Raw) -> str:
     """A JSON string; nothing for what an agent says that is none."""
     try:
@@ -20,8 +24,8 @@ def _text(data: msgspec.Raw) -> str:
         return ""
 
 
-class History:
-    """The events of one attempt, oldest first. Over the limit the oldest are forgotten."""
+class Recent:
+    """The last events of one attempt, oldest first. Over the limit the oldest are forgotten."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.last_seq = 0
@@ -35,9 +39,9 @@ class History:
             return False
         self.last_seq = event.seq
         self._events.append(event)
-        self._bytes += len(event.data) + _EVENT_BYTES
+        self._bytes += _cost(event)
         while self._bytes > self._limit_bytes and len(self._events) > 1:
-            self._bytes -= len(self._events.popleft().data) + _EVENT_BYTES
+            self._bytes -= _cost(self._events.popleft())
         return True
 
     def after(self, seq: int, limit_bytes: int | None = None) -> tuple[tuple[Event, ...], bool]:
@@ -50,20 +54,42 @@ class History:
         events = tuple(newest_first)[::-1]
         if limit_bytes is None or len(events) == 1:
             return events, missing
-        lengths = itertools.accumulate(len(event.data) + _EVENT_BYTES for event in events)
+        lengths = itertools.accumulate(map(_cost, events))
         fitting = sum(1 for _ in itertools.takewhile(lambda length: length <= limit_bytes, lengths))
         return events[: max(1, fitting)], missing
 
+
+class History(Recent):
+    """With the first outputs beside them, up to the same limit: clients that poll take the list of outputs for
+    one that only grows."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self._first: list[Event] = []
+        self._first_bytes = 0
+        """Over the limit once an output had no room: then no later one is taken."""
+
+    def add(self, event: Event) -> bool:
+        if not super().add(event):
+            return False
+        if event.kind == "output" and self._first_bytes <= self._limit_bytes:
+            self._first_bytes += _cost(event)
+            if self._first_bytes <= self._limit_bytes or not self._first:
+                self._first.append(event)
+        return True
+
     def output(self) -> bytes | None:
-        """The yielded items so far as a JSON list; None when there were none."""
-        items = [bytes(event.data) for event in self._events if event.kind == "output"]
+        """The yielded items as a JSON list, as far as there is room; None when there were none."""
+        items = [bytes(event.data) for event in self._first]
         return b"[" + b",".join(items) + b"]" if items else None
 
     def logs(self) -> str:
+        """What is left of them."""
         return "".join(_text(event.data) for event in self._events if event.kind == "logs")
 
     def files(self) -> tuple[StoredFile, ...]:
-        return tuple(file for event in self._events for file in event.files)
+        """Those of ``output``."""
+        return tuple(file for event in self._first for file in event.files)
 
 
 class _Nothing(History):

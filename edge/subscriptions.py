@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from coordinator import calls
 from coordinator.errors import Unavailable
-from coordinator.history import History
+from coordinator.history import Recent
 from coordinator.prediction import Document
 from coordinator.projector import Projector
 from coordinator.store.errors import StoreError
@@ -33,7 +33,7 @@ class NotFound(Exception):
 class _Feed:
     """What one prediction has said, as far as this process has asked. Its task writes, listeners read."""
 
-    history: History
+    history: Recent
     attempt: int = 0
     document: Document | None = None
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -127,7 +127,7 @@ class Subscriptions:
         """
         feed = self._feeds.get(prediction)
         if feed is None:
-            feed = self._feeds[prediction] = _Feed(History(self._history_bytes))
+            feed = self._feeds[prediction] = _Feed(Recent(self._history_bytes))
             feed.task = asyncio.create_task(self._follow(feed, number, prediction, account))
         feed.listeners += 1
         attempt, seq = calls.read_cursor(cursor)
@@ -229,10 +229,10 @@ class Subscriptions:
             document = await self.ended(prediction, account)
             if document is None:
                 raise NotFound(prediction)
-            feed.attempt, feed.history, feed.document = 0, History(self._history_bytes), document
+            feed.attempt, feed.history, feed.document = 0, Recent(self._history_bytes), document
             return cursor
         if reply.attempt != feed.attempt or reply.lost:  # a gap would not show between old and new events
-            feed.attempt, feed.history = reply.attempt, History(self._history_bytes)
+            feed.attempt, feed.history = reply.attempt, Recent(self._history_bytes)
         for event in reply.events:
             feed.history.add(event)
         feed.document = reply.document

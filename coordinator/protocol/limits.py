@@ -138,7 +138,9 @@ class ServerLimits:
     )
     lease_s: float = _limit(120.0, "time that a lost worker keeps its prediction before another gets it")
     cancel_grace_s: float = _limit(10.0, "time that a canceled prediction has before its runner is killed")
-    history_bytes: int = _limit(1 * MIB, "streamed output kept in memory for one running prediction")
+    history_bytes: int = _limit(
+        1 * MIB, "streamed output kept in memory for one running prediction, the first and the last of it"
+    )
     stream_heartbeat_s: float = _limit(15.0, "time between comments on an idle event stream", 0.1)
     stream_queue_s: float = _limit(
         2.0, "time between looks at the place in the queue, for the stream of a prediction that waits", 0.1

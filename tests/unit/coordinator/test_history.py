@@ -65,6 +65,20 @@ def test_over_the_limit_the_oldest_are_forgotten_and_that_is_said() -> None:
     assert history.after(kept[0].seq - 2) == (kept, True)
 
 
+def test_the_list_of_outputs_only_grows() -> None:
+    history = History(1000)
+    before: list[str] = []
+    for seq in range(1, 31):
+        history.add(event(seq, f"{seq} {'y' * 20}"))
+        output = history.output()
+        assert output is not None
+        items = msgspec.json.decode(output)
+        assert items[: len(before)] == before
+        before = items
+    assert [item.split()[0] for item in before] == [str(seq) for seq in range(1, len(before) + 1)]
+    assert 5 < len(before) < 10
+
+
 def test_an_event_larger_than_the_limit_is_still_passed_on() -> None:
     history = History(100)
     history.add(event(1))

@@ -60,8 +60,8 @@ class Recent:
 
 
 class History(Recent):
-    """With the first outputs beside them, up to the same limit: clients that poll take the list of outputs for
-    one that only grows."""
+    """With the first outputs beside them, up to the same limit: clients that poll take the list of outputs
+    for one that only grows."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(limit_bytes)

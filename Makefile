@@ -9,6 +9,8 @@ CHECKED := edge coordinator gpu_agent
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
 # Tests of whole commands, which wait more than they work: they run beside all others.
 COMMANDS := tests/acceptance tests/fault tests/legacy
+# The official clients that tests run against us: the oldest of them is in .venv.
+CLIENTS := build/clients/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams bench-blobs docs constraints clean
@@ -22,7 +24,7 @@ install: $(STAMP) ## make .venv with Cogflare, its examples and the development 
 demo: $(STAMP) ## a server, an agent with three models, and the official Replicate client running each
 	@$(VENV)/bin/python examples/demo.py
 
-test: $(STAMP) ## all tests
+test: $(STAMP) $(CLIENTS) ## all tests
 	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
 	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
 	@mkdir -p build; trap 'kill $$commands 2>/dev/null' EXIT; \
@@ -84,6 +86,15 @@ define debian
   else echo "this needs $(1): sudo apt-get install $(1)" >&2; exit 1; fi; \
   echo "installing $(1)"; $$run apt-get update -qq; $$run apt-get install -qq -y $(1) >/dev/null; }
 endef
+
+$(CLIENTS): tests/acceptance/clients/python2.txt tests/acceptance/clients/package.json | $(STAMP)
+	@command -v npm >/dev/null || $(call debian,npm)
+	@mkdir -p build/clients/javascript
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --no-deps --upgrade --target build/clients/python2 -r $<
+	@cp tests/acceptance/clients/package.json build/clients/javascript/
+	@npm install --prefix build/clients/javascript --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 # Again only when what is to be installed has changed: the stamp is newer than both files otherwise.
 $(STAMP): pyproject.toml constraints.txt

@@ -27,6 +27,8 @@ from edge.wishes import wishes_of
 
 _NO_LIFE = "none"
 """Of no coordinator: whoever does not know a prediction says so."""
+_CLIENT_ITSELF = {"auth", "userAgent", "baseUrl", "fileEncodingStrategy"}
+"""What only an object of npm's client has: its token must not become an input, which is stored and shown."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -59,6 +61,12 @@ def input_of(body: CreateBody, depth: int) -> Input:
         raise invalid_input(InvalidField("depth", "input", detail))
     if not isinstance(value, dict):
         raise invalid_input(InvalidField("invalid_type", "input", "Invalid type. Expected: object"))
+    if value.keys() >= _CLIENT_ITSELF:
+        detail = (
+            "This is the client itself, with its token: the option fileEncodingStrategy 'data-uri' of npm's "
+            "replicate 1.4.0 sends that instead of the input. Leave the option out"
+        )
+        raise invalid_input(InvalidField("invalid_input", "input", detail))
     return Input(raw, value)
 
 

@@ -66,6 +66,8 @@ async def page(edge: Edge, account: str, wanted: Filters) -> tuple[list[Document
     """The documents of one page, newest first, and the query of the next. Of those that have not ended, some
     may have another status than the wanted one."""
     size = edge.services.limits.page_size
+    # Before the rows: what reaches the index while they are read is in neither otherwise.
+    pending = edge.services.projector.pending(account)
     rows = await edge.services.store.index.list(
         account,
         before=wanted.before,
@@ -76,7 +78,7 @@ async def page(edge: Edge, account: str, wanted: Filters) -> tuple[list[Document
         limit=size + 1,
     )
     merged = {row.id: row for row in rows}
-    for document in edge.services.projector.pending(account):
+    for document in pending:
         known = merged.get(document.id)
         if wanted.have(document) and (known is None or known.sequence < document.sequence):
             merged[document.id] = document

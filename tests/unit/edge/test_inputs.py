@@ -6,7 +6,10 @@ import msgspec
 import pytest
 
 from edge import inputs
+from edge.creation import input_of
+from edge.errors import Problem
 from edge.inputs import VersionSchema, version_schema
+from edge.schemas import parse_create
 
 
 def schema(**properties: Any) -> VersionSchema:
@@ -180,3 +183,13 @@ def test_a_schema_is_read_in_a_few_steps_however_many_inputs_it_has(monkeypatch:
     properties = {f"p{number}": {"type": "string"} for number in range(50)}
     VersionSchema({"components": {"schemas": {"Input": {"properties": properties}}}})
     assert 50 < steps < 5000
+
+
+def test_a_client_that_sends_itself_is_refused_without_repeating_its_token() -> None:
+    itself = {"auth": "secret", "userAgent": "x", "baseUrl": "y", "fileEncodingStrategy": "data-uri"}
+    body = parse_create(msgspec.json.encode({"input": {**itself, "useFileOutput": True}}))
+    with pytest.raises(Problem) as refused:
+        input_of(body, 100)
+    assert b"fileEncodingStrategy" in refused.value.body()
+    assert b"secret" not in refused.value.body()
+    assert input_of(parse_create(b'{"input": {"auth": "a", "baseUrl": "b"}}'), 100).value

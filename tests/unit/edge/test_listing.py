@@ -7,6 +7,7 @@ import pytest
 
 from coordinator.protocol.limits import ServerLimits
 from tests.support.edge import MODEL, TestServer, register, running
+from tests.support.waiting import until
 
 
 async def listed(server: TestServer, **query: str) -> list[str]:
@@ -81,3 +82,21 @@ async def test_by_source(server: TestServer) -> None:
 async def test_what_is_no_filter_is_422(server: TestServer, name: str, value: str) -> None:
     answer = await server.http.get("/v1/predictions", params={name: value})
     assert (answer.status_code, answer.json()["invalid_fields"][0]["field"]) == (422, name)
+
+
+async def test_what_is_indexed_while_a_page_is_read_is_on_it(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = server.services.store.index
+    before = index.list
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        rows = await before(*arguments, **more)
+        await until(lambda: not server.services.projector.pending("default"), "all is in the index")
+        return rows
+
+    monkeypatch.setattr(index, "list", slow)
+    for _ in range(5):
+        made = await server.create()
+        listed = (await server.http.get("/v1/predictions")).json()["results"]
+        assert made["id"] in [one["id"] for one in listed]

@@ -597,8 +597,9 @@ async def test_a_refused_model_does_not_stop_the_others(server, rig, caplog):
 
 async def test_several_processes_for_a_sync_model(server, rig, tmp_path):
     rig.start(slots=2)
-    await server.attach()
-    await server.next(m.Credit, granted=2)
+    attach = await server.attach()
+    if attach.granted < 2:  # both processes may be ready by then
+        await server.next(m.Credit, granted=2)
     for name in ("p", "q"):
         await server.dispatch(name, {"hold": str(tmp_path / name)})
     await server.events("p", 1)

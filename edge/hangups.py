@@ -1,9 +1,11 @@
 """Notices that the client of a request has gone, while its answer is being waited for."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
+from edge.one_write import GONE
 from edge.replies import HTTPRequest
 
 T = TypeVar("T")
@@ -31,6 +33,12 @@ async def unless_hung_up(request: HTTPRequest, work: Awaitable[T]) -> T:
         for future in both:
             future.cancel()
         await asyncio.gather(*both, return_exceptions=True)
+
+
+def departure(request: HTTPRequest) -> Callable[[], bool]:
+    """What says whether the client of this request has closed its connection by then."""
+    known: Callable[[], bool] | None = request.scope.get(GONE)  # type: ignore[assignment]
+    return known or partial(is_gone, request)
 
 
 def is_gone(request: HTTPRequest) -> bool:

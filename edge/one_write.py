@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 GATHERED_BYTES = 64 * 1024
 CUT_OFF = "cogflare.cut_off"
 """In the scope of a request: a function that ends its answer at once, with some last bytes."""
+GONE = "cogflare.gone"
+"""In the scope of a request: a function that says whether its connection is closed by now."""
 LINGER_S = 30.0
 """How long a reader that was cut off has for what was sent to it."""
 
@@ -84,12 +86,22 @@ class Gathered:
 class OneWriteProtocol(HttpToolsProtocol):
     """uvicorn's, on such transports."""
 
+    _closed = False
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, OneWrite(cast(asyncio.Transport, transport))))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[CUT_OFF] = self._cut_off  # type: ignore[literal-required]
+        self.scope[GONE] = self._is_gone  # type: ignore[literal-required]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed = True
+        super().connection_lost(exc)
+
+    def _is_gone(self) -> bool:
+        return self._closed
 
     def _cut_off(self, last: bytes) -> None:
         """End an answer of unknown length whose reader may not be reading: nothing waits for it."""

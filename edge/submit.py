@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from coordinator import calls
@@ -19,7 +18,7 @@ from edge.context import Edge
 from edge.creation import Input, Order, create, create_again, input_of, prepare, under
 from edge.errors import InvalidField, Problem, invalid_input, invalid_version, unauthenticated
 from edge.file_urls import contents
-from edge.hangups import HungUp, is_gone, unless_hung_up
+from edge.hangups import HungUp, departure, unless_hung_up
 from edge.inputs import VersionSchema
 from edge.legacy.shapes import CREATING
 from edge.legacy.shapes import shown as shown_of_2022
@@ -142,7 +141,7 @@ class _Asked:
 
     async def once(self, target: Target) -> _Made:
         """A new one, unless the client asks again for one whose answer it has lost."""
-        headers, gone = self.request.scope["headers"], partial(is_gone, self.request)
+        headers, gone = self.request.scope["headers"], departure(self.request)
         with self.edge.unanswered.asking(
             self.principal.token, self.digest, headers, gone, waits=self.waits
         ) as asking:

@@ -59,10 +59,11 @@ class Unanswered:
         if entries is None:
             return None
         self._drop_old(token, entries)
-        wanted = digest() if entries else b""
-        alike = [entry for entry in reversed(entries) if entry.digest == wanted]
-        dead = [entry for entry in alike if entry.gone is not None and entry.gone()]
-        entry = next(iter(dead or (alike if again else ())), None)
+        candidates = [entry for entry in reversed(entries) if entry.gone is not None and entry.gone()]
+        if again:
+            candidates += reversed(entries)
+        wanted = digest() if candidates else b""
+        entry = next((entry for entry in candidates if entry.digest == wanted), None)
         if entry is None:
             return None
         entry.taken = True

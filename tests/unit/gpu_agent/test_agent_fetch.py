@@ -186,18 +186,24 @@ async def test_what_is_packed_stays_packed(tmp_path):
 
 
 async def test_an_answer_that_drips_is_given_up(tmp_path):
+    over = asyncio.Event()
+
     async def drip(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n")
-        with contextlib.suppress(ConnectionError):
-            while True:
-                writer.write(b"X: y\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.01)
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError):
+                while not writer.is_closing():
+                    writer.write(b"X: y\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        finally:
+            writer.close()
+            over.set()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(FetchFailed, match="could not fetch"):
             await fetched(f"http://127.0.0.1:{port}/", tmp_path, limit_s=0.3)
+        await asyncio.wait_for(over.wait(), 5)

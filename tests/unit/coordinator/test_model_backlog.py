@@ -258,8 +258,9 @@ class TestAskedFor:
 
     async def test_a_listener_whose_time_is_over(self, server: Coordination, ids: list[str]) -> None:
         waiting = asyncio.ensure_future(server.events(ids[-1], timeout_s=5.0))
-        while not waiting.done():  # its time begins when its row has been read
-            await server.advance(5)
+        await until(lambda: server.storages.reads and not server.storages.reading, "its row is read")
+        while not waiting.done():  # its time begins with the turn that gets the row
+            await server.advance(2.5)
         events = await waiting
         assert (events.document.id, events.events) == (ids[-1], ())
 

@@ -27,8 +27,9 @@ def test_connections_are_kept(shared: Callable[[str], Target], hooks: Receiver) 
             lambda all, before=before: any(each.json["status"] in TERMINAL for each in all[before:]),
             "its end",
         )
-    # On a slow machine one may be idle for too long between two predictions.
-    assert len({each.connection for each in hooks.received}) <= 3 < len(hooks.received)
+    # A second one is right where the last answer was still under way when the next prediction began.
+    assert len({each.connection for each in hooks.received}) <= 2
+    assert len(hooks.received) >= 6
 
 
 def test_a_receiver_that_hangs_delays_nothing_but_its_own(

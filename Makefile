@@ -9,7 +9,7 @@ CHECKED := edge coordinator gpu_agent
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
 # Tests of whole commands, which wait more than they work: each group runs beside all others.
 ACCEPTANCE := tests/acceptance
-FAULTS := tests/fault tests/legacy
+FAULTS := tests/fault tests/legacy tests/simulation
 # The official clients that tests run against us: the oldest of them is in .venv.
 CLIENTS := build/clients/.installed
 

@@ -196,6 +196,7 @@ class Line:
                 while link is not None and link is self._link and not link.empty:
                     link.written.clear()
                     await link.written.wait()
+        self._flushing = None
 
     async def _once(self) -> _Ended:
         """One connection, from dialling to its end."""

@@ -1,0 +1,274 @@
+"""An event loop on a clock of its own, and the processes that live on it.
+
+Time passes only when nobody has anything to do, and then at once to the next timer: an hour of waiting costs
+nothing, and the same seed gives the same order of everything. What a thread would do is done on the loop, a
+moment later.
+
+Every callback belongs to the process in whose context it was made. One that was killed does nothing more from
+that moment on, not even in its ``finally``; one that was stopped does later what has come to be done.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import inspect
+import random
+import selectors
+from asyncio import events
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EPOCH_S = 1_700_000_000
+THREAD_S = (0.0001, 0.002)
+"""What a thread takes for its work."""
+
+PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
+
+
+class Stuck(Exception):
+    """Nothing is left that could happen, and the simulation is not over."""
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """``chance`` decides what threads take."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._elapsed_s = 0.0
+        super().__init__(_NoFiles(self))
+        self.chance = chance
+        self.disk_s: Callable[[Process], float] = lambda process: 0.0
+        """What a process's disk takes beside that."""
+        self.set_task_factory(_task)
+
+    def time(self) -> float:
+        return self._elapsed_s
+
+    def pass_to_next_timer(self) -> None:
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0].cancelled():
+            self._elapsed_s = max(self._elapsed_s, scheduled[0].when())
+            return
+        if not scheduled:
+            raise Stuck
+        self._elapsed_s = max(self._elapsed_s, scheduled[0].when())
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> events.Handle:
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> events.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = _Timer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True
+        return timer
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._elapsed_s + delay, callback, *args, context=context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """In two moments: the work is done, its caller hears of it. A process may be killed before each."""
+        future: asyncio.Future[T] = self.create_future()
+        process = PROCESS.get()
+        slow_s = self.disk_s(process) if process is not None else 0.0
+
+        def work() -> None:
+            try:
+                result, error = func(*args), None
+            except Exception as raised:
+                result, error = None, raised
+            self.call_later(self.chance.uniform(*THREAD_S), tell, result, error)
+
+        def tell(result: Any, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call_later(self.chance.uniform(*THREAD_S) + slow_s, work)
+        return future
+
+
+class Process:
+    """What would be a process of an operating system: code that is killed, or stopped, at once."""
+
+    def __init__(self, loop: SimLoop, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.stopped = False
+        self.wall_ahead_s = 0.0
+        """How wrong its wall clock is."""
+        self.at_end: list[Callable[[], object]] = []
+        """What the operating system does when it has been killed."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._loop = loop
+        self._held: list[Callable[[], None]] = []
+        self._context = contextvars.Context()
+        self._context.run(PROCESS.set, self)
+
+    def spawn(self, life: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something in it."""
+        if not self.alive:
+            life.close()
+            raise ProcessLookupError(self.name)
+        return self._loop.create_task(life, context=self._context.copy())
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in it, now."""
+        return self._context.copy().run(function, *args)
+
+    def kill(self) -> None:
+        """It ends with no word. Safe to repeat."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._held.clear()
+        for end in reversed(self.at_end):
+            end()
+
+    def stop(self) -> None:
+        """It stands still, as by SIGSTOP."""
+        self.stopped = True
+
+    def go_on(self) -> None:
+        self.stopped = False
+        held, self._held = self._held, []
+        for work in held:
+            self._loop.call_soon(work, context=contextvars.Context())
+
+    def runs(self, work: Callable[[], None]) -> bool:
+        """Whether it can do something now; while it is stopped, it is kept for later."""
+        if not self.alive:
+            return False
+        if self.stopped:
+            self._held.append(work)
+            return False
+        return True
+
+    def bury(self) -> None:
+        """Let go of what it was doing, with the loop closed."""
+        for task in list(self.tasks):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            lives: list[Any] = [task.get_coro()]
+            while inspect.iscoroutine(lives[-1].cr_await):
+                lives.append(lives[-1].cr_await)
+            for life in reversed(lives):
+                _end(life)
+
+
+def _end(life: Any) -> None:
+    """Close a coroutine, however often it waits for something as it is closed."""
+    while life.cr_frame is not None:
+        with suppress(BaseException):
+            life.close()
+
+
+class _Owned(events.Handle):
+    """Runs if its process can."""
+
+    def _run(self) -> None:
+        process = self._context.get(PROCESS)  # type: ignore[attr-defined]
+        if process is None or process.runs(self._again):
+            super()._run()  # type: ignore[misc]
+
+    def _again(self) -> None:
+        if not self.cancelled():
+            super()._run()  # type: ignore[misc]
+
+
+class _Handle(_Owned):
+    pass
+
+
+class _Timer(_Owned, asyncio.TimerHandle):
+    pass
+
+
+def _task(
+    loop: asyncio.AbstractEventLoop,
+    life: Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
+) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(life, loop=loop, context=context)
+    process = PROCESS.get() if context is None else context.get(PROCESS)
+    if process is not None:
+        process.tasks.add(task)
+        task.add_done_callback(process.tasks.discard)
+    return task
+
+
+class _NoFiles(selectors.BaseSelector):
+    """Selects nothing: what is left to do is the next timer."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, 0, events, data)
+        self._keys[fileobj] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj]
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self._loop.pass_to_next_timer()
+        return []
+
+
+class ProcessClock:
+    """What a process reads of the time: ``actor.clock.Clock``, and the module ``time`` of an agent."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> int:
+        process = PROCESS.get()
+        ahead_s = 0.0 if process is None else process.wall_ahead_s
+        return round((EPOCH_S + ahead_s + self._loop.time()) * 1e6)
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def call_at(self, monotonic: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_at(monotonic, callback)
+
+    def time(self) -> float:
+        return self.now() / 1e6
+
+    def time_ns(self) -> int:
+        return self.now() * 1000
+
+    perf_counter = monotonic

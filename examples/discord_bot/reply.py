@@ -1,0 +1,68 @@
+"""The bot's answer in Discord: one message, edited at most once a second."""
+
+import asyncio
+import io
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import discord
+
+EDIT_S = 1.0
+"""Discord allows five edits in five seconds, and people read no faster."""
+LONGEST = 2000
+"""Characters of a message."""
+
+
+class Picture(NamedTuple):
+    name: str
+    content: bytes
+
+
+class Reply:
+    """Call ``begin`` first, within three seconds of the command. Methods raise what discord.py raises."""
+
+    def __init__(self, interaction: discord.Interaction[Any], token_s: float) -> None:
+        self._interaction = interaction
+        self._token_until = interaction.created_at + timedelta(seconds=token_s)
+        self._message = 0
+        self._next_at = 0.0
+
+    @property
+    def largest(self) -> int:
+        """The bytes that a file may have here."""
+        guild = self._interaction.guild
+        return guild.filesize_limit if guild else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+
+    async def begin(self) -> None:
+        """Acknowledge the command: Discord shows that the bot is thinking."""
+        answer = await self._interaction.response.defer(thinking=True)
+        self._message = (answer and answer.message_id) or 0
+
+    async def may_edit(self) -> None:
+        """Wait until a second has passed since the last edit."""
+        await asyncio.sleep(max(0.0, self._next_at - asyncio.get_running_loop().time()))
+
+    async def edit(
+        self, text: str, *, view: discord.ui.View | None = None, picture: Picture | None = None
+    ) -> None:
+        """Show this; without a picture the one that is there stays."""
+        await self.may_edit()
+        changes: dict[str, Any] = {"content": text[:LONGEST], "view": view}
+        if picture is not None:
+            changes["attachments"] = [discord.File(io.BytesIO(picture.content), picture.name)]
+        try:
+            await self._edit(changes)
+        finally:
+            self._next_at = asyncio.get_running_loop().time() + EDIT_S
+
+    async def _edit(self, changes: dict[str, Any]) -> None:
+        if discord.utils.utcnow() < self._token_until:
+            await self._interaction.edit_original_response(**changes)
+            return
+        # The command's token is good for 15 minutes. After them the bot edits as the message's author,
+        # for which it must be a member of the server and see the channel.
+        channel = self._interaction.channel_id
+        if not channel or not self._message:
+            raise discord.ClientException("the command's token is over, and its channel is not known")
+        messageable = self._interaction.client.get_partial_messageable(channel)
+        await messageable.get_partial_message(self._message).edit(**changes)

@@ -1,0 +1,255 @@
+"""The Discord bot of the examples, as a process: Discord on loopback, our server and a worker are real."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.commands import REPOSITORY, Agent, Command, Server, run, until
+from tests.support.discord import TOKEN, Asked, Discord, discord
+from tests.support.discord_shapes import BERT
+
+BOT = REPOSITORY / "examples" / "discord_bot"
+LANDSCAPE = f"demo/landscape={REPOSITORY / 'examples' / 'models' / 'landscape'}"
+LONG: dict[str, str | int] = {"size": "1280x800", "steps": 12}
+"""Some seconds of work."""
+
+
+@pytest.fixture
+def loopback() -> Iterator[Discord]:
+    with discord() as found:
+        yield found
+
+
+@pytest.fixture
+def begin(loopback: Discord) -> Iterator[Callable[..., Command]]:
+    """Start the bot with these variables; it ends before Discord does."""
+    with ExitStack() as stack:
+
+        def start(url: str, token: str, **more: str) -> Command:
+            environment = {
+                "DISCORD_TOKEN": TOKEN,
+                "DISCORD_API_BASE": loopback.api,
+                "REPLICATE_BASE_URL": url,
+                "REPLICATE_API_TOKEN": token,
+                **more,
+            }
+            command = Command(str(BOT / "bot.py"), program=sys.executable, environment=environment)
+            stack.callback(command.close)
+            return command
+
+        yield start
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server], work: Callable[..., Agent]) -> Server:
+    """With a worker."""
+    started = serve()
+    work(started, LANDSCAPE).ready()
+    return started
+
+
+@pytest.fixture
+def deserted(serve: Callable[..., Server], work: Callable[..., Agent]) -> Callable[..., Server]:
+    """Start a server, with these options, that knows the model and has lost its only worker."""
+
+    def start(*options: str) -> Server:
+        started = serve("--stream-queue-s", "0.1", *options)
+        assert work(started, LANDSCAPE).ready().command.terminate() == 0
+        return started
+
+    return start
+
+
+def predictions(server: Server) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.client().get("/v1/predictions").json()["results"]
+    return found
+
+
+def test_a_command_ends_with_the_finished_file_after_progress_and_previews(
+    server: Server, loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    begin(server.url, server.token()).line("ready as painter")
+    (registered,) = loopback.commands
+    assert [one["name"] for one in registered["options"]] == ["hour", "seed", "size", "steps"]
+    asked = loopback.command("landscape", hour="aurora", seed=3, **LONG)
+    assert asked.acknowledged()["type"] == 5
+    last = asked.reaches(lambda one: "Done in" in one.content, "the picture is done")
+
+    (prediction,) = predictions(server)
+    shown = server.calls().get(str(prediction["id"]))
+    assert shown["status"] == "succeeded"
+    assert last.files == {"landscape.png": httpx.get(shown["output"][-1]).content}
+    assert "hour aurora, seed 3" in last.content
+    assert last.buttons == {}
+
+    before = asked.edits[: asked.edits.index(last)]
+    assert any(re.search(r"\d+%", one.content) for one in before)
+    sketches = {name for one in before for name in one.files}
+    assert sketches and sketches <= {f"step-{step:02d}.jpg" for step in range(1, 12)} | {"landscape.png"}
+    assert all(one.buttons.keys() == {"Cancel"} for one in before)
+    pauses = [later.at - one.at for one, later in zip(asked.edits, asked.edits[1:], strict=False)]
+    assert all(pause >= 1.0 for pause in pauses)
+    assert all(one.by_token for one in asked.edits)
+    assert [one["intents"] for one in loopback.identified] == [1]  # it sees servers, and no messages
+    assert loopback.heartbeats
+    assert loopback.refusals == []
+
+
+def test_the_cancel_button_cancels_for_the_one_who_asked_and_for_nobody_else(
+    server: Server, loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape", **LONG)
+    asked.reaches(lambda one: "Cancel" in one.buttons, "there is a button")
+
+    refused = loopback.press("Cancel", asked, BERT).acknowledged()
+    assert refused["type"] == 4
+    assert "Only the one who asked" in refused["data"]["content"]
+    assert refused["data"]["flags"] == 64  # for his eyes only
+
+    assert loopback.press("Cancel", asked).acknowledged()["type"] == 6
+    last = asked.reaches(lambda one: not one.buttons, "the message is at its end")
+    assert last.content.endswith("\nCanceled.")
+    (prediction,) = predictions(server)
+    assert prediction["status"] == "canceled"
+    assert loopback.refusals == []
+
+
+def test_each_person_has_a_share_of_the_bots_token(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    """Anna asks for two pictures before Bert asks for his: his is before her second."""
+    server = deserted()
+    begin(server.url, server.token()).line("ready as painter")
+
+    def waits(asked: Asked, place: str) -> None:
+        asked.reaches(lambda one: re.search(place, one.content), f"it has {place}")
+
+    first = loopback.command("landscape")
+    waits(first, "Waiting: no machine is connected, place 1 of 1")
+    second = loopback.command("landscape")
+    waits(second, "place 2 of 2")
+    waits(loopback.command("landscape", BERT), "place [12] of 3")
+    waits(second, "place 3 of 3")
+
+
+def test_a_server_that_is_away_is_said_in_plain_words(
+    serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = serve()
+    begin(server.url, server.token()).line("ready as painter")
+    server.stop()
+    asked = loopback.command("landscape")
+    assert asked.acknowledged()["type"] == 5
+    said = asked.reaches(lambda one: True, "the message says something")
+    assert "The picture server does not answer. Please try again in a few minutes." in said.content
+    assert said.buttons == {}
+
+
+def test_a_token_that_the_server_does_not_know_is_said_in_plain_words(
+    serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    begin(serve().url, "cf_wrong").line("ready as painter")
+    asked = loopback.command("landscape")
+    said = asked.reaches(lambda one: True, "the message says something")
+    assert "does not accept this bot's token. Whoever runs the bot must renew it." in said.content
+
+
+def test_a_token_that_discord_does_not_know_ends_the_bot_with_one_line(
+    begin: Callable[..., Command],
+) -> None:
+    bot = begin("http://127.0.0.1:1", "cf_unused", DISCORD_TOKEN="wrong")
+    bot.line("^bot.py: Discord does not accept DISCORD_TOKEN")
+    assert bot.process.wait(10) == 1
+    assert len(bot.lines) == 1
+
+
+def test_a_model_that_the_server_does_not_have_is_said_in_plain_words(
+    serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = serve()
+    begin(server.url, server.token()).line("ready as painter")
+    said = loopback.command("landscape").reaches(lambda one: True, "the message says something")
+    assert "does not have this model now" in said.content
+
+
+def test_a_server_that_is_restarted_costs_no_picture(
+    server: Server, loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape", **LONG)
+    asked.reaches(lambda one: one.files, "there is a sketch")
+    server.kill()
+    server.start()
+    last = asked.reaches(lambda one: not one.buttons, "the message is at its end")
+    (prediction,) = predictions(server)
+    assert last.files == {"landscape.png": httpx.get(prediction["output"][-1]).content}
+
+
+def test_when_the_commands_token_is_over_the_bot_edits_by_its_own(
+    server: Server, loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    begin(server.url, server.token(), DISCORD_COMMAND_TOKEN_S="1").line("ready as painter")
+    asked = loopback.command("landscape", **LONG)
+    asked.reaches(lambda one: "Cancel" in one.buttons, "it is begun")
+    asked.expired = True
+    last = asked.reaches(lambda one: "Done in" in one.content, "the picture is done")
+    assert not last.by_token
+    assert last.files.keys() == {"landscape.png"}
+    assert last.buttons == {}
+    assert loopback.refusals == []
+
+
+def test_a_message_that_was_deleted_cancels_its_prediction(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = deserted()
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape")
+    asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
+    asked.deleted = True
+    loopback.command("landscape")  # so that there is news for the first
+    until(
+        lambda: [one["status"] for one in predictions(server)] == ["starting", "canceled"], "it is canceled"
+    )
+
+
+def test_a_channel_that_the_bot_may_not_write_to_cancels_the_prediction(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = deserted()
+    begin(server.url, server.token(), DISCORD_COMMAND_TOKEN_S="0.001").line("ready as painter")
+    loopback.may_write = False
+    loopback.command("landscape")
+    until(lambda: [one["status"] for one in predictions(server)] == ["canceled"], "it is canceled")
+
+
+def test_too_many_pictures_and_too_long_a_wait_are_said_in_plain_words(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = deserted("--queue-s", "1")
+    made = run("token", "create", "bot", "--creations-per-min", "1", "--data", str(server.data), "--json")
+    begin(server.url, json.loads(made.stdout)["token"]).line("ready as painter")
+    first = loopback.command("landscape")
+    first.reaches(lambda one: "No machine was free in time" in one.content, "it is given up")
+    said = loopback.command("landscape").reaches(lambda one: True, "the message says something")
+    assert re.search(r"Too many pictures were asked for at once\. Please try again in \d+ s\.", said.content)
+
+
+def test_a_bot_that_is_stopped_cancels_what_it_has_begun_and_says_so(
+    server: Server, loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    bot = begin(server.url, server.token())
+    bot.line("ready as painter")
+    asked = loopback.command("landscape", **LONG)
+    asked.reaches(lambda one: "Cancel" in one.buttons, "it is begun")
+    assert bot.terminate() == 0
+    assert "I am being restarted" in asked.edits[-1].content
+    assert asked.edits[-1].buttons == {}
+    until(lambda: [one["status"] for one in predictions(server)] == ["canceled"], "it is canceled")

@@ -14,6 +14,7 @@ from coordinator import legacy
 from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
+from coordinator.elsewhere import Elsewhere, errand_of
 from coordinator.offers import Offers
 from coordinator.outcomes import REPEATED, Outcome, fault_of, final
 from coordinator.prediction import Attempt, ErrorCode, Happening, Status
@@ -39,6 +40,7 @@ class Attempts:
         self._workers = workers
         self._token = token
         self._link = link
+        self.elsewhere = Elsewhere(book, workers, self._begin)
         self._told: tuple[bool, int] | None = None
         """Whether something waited, and how often standings had changed, when demand was told last."""
 
@@ -52,6 +54,7 @@ class Attempts:
             self._begin(entry, session)
         else:
             book.enqueue(entry)
+            self.elsewhere.hurry(entry)
             self.dispatch()
 
     def dispatch(self) -> None:
@@ -69,6 +72,7 @@ class Attempts:
                 self._begin(book.entries[waiting.id], session)
         for waiting in aside:
             book.queue.add(waiting)
+        self.elsewhere.dispatch()
         if book.queue:
             self._wake_for_probes()
         self.tell_demand()
@@ -127,18 +131,20 @@ class Attempts:
 
     def _begin(self, entry: Entry, session: Session) -> None:
         """Number the attempt, have it committed, send it."""
-        document = entry.document
+        document, overflow = entry.document, entry.document.overflow
+        provider = overflow.provider if overflow is not None and session.elsewhere else ""
         attempt = Attempt(
             number=1 + max((a.number for a in document.attempts), default=0),
             agent=session.agent,
-            agent_name=session.agent_name,
+            agent_name=provider or session.agent_name,
             incarnation=session.incarnation,
             dispatched_at=self._book.turn.now,
             secret=self._token(),
             key=self._token(),
             legacy=session.legacy,
+            provider=provider,
         )
-        version = document.version if document.pinned else session.version
+        version = document.version if document.pinned or provider else session.version
         attempts = (*_remembered(document.attempts), attempt)
         retries = session.retries if document.retries is None else document.retries
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts, version=version, retries=retries)
@@ -158,10 +164,16 @@ class Attempts:
         overrun_s = 0.0 if session.legacy else OVERRUN_S  # nobody else keeps the limit of such a worker
         self._book.set_deadline(entry, entry.document.run_s + self._book.limits.cancel_grace_s + overrun_s)
 
-    def _send(self, entry: Entry, attempt: Attempt, session: Session) -> None:
+    def _send(self, entry: Entry, attempt: Attempt, session: Session, *, again: bool = False) -> None:
         session.sent += 1
         self.offers.update(session)
         document = entry.document
+        if attempt.provider:
+            errand = errand_of(self._book.number, entry, attempt, again=again)
+            self._book.turn.send(session.address, errand)
+            if document.cancel_requested:
+                self._send_cancel(entry, attempt.number, session)
+            return
         dispatch = wire.Dispatch(
             channel=session.channel,
             prediction=document.id,
@@ -187,7 +199,9 @@ class Attempts:
         """After a load: the attempt may well be running, so its agent gets a fresh lease."""
         self._open(entry, attempt)
         entry.begun = entry.ours = True
-        if entry.document.cancel_requested:
+        if attempt.provider:
+            self.elsewhere.call()
+        elif entry.document.cancel_requested:
             self.fence(entry)
             return
         self._book.change(entry, Happening.ACCEPTED, durable=False)
@@ -238,9 +252,10 @@ class Attempts:
             attempt = entry.find(entry.attempt)
             if attempt is None or attempt.agent != session.agent:
                 continue
-            if attempt.incarnation == session.incarnation and not entry.history.last_seq:
+            same = attempt.incarnation == session.incarnation and not entry.history.last_seq
+            if same or attempt.provider:
                 self._give(entry, session)
-                self._send(entry, attempt, session)
+                self._send(entry, attempt, session, again=True)
             else:
                 self._lost(entry, f"{attempt.agent_name} came back without it")
 
@@ -325,7 +340,8 @@ class Attempts:
         if attempt is not None and attempt.legacy:
             self._lost_by_legacy(entry, attempt, reason)
             return
-        if attempt is not None and not entry.ours and not entry.document.cancel_requested:
+        ours = entry.ours or attempt is None or attempt.provider
+        if attempt is not None and not ours and not entry.document.cancel_requested:
             self._strike(entry, attempt, Fault.WORKER, reason)
         self._close(entry, Outcome.LOST, Happening.LOST, reason)
         if entry.document.cancel_requested:
@@ -389,7 +405,10 @@ class Attempts:
             self._end(entry, Happening.CANCELED, error=error, error_code=code)
             return
         self._book.change(entry, None, cancel_requested=True, error=error, error_code=code)
-        if entry.session is None or entry.session.legacy:
+        attempt = entry.find(entry.attempt)
+        if entry.session is None and attempt is not None and attempt.provider:
+            self._book.set_deadline(entry, self._book.limits.cancel_grace_s + OVERRUN_S)  # its door is told
+        elif entry.session is None or entry.session.legacy:
             self.fence(entry)
         else:
             self._send_cancel(entry, entry.attempt, entry.session)
@@ -479,7 +498,7 @@ class Attempts:
     def _judge_worker(self, entry: Entry, message: wire.Finished, missing: str | None) -> None:
         """What the result says of the worker; nothing, when it was canceled or its files are in question."""
         attempt = entry.find(message.attempt)
-        if attempt is None or missing is not None or entry.document.cancel_requested:
+        if attempt is None or missing is not None or entry.document.cancel_requested or attempt.provider:
             return
         if message.status == "succeeded":
             self._workers.succeeded(attempt.agent)
@@ -516,7 +535,7 @@ def proven(entry: Entry | None, number: int, secret: str) -> Attempt | None:
 
 def _remembered(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     """The attempts without the oldest refused ones, when there are many."""
-    refused = [a.number for a in attempts if a.outcome == Outcome.REFUSED]
+    refused = [a.number for a in attempts if a.outcome == Outcome.REFUSED and not a.doubtful]
     forgotten = set(refused[:-REFUSALS_KEPT])
     return tuple(a for a in attempts if a.number not in forgotten) if forgotten else attempts
 

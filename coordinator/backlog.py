@@ -113,6 +113,7 @@ class Backlog:
             entry = book.entries[prediction]
             if not entry.on_disk:
                 entry.on_disk = True
+                book.candidates.remove(prediction)
                 book.leave(entry)
 
     def rows(self, tag: Any, rows: "Sequence[Rows]") -> "list[Entry]":
@@ -158,6 +159,7 @@ class Backlog:
         for entry in entries:
             if entry.document.id in book.queue:
                 book.stay(entry)
+                book.consider(entry)
         self.let_go()
 
     # --- what waits too long ------------------------------------------------------------------------------

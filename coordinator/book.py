@@ -37,6 +37,7 @@ from coordinator.model_schema import (
     document_of,
 )
 from coordinator.outbox import Outbox
+from coordinator.overflow.candidates import Candidates, Group
 from coordinator.prediction import TRANSITIONS, Attempt, Document, Happening, encode
 from coordinator.protocol.limits import ServerLimits
 from coordinator.recall import Recall
@@ -96,6 +97,9 @@ class Session:
     concluding: str = ""
     """The prediction that such a worker has reported, while its files are looked for."""
 
+    elsewhere: bool = False
+    """Not a worker: the door to providers (``elsewhere.py``)."""
+
     @property
     def free(self) -> int:
         return 0 if self.leaving else self.granted - self.sent
@@ -154,6 +158,7 @@ class Book:
 
     def __init__(self, number: int, limits: ServerLimits) -> None:
         self.limits = limits
+        self.number = number
         self._project = Project(number)
         self.turn: Turn
         self.entries: dict[str, Entry] = {}
@@ -170,6 +175,9 @@ class Book:
         self.ending = 0
         """How many have ended and are not in the index yet."""
         self.sessions: dict[SocketAddress, Session] = {}
+        self.provider: Session | None = None
+        """The door to providers, once it was called for."""
+        self.candidates = Candidates()
         self.leaving: dict[SocketAddress, Session] = {}
         """Those that only stay for the work that they have."""
         self.forecast = Forecast()
@@ -284,7 +292,7 @@ class Book:
 
     def _learn(self, document: Document) -> None:
         """How long it ran says how long others will."""
-        if document.started_at is None or document.completed_at is None:
+        if document.started_at is None or document.completed_at is None or document.attempts[-1].provider:
             return
         seconds = (document.completed_at - document.started_at) / 1_000_000
         self.forecast.record(document.version, document.token, document.user, seconds)
@@ -319,9 +327,26 @@ class Book:
         """Let it wait at its place; for another agent than those that it failed on."""
         entry.waiting = self.waiting(entry)
         self.queue.add(entry.waiting)
+        self.consider(entry)
         self.backlog.let_go()
         self._dirty[entry.document.id] = entry
         self.backlog.ends_by(deadline_of(entry.document))
+
+    def consider(self, entry: Entry, due: int | None = None) -> None:
+        """It waits in memory: perhaps it may run at a provider."""
+        if (found := self.group_of(entry, due)) is not None:
+            self.candidates.add(entry.document.id, entry.document.token, *found)
+
+    def group_of(self, entry: Entry, due: int | None = None) -> tuple[Group, tuple[int, int]] | None:
+        """By which rule one that waits may run at a provider, and its rank; ``due`` is when, for those that
+        wait a time. None for one that may not."""
+        document, overflow = entry.document, entry.document.overflow
+        if overflow is None or entry.waiting is None:
+            return None
+        if due is None:
+            due = document.created_at + int(overflow.wait_s * 1e6)
+        first = due if overflow.when == "wait_over" else document.urgency
+        return Group(overflow.when, entry.waiting.flow.needs), (first, entry.place)
 
     def waiting(self, entry: Entry) -> Waiting:
         """A prediction as the queue sees it, and what it will probably cost."""
@@ -333,6 +358,7 @@ class Book:
 
     def _unqueue(self, entry: Entry) -> None:
         """It waits no longer, wherever it did."""
+        self.candidates.remove(entry.document.id)
         if entry.on_disk:
             self.stay(entry)
             self.queue.left_disk(self.waiting(entry))
@@ -343,6 +369,7 @@ class Book:
         """An attempt of it is open: it waits no longer, and its owners are charged."""
         if entry.on_disk:
             self._unqueue(entry)
+        self.candidates.remove(entry.document.id)
         entry.attempt = attempt
         entry.history, entry.recall = History(self.limits.history_bytes), None
         self.running[entry.document.id] = entry
@@ -354,6 +381,9 @@ class Book:
     def stop(self, entry: Entry, *, counts: bool = True) -> None:
         """No attempt of it is open any more. What does not count is given back to its owners."""
         self.running.pop(entry.document.id, None)
+        open_attempt = entry.find(entry.attempt)
+        if open_attempt is not None and open_attempt.provider:
+            counts = False  # what a provider did took nothing away from others
         entry.attempt, entry.session, entry.deadline = 0, None, None
         entry.recall = None
         if (charged := entry.charged) is not None:

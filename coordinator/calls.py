@@ -8,8 +8,9 @@ from typing import Literal
 import msgspec
 
 from coordinator.letters import REPLICATE, State, Try
+from coordinator.overflow.policy import Overflow
 from coordinator.prediction import Document
-from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Hello, Upload
+from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Held, Hello, Upload
 
 
 class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="call", omit_defaults=True):
@@ -64,6 +65,7 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     """Hold the answer until it has ended, for no longer than this: then it is as it was when accepted."""
     metadata: bytes = b""
     dialect: str = REPLICATE
+    overflow: Overflow | None = None
 
 
 class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):
@@ -126,10 +128,15 @@ Reason = Literal[
     "token_cap",
     "behind_fair_share",
     "all_busy",
+    "overflow_cap",
+    "overflow_paused",
+    "overflow_full",
 ]
 """Why a prediction waits: no worker is connected; none has its version, or such a GPU; all are of 2022 and
-take no such large input; those that would do get no work because of what they did; they load the model; they
-are being drained; its token runs as many as it may; others have had less of their share; all slots are taken.
+take no such large input; those that would do get no work because of what they did; they load the model;
+they are being drained; its token runs as many as it may; others have had less of their share; all slots are
+taken. It might run at a provider, but its token has had as much of that as it may today; the provider
+refuses, or cannot be reached; as many run there as may.
 """
 
 
@@ -240,6 +247,37 @@ class DetachSession(Call, frozen=True, kw_only=True, tag="detach_session"):
     address: SocketAddress
     silent: bool = False
     """A legacy worker hung up in order, without a word on the job that it had been given."""
+
+
+class AttachOverflow(Call, frozen=True, kw_only=True, tag="attach_overflow"):
+    """The door to providers offers itself, with what it holds: one session for each coordinator."""
+
+    address: SocketAddress
+    granted: int
+    held: tuple[Held, ...] = ()
+
+
+class OverflowBegun(Call, frozen=True, kw_only=True, tag="overflow_begun"):
+    """The provider has an attempt, and calls it ``remote``."""
+
+    address: SocketAddress
+    prediction: str
+    attempt: int
+    remote: str
+
+
+class OverflowHeld(Call, frozen=True, kw_only=True, tag="overflow_held"):
+    """An attempt has not begun, and no other of its token is to be tried until then."""
+
+    address: SocketAddress
+    prediction: str
+    attempt: int
+    reason: Literal["overflow_cap", "overflow_paused"]
+    detail: str
+    until: int
+    """Microseconds since the epoch."""
+    doubtful: bool = False
+    """It may have begun all the same: the answer was lost."""
 
 
 class Done(Reply, frozen=True, kw_only=True, tag="done"):
@@ -359,6 +397,9 @@ AnyCall = (
     | LetterRendered
     | LetterSent
     | ProgressSent
+    | AttachOverflow
+    | OverflowBegun
+    | OverflowHeld
 )
 AnyReply = (
     Refused
@@ -385,6 +426,8 @@ def about(call: AnyCall) -> tuple[str, ...]:
         return tuple(each.id for each in call.creates if each.again)
     if isinstance(call, AttachSession):
         return tuple(held.prediction for held in call.attach.held)
+    if isinstance(call, AttachOverflow):
+        return tuple(held.prediction for held in call.held)
     if isinstance(call, FilesChecked):
         return (call.message.prediction,)
     # What runs is in memory: only of an attempt that was given up the prediction may wait.
@@ -406,6 +449,10 @@ class GrantUpload(msgspec.Struct, frozen=True):
     address: SocketAddress
     upload: Upload
     attempt_key: str
+
+
+class CallOverflow(msgspec.Struct, frozen=True):
+    """Effect: have the door to providers attach; comes back as ``AttachOverflow``."""
 
 
 class RenderLetter(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from coordinator.book import Project
 from coordinator.errors import Unavailable
 from coordinator.letters import Try
 from coordinator.model import Model
+from coordinator.overflow.errand import GATEWAY, Errand
 from coordinator.prediction import Document, decode
 from coordinator.projector import Projector
 from coordinator.protocol import messages as wire
@@ -42,6 +43,16 @@ class Sockets(Protocol):
 
     def lost(self, number: int) -> None:
         """The object has no instance now: its sessions attach again."""
+
+
+class OverflowDoor(Protocol):
+    """Where predictions go that run at a provider (``overflow/door.py``)."""
+
+    def called(self, number: int) -> None:
+        """This object wants it to attach."""
+
+    def deliver(self, address: calls.SocketAddress, message: wire.ServerMessage | Errand) -> None:
+        """What a coordinator says to its session there."""
 
 
 class Webhooks(Protocol):
@@ -76,6 +87,7 @@ class Coordinators:
         self._on_fatal = on_fatal
         self._sockets: Sockets | None = None
         self._webhooks: Webhooks | None = None
+        self._overflow: OverflowDoor | None = None
         self.namespace = Namespace(
             actor=lambda number: Model(number, limits, self._link),
             storages=storages,
@@ -90,10 +102,14 @@ class Coordinators:
         self.models = Models(self.namespace, limits.call_s)
         self.projector = Projector(store.index, self.models, store.models.count_runs)
 
-    def connect(self, sockets: Sockets, webhooks: Webhooks | None = None) -> None:
-        """Say where agents' sockets are, and what sends webhooks, before ``start``."""
+    def connect(
+        self, sockets: Sockets, webhooks: Webhooks | None = None, overflow: OverflowDoor | None = None
+    ) -> None:
+        """Say where agents' sockets are, what sends webhooks, and where what overflows goes, before
+        ``start``."""
         self._sockets = sockets
         self._webhooks = webhooks
+        self._overflow = overflow
 
     async def start(self) -> None:
         await self.projector.start()
@@ -110,6 +126,9 @@ class Coordinators:
         if isinstance(address, Project):
             document: Document = message
             self.projector.add(address.number, document)
+        elif address.gateway == GATEWAY:
+            if self._overflow is not None:
+                self._overflow.deliver(address, message)
         elif self._sockets is not None:
             self._sockets.deliver(address, message)
 
@@ -126,6 +145,8 @@ class Coordinators:
             return calls.FilesChecked(address=effect.address, message=effect.message, missing=missing)
         if isinstance(effect, calls.GrantUpload):
             self.send(effect.address, await self._grant(effect))
+        if isinstance(effect, calls.CallOverflow) and self._overflow is not None:
+            self._overflow.called(number)
         if self._webhooks is not None:
             return await self._mail(self._webhooks, effect)
         return None

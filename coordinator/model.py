@@ -16,6 +16,7 @@ from coordinator.actor.turn import Fetch, Hold, Turn, Wait
 from coordinator.attempts import Attempts, own_files, proven
 from coordinator.backlog import ALARM
 from coordinator.book import Book, Entry, Session, end_of, snapshot
+from coordinator.elsewhere import with_attempt
 from coordinator.letters import COGFLARE
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.outbox import LaneRead, LetterRead
@@ -66,6 +67,9 @@ class Model:
             calls.LetterRendered: self._letter_rendered,
             calls.LetterSent: self._letter_sent,
             calls.ProgressSent: self._progress_sent,
+            calls.AttachOverflow: self._attach_overflow,
+            calls.OverflowBegun: self._overflow_begun,
+            calls.OverflowHeld: self._overflow_held,
         }
         self._messages: dict[type, Callable[[Session, Any], None]] = {
             wire.Credit: self._credit,
@@ -138,10 +142,11 @@ class Model:
         self._book.stalled(late_s)
 
     def idle(self) -> bool:
-        """Queued predictions may wait on disk: their alarm, or an agent's attach, brings the object back."""
+        """Queued predictions may wait on disk: their alarm, or an agent's attach, brings the object back;
+        nothing does for those that may run at a provider."""
         book = self._book
         untold = book.ending or len(book.creations) or book.creations.page
-        return not (book.sessions or book.running or untold)
+        return not (book.sessions or book.running or book.candidates or untold)
 
     # --- clients ------------------------------------------------------------------------------------------
 
@@ -201,6 +206,7 @@ class Model:
             own_id=call.own_id,
             metadata=call.metadata,
             dialect=call.dialect,
+            overflow=call.overflow,
         )
         entry = book.add(document)
         book.feeds.said(entry, ("created",))
@@ -241,7 +247,9 @@ class Model:
         entry = self._find(call.id, call.account)
         if entry is None:
             return calls.Unknown()
-        return replace(explain(self._book, self._workers, entry), document=snapshot(entry))
+        found = explain(self._book, self._workers, entry)
+        reason = self._attempts.elsewhere.reason(entry) or found.reason
+        return replace(found, reason=reason, document=snapshot(entry))
 
     def _ask_room(self, call: calls.AskRoom) -> calls.RoomIs:
         needs = Needs(call.version, call.gpu, call.gpu_memory)
@@ -288,7 +296,7 @@ class Model:
         """Events that only the agent has: as they were sent again, or asked for now."""
         recall = entry.recall = entry.recall or Recall()
         events, session = recall.after(seq), entry.session
-        able = session is not None and session.protocol >= 2 and not session.legacy
+        able = session is not None and session.protocol >= 2 and not session.legacy and not session.elsewhere
         if not events and call.timeout_s > 0 and session is not None and able:
             if recall.asks(session.address, seq + 1):
                 resend = wire.Resend(
@@ -391,13 +399,61 @@ class Model:
         return calls.Done()
 
     def _from_agent(self, call: calls.FromAgent) -> calls.Done:
-        session = self._book.sessions.get(call.address)
+        session = self._session(call.address)
         if session is not None:
             self._messages[type(call.message)](session, call.message)
         else:
             channel = getattr(call.message, "channel", 0)
             self._book.turn.send(call.address, wire.Reattach(channel=channel))
         return calls.Done()
+
+    def _session(self, address: calls.SocketAddress) -> Session | None:
+        provider = self._book.provider
+        if provider is not None and provider.address == address:
+            return provider
+        return self._book.sessions.get(address)
+
+    # --- the door to providers ----------------------------------------------------------------------------
+
+    def _attach_overflow(self, call: calls.AttachOverflow) -> calls.Done:
+        session = self._attempts.elsewhere.attached(call)
+        verdicts = tuple(self._attempts.judge(session, held) for held in call.held)
+        self._book.turn.send(session.address, wire.Attached(channel=session.channel, verdicts=verdicts))
+        self._attempts.reconcile(session)
+        self._attempts.dispatch()
+        return calls.Done()
+
+    def _overflow_begun(self, call: calls.OverflowBegun) -> calls.Done:
+        if entry := self._at_provider(call):
+            attempts = with_attempt(entry.document, call.attempt, remote=call.remote)
+            self._book.change(entry, None, attempts=attempts)
+            self._attempts.elsewhere.begun(entry.document)
+            self._attempts.dispatch()
+        return calls.Done()
+
+    def _overflow_held(self, call: calls.OverflowHeld) -> calls.Done:
+        if entry := self._at_provider(call):
+            entry.begun = call.doubtful
+            attempts = with_attempt(entry.document, call.attempt, doubtful=call.doubtful)
+            self._book.change(entry, None, attempts=attempts)
+            self._attempts.elsewhere.hold(entry.document, call)
+            self._attempts.returned(entry, call.detail)
+            self._attempts.dispatch()
+        return calls.Done()
+
+    def _at_provider(self, call: calls.OverflowBegun | calls.OverflowHeld) -> Entry | None:
+        """The prediction that the door speaks of; it hears when that is no longer wanted."""
+        session = self._session(call.address)
+        if session is None:
+            self._book.turn.send(call.address, wire.Reattach(channel=0))
+            return None
+        entry = self._current(session, call.prediction, call.attempt)
+        if entry is None:
+            cancel = wire.Cancel(
+                channel=session.channel, prediction=call.prediction, attempt=call.attempt, grace_s=0.0
+            )
+            self._book.turn.send(call.address, cancel)
+        return entry
 
     # --- an agent's messages ------------------------------------------------------------------------------
 
@@ -527,11 +583,14 @@ class Model:
         attached = {session.agent: session for session in self._book.sessions.values()}
         agents = dict.fromkeys((*attached, *self._workers.standings()))
         running = Counter(e.session.agent for e in self._book.running.values() if e.session is not None)
+        door = self._attempts.elsewhere.described()
         return calls.WorkersAre(
             workers=tuple(
                 _described(agent, attached.get(agent), self._workers.standing(agent), running[agent])
                 for agent in agents
+                if door is None or agent != door.agent
             )
+            + (() if door is None else (door,))
         )
 
     def _current(self, session: Session, prediction: str, attempt: int) -> Entry | None:

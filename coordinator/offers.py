@@ -24,6 +24,8 @@ class Offers:
 
     def update(self, session: Session) -> None:
         """It came, or its slots have changed, or what it is doing."""
+        if session.elsewhere:
+            return
         if session.free <= 0:
             self.remove(session)
             return

@@ -33,6 +33,7 @@ REPEATED = {
     "runner_crashed": Outcome.CRASHED,
     "runner_defunct": Outcome.UNFIT,
     "runner_stopped": Outcome.UNFIT,
+    "provider_lost": Outcome.LOST,
 }
 """Error codes of an agent after which the prediction is tried elsewhere."""
 

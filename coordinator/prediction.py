@@ -14,6 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from coordinator.letters import REPLICATE
+from coordinator.overflow.policy import Overflow
 from coordinator.protocol.messages import StoredFile
 
 
@@ -95,6 +96,12 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """With a worker of 2022 (``legacy.py``)."""
     reason: str = ""
     """Why it ended early, in words for the client; empty when it came to a result."""
+    provider: str = ""
+    """Where it runs, when that is at a provider (``elsewhere.py``); empty on an own worker."""
+    remote: str = ""
+    """What the provider calls it; empty until that is known."""
+    doubtful: bool = False
+    """The provider may have begun it all the same: its answer was lost."""
 
 
 class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -170,6 +177,8 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     """What its client calls it (``store/aliases.py``)."""
     dialect: str = REPLICATE
     """Its client's, by the record of the token that made it."""
+    overflow: Overflow | None = None
+    """How it may run at a provider; None when it may not."""
     source: str = "api"
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""

@@ -20,6 +20,9 @@ class Objects(Protocol):
         """Whether the object is in memory, so that asking it is cheap."""
 
 
+Posted = calls.FromAgent | calls.DetachSession | calls.MarkWorker | calls.OverflowBegun | calls.OverflowHeld
+
+
 class ModelStub:
     """Calls one coordinator. Each method has a deadline, is safe to repeat, and raises ``Unavailable`` when
     the answer is unknown; cancelling the caller does not undo the call."""
@@ -115,7 +118,13 @@ class ModelStub:
         if not isinstance(reply, calls.Done):
             raise _unexpected(reply)
 
-    def hand_over(self, *posted: calls.FromAgent | calls.DetachSession | calls.MarkWorker) -> bool:
+    async def attach_overflow(self, call: calls.AttachOverflow) -> None:
+        """Attach the door to providers; the coordinator itself sends ``attached``."""
+        reply = await self._ask(call)
+        if not isinstance(reply, calls.Done):
+            raise _unexpected(reply)
+
+    def hand_over(self, *posted: Posted) -> bool:
         """Hand over what comes from an agent or is to be in order with it. False: no live object; attach the
         session again."""
         return self._objects.post(self.number, *posted)

@@ -5,6 +5,8 @@ from coordinator.protocol.limits import LEGACY_FILE_BYTES, LEGACY_INPUT_BYTES
 from coordinator.protocol.names import legacy_version
 from coordinator.scheduling.flow import Flow, Needs, Terms, Waiting
 
+NO_WORKER = "elsewhere"
+"""In place of a version, of what is for no worker: it may run at a provider only."""
 _FAILED = frozenset({"lost", "crashed", "unfit"})
 
 
@@ -19,8 +21,11 @@ def too_large_for_legacy(document: Document) -> bool:
 
 
 def flow_of(document: Document) -> Flow:
+    version = document.version if document.pinned else ""
+    if document.overflow is not None and document.overflow.when == "always":
+        version = NO_WORKER
     needs = Needs(
-        version=document.version if document.pinned else "",
+        version=version,
         gpu=document.gpu,
         gpu_memory=document.gpu_memory,
         unfit=legacy_version(document.model) if too_large_for_legacy(document) else "",

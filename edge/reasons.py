@@ -14,6 +14,9 @@ _WAITS: dict[Reason, str] = {
     "token_cap": "its token runs as many predictions at once as it may",
     "behind_fair_share": "others have had less of their share and go first",
     "all_busy": "all workers are busy",
+    "overflow_cap": "no worker can take it now, and its token has had what it may of the provider today",
+    "overflow_paused": "no worker can take it now, and the provider refuses more or cannot be reached",
+    "overflow_full": "no worker can take it now, and as many run at the provider as may",
 }
 _ENDED: dict[str, str] = {
     ErrorCode.DEADLINE_BEFORE_START: "It was canceled before it began",

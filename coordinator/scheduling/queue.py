@@ -112,6 +112,12 @@ class Queue:
         path[-1].forget()
         return None
 
+    def held(self, waiting: Waiting) -> bool:
+        """Whether its token runs as many as it may."""
+        _, token, user = self._owners.path(waiting.flow)
+        user.forget()
+        return token.held
+
     def place(self, waiting: Waiting, now: int) -> Place:
         """Where one that waits stands, wherever it is kept. The count of the others may be a second old."""
         if self._census is None or not 0 <= now - self._census_at < _CENSUS:

@@ -12,7 +12,7 @@ from coordinator.actor.placement import LocalPlacement
 from coordinator.actor.sqlite import SqliteStorages
 from coordinator.blobs.disk import DiskBlobs
 from coordinator.blobs.signing import Signer
-from coordinator.host import Coordinators, Webhooks
+from coordinator.host import Coordinators, OverflowDoor, Webhooks
 from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.prediction import Document
@@ -76,6 +76,7 @@ class Coordination:
         self.watch: Callable[[], None] = lambda: None
         """Called with each new set of coordinators, before they start."""
         self.mail: Webhooks | None = None
+        self.door: OverflowDoor | None = None
         self._folder = folder
         self.files: SqliteStorages
         self.store: Store
@@ -100,7 +101,7 @@ class Coordination:
             limits=self.limits,
             on_fatal=self.fatal.append,
         )
-        self.coordinators.connect(self.sockets, self.mail)
+        self.coordinators.connect(self.sockets, self.mail, self.door)
         self.models = Models(Encoded(self.coordinators.namespace), self.limits.call_s)
         self.watch()
         await self.coordinators.start()

@@ -150,6 +150,15 @@ class ServerLimits:
     )
     legacy_job_files: int = _limit(1000, "files that a worker of 2022 may upload for one job")
     legacy_job_bytes: int = _limit(5 * 1024 * MIB, "bytes that a worker of 2022 may upload for one job")
+    overflow_running: int = _limit(
+        50, "predictions of one model that may run at a provider at the same time", 1
+    )
+    overflow_settle_s: float = _limit(
+        10.0, "time after a start in which own workers may come back before anything runs at a provider"
+    )
+    overflow_poll_s: float = _limit(
+        5.0, "longest time between two looks at what runs at a provider; half a second while it changes", 0.1
+    )
     file_ttl_s: float = _limit(86_400.0, "time that a file uploaded by a client is kept")
     file_url_ttl_s: float = _limit(86_400.0, "time that a signed file URL is valid")
     upload_ttl_s: float = _limit(3600.0, "time that an agent's upload URL is valid")

@@ -1,0 +1,116 @@
+"""What runs predictions elsewhere: the seam, and what can go wrong with it."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+from msgspec import Raw
+
+Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
+ENDED: frozenset[Status] = frozenset({"succeeded", "failed", "canceled"})
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to run."""
+
+    model: str
+    """``owner/name`` at the provider."""
+    version: str = ""
+    """64 hex; empty for the newest that the provider has."""
+    input: bytes
+    """A JSON object."""
+    webhook: str = ""
+    """URL that hears of the end; empty for none."""
+    run_s: float
+    """The longest time that anybody waits for it."""
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction as the provider tells of it."""
+
+    id: str
+    status: Status
+    version: str = ""
+    output: Raw = Raw(b"null")
+    error: str | None = None
+    logs: str = ""
+    metrics: Mapping[str, Raw] = {}
+    started_at: int | None = None
+    """Microseconds since the epoch."""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class RemoteModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the provider; without a version it runs what it likes."""
+
+    name: str
+    version: str = ""
+    openapi_schema: bytes = b""
+    cog_version: str = ""
+    description: str = ""
+
+
+class ProviderError(Exception):
+    """The provider did not do it. The text is fit for a client's eyes."""
+
+
+class Rejected(ProviderError):
+    """It never will: the input, the model or the version is wrong. It was not begun."""
+
+
+class BadKey(ProviderError):
+    """The key is not valid, or may not do this. It was not begun."""
+
+
+class OutOfCredit(ProviderError):
+    """Somebody has to pay first. It was not begun."""
+
+
+class Throttled(ProviderError):
+    """Too many requests with this key. It was not begun."""
+
+    def __init__(self, text: str, retry_after_s: float) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(ProviderError):
+    """No good answer came. Whether it was begun is unknown: look for it with ``find`` before another try."""
+
+
+class NotReached(Unreachable):
+    """There was no connection: it was not begun."""
+
+
+class Gone(ProviderError):
+    """There is no such prediction, or none any more."""
+
+
+class Provider(Protocol):
+    """One provider, with whatever key is given to each call. Each method raises ProviderError."""
+
+    @property
+    def name(self) -> str:
+        """What ``metrics.runner`` says, as ``replicate``."""
+
+    async def create(self, key: str, wanted: Wanted) -> Remote:
+        """Begin it. After Unreachable it may have begun."""
+
+    async def get(self, key: str, id: str) -> Remote:
+        """As it is now. Raises Gone."""
+
+    async def cancel(self, key: str, id: str) -> None:
+        """Ask for its end; it may have ended."""
+
+    async def find(self, key: str, wanted: Wanted, since: int, known: frozenset[str]) -> Remote | None:
+        """The oldest one of the same input created ``since`` then (microseconds), but none of those
+        ``known``. None when there is none."""
+
+    async def model(self, key: str, name: str) -> RemoteModel | None:
+        """What is called ``owner/name`` there."""
+
+    async def close(self) -> None:
+        """Give back the connections."""

@@ -26,6 +26,7 @@ from coordinator.overflow.job import CHANNEL, Job, listed
 from coordinator.overflow.provider import (
     BadKey,
     Gone,
+    NoModel,
     NotReached,
     Provider,
     ProviderError,
@@ -51,8 +52,8 @@ LOOK_S = (0.0, 1.0, 2.0, 4.0)
 """Pauses before each look for a prediction that may have begun."""
 SKEW_S = 5.0
 """How far the provider's clock may be behind ours."""
-KEYLESS_S = 60.0
-"""When to look again whether a token has a key."""
+KEYLESS_S, MODELLESS_S = 60.0, 600.0
+"""When to look again whether a token has a key, and the provider the model."""
 FORGET_S = 600.0
 """How long after its limits one that does not end is still followed: its coordinator has given it up."""
 
@@ -334,6 +335,11 @@ class Door:
             breaker.passed()
             await self._caps.release(errand)
             self._finish(job, job.failed(str(error), runner=provider.name))
+            return None
+        except NoModel as error:  # it need not fail for that: an own worker may come
+            breaker.passed()
+            await self._caps.release(errand)
+            self._hold(job, "overflow_paused", str(error), MODELLESS_S)
             return None
         except Unreachable as error:
             return await self._doubted(job, provider, key, wanted, error)

@@ -61,6 +61,10 @@ class Rejected(ProviderError):
     """It never will: the input, the model or the version is wrong. It was not begun."""
 
 
+class NoModel(ProviderError):
+    """It has no such model, or not for this key. It was not begun."""
+
+
 class BadKey(ProviderError):
     """The key is not valid, or may not do this. It was not begun."""
 

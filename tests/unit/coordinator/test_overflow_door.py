@@ -17,6 +17,7 @@ from coordinator.overflow.door import Door, mark_of
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.policy import Overflow
 from coordinator.overflow.provider import (
+    NoModel,
     NotReached,
     OutOfCredit,
     Rejected,
@@ -211,6 +212,18 @@ class TestRun:
         )
         await server.go()
         await provider.one()
+
+    async def test_a_model_that_the_provider_has_not_waits_for_a_worker(
+        self, server: House, provider: Elsewhere
+    ) -> None:
+        provider.trouble = [NoModel("replicate has no model acme/greeter")]
+        id = await server.go()
+        await until(lambda: provider.asked, "it is asked")
+        await server.settled()
+        assert await reason(server, id) == "overflow_paused"
+        worker = Worker(server)
+        await worker.attach()
+        assert (await worker.take()).prediction == id
 
     async def test_workers_have_time_to_come_back_after_a_start(
         self, tmp_path: Path, clock: VirtualClock

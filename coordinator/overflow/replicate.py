@@ -1,0 +1,306 @@
+"""Replicate's HTTP API as a provider. Another Cogflare speaks the same, so it is one too, by another URL.
+
+Shapes and statuses: Replicate's OpenAPI document. ``aborted``, which it says of a prediction that did not
+start before its deadline, is a cancel here.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+from msgspec import Raw
+
+from coordinator.overflow.provider import (
+    BadKey,
+    Gone,
+    NoModel,
+    NotReached,
+    OutOfCredit,
+    ProviderError,
+    Rejected,
+    Remote,
+    RemoteModel,
+    Status,
+    Throttled,
+    Unreachable,
+    Wanted,
+)
+
+T = TypeVar("T")
+
+REPLICATE_URL = "https://api.replicate.com"
+CONNECT_S = 5.0
+ANSWER_S = 30.0
+"""Replicate answers a creation within seconds; ``Prefer: wait`` is never asked for."""
+ANSWER_BYTES = 64 * 1024 * 1024
+FIND_PAGES = 10
+"""Pages of a hundred that are looked through for a prediction whose id is not known."""
+RETRY_AFTER_S = 30.0
+"""After a 429 that does not say."""
+NEWEST_S = 300.0
+"""How long the newest version of a model is taken for that."""
+_LONGEST_DEADLINE_S = 24 * 3600
+_SHORTEST_DEADLINE_S = 5
+_DETAIL = 1000
+_HIDDEN = "hidden"
+_STATUSES: Mapping[str, Status] = {
+    "starting": "starting",
+    "processing": "processing",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "canceled",
+    "aborted": "canceled",
+}
+
+
+class _Prediction(msgspec.Struct):
+    id: str
+    status: str
+    model: str | None = None
+    version: str | None = None
+    input: Any = None
+    output: Raw = Raw(b"null")
+    error: Any = None
+    logs: str | None = None
+    metrics: dict[str, Raw] | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+
+
+class _Page(msgspec.Struct):
+    results: list[_Prediction]
+    next: str | None = None
+
+
+class _Version(msgspec.Struct):
+    id: str
+    cog_version: str | None = None
+    openapi_schema: Raw = Raw(b"null")
+
+
+class _Model(msgspec.Struct):
+    owner: str
+    name: str
+    description: str | None = None
+    latest_version: _Version | None = None
+
+
+class Replicate:
+    """See ``Provider``. ``url`` is without ``/v1``."""
+
+    def __init__(
+        self,
+        url: str = REPLICATE_URL,
+        *,
+        name: str = "replicate",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self._http = httpx.AsyncClient(
+            base_url=f"{url.rstrip('/')}/v1",
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            headers={"User-Agent": "cogflare"},
+            follow_redirects=False,
+            transport=transport,
+        )
+        self._newest: dict[str, tuple[str, float]] = {}
+        """Version by model, and until when; empty for a model that has none to name."""
+
+    async def create(self, key: str, wanted: Wanted) -> Remote:
+        path, body = "/predictions", {"input": Raw(wanted.input)}
+        if version := wanted.version or await self._newest_of(key, wanted.model):
+            body["version"] = Raw(msgspec.json.encode(version))
+        else:  # an official model, which is asked for by its name
+            path = f"/models/{quote(wanted.model)}/predictions"
+        if wanted.webhook:
+            body["webhook"] = Raw(msgspec.json.encode(wanted.webhook))
+            body["webhook_events_filter"] = Raw(b'["completed"]')
+        seconds = min(max(wanted.run_s, _SHORTEST_DEADLINE_S), _LONGEST_DEADLINE_S)
+        content = await self._ask("POST", path, key, body=body, headers={"Cancel-After": f"{seconds:.0f}"})
+        return _remote(_decoded(content, _Prediction))
+
+    async def _newest_of(self, key: str, model: str) -> str:
+        version, until = self._newest.get(model, ("", 0.0))
+        if until < time.monotonic():
+            try:
+                found = await self.model(key, model)
+            except Unreachable as error:
+                raise NotReached(str(error)) from None
+            if found is None:
+                raise NoModel(f"{self.name} has no model {model}")
+            version = found.version
+            self._newest[model] = version, time.monotonic() + NEWEST_S
+        return version
+
+    async def get(self, key: str, id: str) -> Remote:
+        try:
+            content = await self._ask("GET", f"/predictions/{quote(id, safe='')}", key)
+        except Rejected as error:
+            raise Gone(str(error)) from None
+        return _remote(_decoded(content, _Prediction))
+
+    async def cancel(self, key: str, id: str) -> None:
+        try:
+            await self._ask("POST", f"/predictions/{quote(id, safe='')}/cancel", key)
+        except Rejected as error:
+            raise Gone(str(error)) from None
+
+    async def find(self, key: str, wanted: Wanted, since: int, known: frozenset[str]) -> Remote | None:
+        given, found = msgspec.json.decode(wanted.input), None
+        after = datetime.fromtimestamp(since / 1e6, UTC).isoformat().replace("+00:00", "Z")
+        path: str | None = f"/predictions?created_after={quote(after)}"
+        for _ in range(FIND_PAGES):
+            if path is None:
+                break
+            page = _decoded(await self._ask("GET", path, key), _Page)
+            for each in page.results:
+                same = each.input == given and each.id not in known and _is_of(each, wanted)
+                if same and (_time(each.created_at) or since) >= since:
+                    found = each  # pages are newest first: the last one is the oldest
+            # Only what is asked for: the key goes to nobody whom an answer names.
+            query = urlsplit(page.next or "").query
+            path = f"/predictions?{query}" if query else None
+        return None if found is None else await self.get(key, found.id)
+
+    async def model(self, key: str, name: str) -> RemoteModel | None:
+        try:
+            content = await self._ask("GET", f"/models/{quote(name)}", key)
+        except Rejected:
+            return None
+        found = _decoded(content, _Model)
+        version = found.latest_version
+        if version is None or version.id == _HIDDEN:
+            return RemoteModel(name=f"{found.owner}/{found.name}", description=found.description or "")
+        return RemoteModel(
+            name=f"{found.owner}/{found.name}",
+            version=version.id,
+            openapi_schema=bytes(version.openapi_schema),
+            cog_version=version.cog_version or "",
+            description=found.description or "",
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        key: str,
+        *,
+        body: Mapping[str, Raw] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The body of a good answer. Raises ProviderError; Rejected also for what there is not."""
+        content = None if body is None else msgspec.json.encode(body)
+        sent = {"Authorization": f"Bearer {key}", **(headers or {})}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            request = self._http.build_request(method, path, content=content, headers=sent)
+            answer = await self._http.send(request, stream=True)
+            try:
+                data = await _read(answer)
+            finally:
+                await answer.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NotReached(f"{self.name} cannot be reached: {type(error).__name__}") from None
+        except httpx.TimeoutException:
+            raise Unreachable(f"{self.name} did not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unreachable(f"{self.name} cannot be reached: {type(error).__name__}") from None
+        if answer.is_success:
+            return data
+        raise self._error(answer, data)
+
+    def _error(self, answer: httpx.Response, data: bytes) -> ProviderError:
+        status, said = answer.status_code, f"{self.name} says: {_detail(data) or answer.reason_phrase}"
+        if status in (401, 403):
+            return BadKey(said)
+        if status == 402:
+            return OutOfCredit(said)
+        if status == 429:
+            return Throttled(said, _retry_after_s(answer, data))
+        if 400 <= status < 500 and status not in (408, 409, 425):
+            return Rejected(said)
+        return Unreachable(f"{said} ({status})")
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    parts, size = [], 0
+    async for part in answer.aiter_bytes():
+        size += len(part)
+        if size > ANSWER_BYTES:
+            raise httpx.DecodingError("the answer is too large")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _decoded(content: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreachable(f"the answer was not understood: {error}") from None
+
+
+def _remote(found: _Prediction) -> Remote:
+    status = _STATUSES.get(found.status)
+    if status is None:
+        raise Unreachable(f"the answer was not understood: a status {found.status[:40]!r}")
+    return Remote(
+        id=found.id,
+        status=status,
+        version="" if found.version in (None, _HIDDEN) else str(found.version),
+        output=found.output,
+        error=_text(found.error),
+        logs=found.logs or "",
+        metrics=found.metrics or {},
+        started_at=_time(found.started_at),
+    )
+
+
+def _is_of(found: _Prediction, wanted: Wanted) -> bool:
+    """Whether it may be of the wanted model: what the provider leaves out says nothing."""
+    if wanted.version and found.version not in (None, _HIDDEN):
+        return found.version == wanted.version
+    return found.model in (None, wanted.model)
+
+
+def _time(text: str | None) -> int | None:
+    """Microseconds since the epoch; None for what is no time."""
+    try:
+        return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1e6)
+    except ValueError:
+        return None
+
+
+def _text(error: Any) -> str | None:
+    if error is None or isinstance(error, str):
+        return error
+    return msgspec.json.encode(error).decode()
+
+
+def _detail(data: bytes) -> str:
+    """What a problem document says, on one line."""
+    try:
+        body = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    detail = body.get("detail") or body.get("title") if isinstance(body, dict) else None
+    return " ".join(detail.split())[:_DETAIL] if isinstance(detail, str) else ""
+
+
+def _retry_after_s(answer: httpx.Response, data: bytes) -> float:
+    text = answer.headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        body = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return RETRY_AFTER_S
+    said = body.get("retry_after") if isinstance(body, dict) else None
+    return float(said) if isinstance(said, int | float) and said >= 0 else RETRY_AFTER_S

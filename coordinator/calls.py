@@ -278,6 +278,8 @@ class OverflowHeld(Call, frozen=True, kw_only=True, tag="overflow_held"):
     """Microseconds since the epoch."""
     doubtful: bool = False
     """It may have begun all the same: the answer was lost."""
+    version_only: bool = False
+    """Only what wants the same version of the provider's model is not to be tried."""
 
 
 class Done(Reply, frozen=True, kw_only=True, tag="done"):

@@ -43,8 +43,8 @@ class Elsewhere:
         self._book = book
         self._workers = workers
         self._begin = begin
-        self._pauses: dict[str, Pause] = {}
-        """By token."""
+        self._pauses: dict[tuple[str, str], Pause] = {}
+        """By token, or by token and version."""
         self._called = False
 
     # --- the door -----------------------------------------------------------------------------------------
@@ -84,8 +84,7 @@ class Elsewhere:
         session = book.provider
         while self._takes(session) and (entry := self._next()) is not None:
             assert session is not None
-            pause = self._pauses.get(entry.document.token)
-            if pause is not None:
+            for pause in self._held_by(entry.document):
                 pause.trial = entry.document.id
             self._begin(entry, session)
 
@@ -133,12 +132,14 @@ class Elsewhere:
     # --- what holds them up -------------------------------------------------------------------------------
 
     def hold(self, document: Document, call: calls.OverflowHeld) -> None:
-        """Nothing of this token is to be tried until then."""
-        self._pauses[document.token] = Pause(call.until, call.reason, call.detail)
+        """Nothing of this token is to be tried until then, or nothing of it that wants the same."""
+        key = _keys(document)[call.version_only]
+        self._pauses[key] = Pause(call.until, call.reason, call.detail)
 
     def begun(self, document: Document) -> None:
         """The provider takes what this token sends."""
-        self._pauses.pop(document.token, None)
+        for key in _keys(document):
+            self._pauses.pop(key, None)
 
     def reason(self, entry: Entry) -> calls.Reason | None:
         """Why it does not run at a provider although it might; None when nothing but its rule says so."""
@@ -148,23 +149,24 @@ class Elsewhere:
             return None
         if not self._due(*group_rank):
             return None
-        pause = self._pauses.get(document.token)
-        if pause is not None:
+        for pause in self._held_by(document):
             return pause.reason
         return "overflow_full" if not self._takes(book.provider) else None
 
     def _pause_of(self, document: Document) -> Pause | None:
         """What holds it up now; looked at again when that is over."""
-        pause, turn = self._pauses.get(document.token), self._book.turn
-        if pause is None:
-            return None
-        if pause.until > turn.now:
-            self._book.wake_in((pause.until - turn.now) / 1e6)
-            return pause
-        if pause.trial in self._book.running:
-            self._book.wake_in(_RECHECK_S)
-            return pause
+        turn = self._book.turn
+        for pause in self._held_by(document):
+            if pause.until > turn.now:
+                self._book.wake_in((pause.until - turn.now) / 1e6)
+                return pause
+            if pause.trial in self._book.running:
+                self._book.wake_in(_RECHECK_S)
+                return pause
         return None
+
+    def _held_by(self, document: Document) -> list[Pause]:
+        return [pause for key in _keys(document) if (pause := self._pauses.get(key)) is not None]
 
     # --- to operators -------------------------------------------------------------------------------------
 
@@ -187,6 +189,12 @@ class Elsewhere:
             free=max(0, session.free),
             probe_at=None if paused is None else paused.until,
         )
+
+
+def _keys(document: Document) -> tuple[tuple[str, str], tuple[str, str]]:
+    assert document.overflow is not None
+    target = document.overflow
+    return (document.token, ""), (document.token, f"{target.model}:{target.version}")
 
 
 def errand_of(number: int, entry: Entry, attempt: Attempt, *, again: bool) -> Errand:

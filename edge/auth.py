@@ -45,6 +45,8 @@ class Principal:
     creations_per_min: int | None = None
     requests_per_min: int | None = None
     """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
+    replicate: bool = False
+    """It has a key of Replicate's, so that its predictions may run there."""
     api: str = REPLICATE
     """The dialect that its client speaks (``coordinator/letters.py``)."""
 
@@ -195,6 +197,7 @@ class Authenticator:
             max_running=record.max_running,
             creations_per_min=record.creations_per_min,
             requests_per_min=record.requests_per_min,
+            replicate=record.replicate is not None,
             api=record.api,
         )
         return record, principal

@@ -20,6 +20,7 @@ from edge.errors import InvalidField, Problem, invalid_input
 from edge.inline_files import without_inline_files
 from edge.input_files import input_files
 from edge.lookup import repeated
+from edge.overflow import overflow_of
 from edge.pools import choose_pool
 from edge.schemas import CreateBody
 from edge.webhooks import webhook_of
@@ -137,6 +138,7 @@ async def prepare(
         dialect=principal.api,
         wait_s=wait_s,
         metadata=metadata,
+        overflow=None if edge.services.overflow is None else overflow_of(principal, target),
     )
     return Order(number, call, target)
 

@@ -38,6 +38,7 @@ from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
 from edge.listener import http_server, tls, urls
 from edge.orders import Orders
+from edge.overflow_door import overflow_door
 from edge.provider_keys import LABEL, ProviderKeys
 from edge.records import Records
 from edge.redirects import Redirects, redirects_of
@@ -227,7 +228,18 @@ async def _build(
         public_url=public_url,
         rules=AddressRules(settings.allow_private),
     )
-    coordinators.connect(AllSockets((gateway, legacy)), webhooks.sender)
+    overflow = overflow_door(
+        settings,
+        store=store,
+        coordinators=coordinators,
+        blobs=blobs,
+        signer=signer,
+        clock=clock,
+        secret=data.key(LABEL),
+        public_url=public_url,
+        parts=parts,
+    )
+    coordinators.connect(AllSockets((gateway, legacy)), webhooks.sender, overflow)
     parts.push_async_callback(_bounded, webhooks.stop, "webhooks")
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
@@ -256,6 +268,7 @@ async def _build(
         redirects=Redirects(settings.file_redirect),
         access=AccessLog(settings.access_log, ClientAddresses(settings.trusted_proxy)),
         webhooks=webhooks,
+        overflow=overflow if settings.replicate_url else None,
     )
     return services, backups
 

@@ -8,6 +8,7 @@ from coordinator.blobs.base import Blobs
 from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.ids import Ids
+from coordinator.overflow.door import Door
 from coordinator.projector import Projector
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.database import Store
@@ -39,6 +40,8 @@ class Services:
     gateway: Gateway
     legacy: LegacyDoor
     webhooks: Webhooks
+    overflow: Door | None = None
+    """To providers; None when nothing may run there."""
     file_urls: FileUrls = "auto"
     """Which answers hold their output files."""
     cors_origins: tuple[str, ...] = ()

@@ -36,6 +36,14 @@ class ServeSettings:
             "metavar": "URL",
         },
     )
+    replicate_url: str = field(
+        default="https://api.replicate.com",
+        metadata={
+            "help": "where predictions run that overflow (model set --overflow): Replicate, or another "
+            "Cogflare; empty for nowhere",
+            "metavar": "URL",
+        },
+    )
     storage: str = field(
         default="",
         metadata={
@@ -298,6 +306,32 @@ class ModelSetSettings:
             "variable": "MODEL_PRIORITY",
         },
     )
+    overflow: str | None = field(
+        default=None,
+        metadata={
+            "help": "when predictions of tokens that have a --replicate key run at Replicate: never, "
+            "no_workers, wait_over:TIME such as wait_over:20s, always, or saturated: no workers, or more "
+            "wait than there are workers and one (as when nothing is set)",
+            "metavar": "POLICY",
+            "variable": "MODEL_OVERFLOW",
+        },
+    )
+    replicate_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "what it is called there: OWNER/NAME, or OWNER/NAME:VERSION; the same name when not set",
+            "metavar": "MODEL",
+            "variable": "MODEL_REPLICATE_MODEL",
+        },
+    )
+    replicate_price: float | None = field(
+        default=None,
+        metadata={
+            "help": "what a second of it costs there, for --overflow-cost-per-day",
+            "minimum": 0,
+            "variable": "MODEL_REPLICATE_PRICE",
+        },
+    )
     openai: str | None = field(
         default=None,
         metadata={
@@ -336,6 +370,9 @@ class ModelSetSettings:
                 "priority",
                 "cancel-on-disconnect",
                 "openai",
+                "overflow",
+                "replicate-model",
+                "replicate-price",
             ),
             "variable": "MODEL_RESET",
         },

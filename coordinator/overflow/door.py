@@ -339,7 +339,7 @@ class Door:
         except NoModel as error:  # it need not fail for that: an own worker may come
             breaker.passed()
             await self._caps.release(errand)
-            self._hold(job, "overflow_paused", str(error), MODELLESS_S)
+            self._hold(job, "overflow_paused", str(error), MODELLESS_S, version_only=True)
             return None
         except Unreachable as error:
             return await self._doubted(job, provider, key, wanted, error)
@@ -421,7 +421,11 @@ class Door:
 
     async def _said(self, job: Job, remote: Remote, known: dict[str, wire.StoredFile]) -> None:
         """Tell what is new in a state that is not the last."""
-        output, files = await self._files.kept(job.errand, remote.output, known)
+        try:
+            output, files = await self._files.kept(job.errand, remote.output, known)
+        except Unfit as error:  # at its end that decides
+            log.warning("overflow: %s: %s", job.errand.prediction, error)
+            return
         by_key = {file.key: file for file in files}
         for message in job.said(remote, listed(output), by_key, self._clock.now()):
             self._tell(job.errand.number, message)
@@ -493,6 +497,7 @@ class Door:
         seconds: float,
         *,
         doubtful: bool = False,
+        version_only: bool = False,
     ) -> None:
         """It has not begun, as far as anybody knows, and nothing of its token is to be tried for a time."""
         errand = job.errand
@@ -504,6 +509,7 @@ class Door:
             detail=detail,
             until=self._clock.now() + int(seconds * 1e6),
             doubtful=doubtful,
+            version_only=version_only,
         )
         self._models.stub(errand.number).hand_over(held)
         self._leave(job)

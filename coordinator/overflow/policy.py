@@ -21,4 +21,6 @@ class Overflow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     """64 hex; empty for the newest that the provider has."""
     wait_s: float = 0.0
     """Of ``wait_over``, in seconds."""
+    price_s: float = 0.0
+    """What a second of its running costs there, in the money of ``overflow_cost_per_day``."""
     provider: str = REPLICATE

@@ -116,5 +116,11 @@ class Provider(Protocol):
     async def model(self, key: str, name: str) -> RemoteModel | None:
         """What is called ``owner/name`` there."""
 
+    def owns(self, url: str) -> bool:
+        """Whether it is of the very server that the operator named."""
+
+    def delivers(self, url: str) -> bool:
+        """Whether it is of an output file that is there for a time only."""
+
     async def close(self) -> None:
         """Give back the connections."""

@@ -33,6 +33,10 @@ from coordinator.overflow.provider import (
 T = TypeVar("T")
 
 REPLICATE_URL = "https://api.replicate.com"
+DELIVERY = ".replicate.delivery"
+"""Where Replicate's output files are, for an hour."""
+_FILES = ("/files/", "/v1/files/", "/outputs/")
+"""Where those of another Cogflare are."""
 CONNECT_S = 5.0
 ANSWER_S = 30.0
 """Replicate answers a creation within seconds; ``Prefer: wait`` is never asked for."""
@@ -47,6 +51,8 @@ _LONGEST_DEADLINE_S = 24 * 3600
 _SHORTEST_DEADLINE_S = 5
 _DETAIL = 1000
 _HIDDEN = "hidden"
+_BAD_VERSION = "Invalid version"
+"""What the detail of a 422 says that is not about the input."""
 _STATUSES: Mapping[str, Status] = {
     "starting": "starting",
     "processing": "processing",
@@ -100,6 +106,7 @@ class Replicate:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
+        self._origin = _origin(url)
         self._http = httpx.AsyncClient(
             base_url=f"{url.rstrip('/')}/v1",
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
@@ -120,7 +127,14 @@ class Replicate:
             body["webhook"] = Raw(msgspec.json.encode(wanted.webhook))
             body["webhook_events_filter"] = Raw(b'["completed"]')
         seconds = min(max(wanted.run_s, _SHORTEST_DEADLINE_S), _LONGEST_DEADLINE_S)
-        content = await self._ask("POST", path, key, body=body, headers={"Cancel-After": f"{seconds:.0f}"})
+        try:
+            content = await self._ask(
+                "POST", path, key, body=body, headers={"Cancel-After": f"{seconds:.0f}"}
+            )
+        except Rejected as error:
+            if _BAD_VERSION in str(error):
+                raise NoModel(f"{error} ({wanted.model}:{wanted.version or 'newest'})") from None
+            raise
         return _remote(_decoded(content, _Prediction))
 
     async def _newest_of(self, key: str, model: str) -> str:
@@ -182,6 +196,14 @@ class Replicate:
             cog_version=version.cog_version or "",
             description=found.description or "",
         )
+
+    def owns(self, url: str) -> bool:
+        return _origin(url) == self._origin
+
+    def delivers(self, url: str) -> bool:
+        scheme, host = _origin(url)
+        of_replicate = scheme == "https" and f".{host}".endswith(DELIVERY)
+        return of_replicate or (self.owns(url) and urlsplit(url).path.startswith(_FILES))
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -268,6 +290,15 @@ def _is_of(found: _Prediction, wanted: Wanted) -> bool:
     if wanted.version and found.version not in (None, _HIDDEN):
         return found.version == wanted.version
     return found.model in (None, wanted.model)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """(scheme, host and port); empty for what is no URL of the web."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return (parts.scheme, parts.netloc.lower()) if parts.scheme in ("http", "https") else ("", "")
 
 
 def _time(text: str | None) -> int | None:

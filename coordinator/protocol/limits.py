@@ -159,6 +159,19 @@ class ServerLimits:
     overflow_poll_s: float = _limit(
         5.0, "longest time between two looks at what runs at a provider; half a second while it changes", 0.1
     )
+    overflow_inline_bytes: int = _limit(
+        MIB,
+        "input files of one prediction that a provider gets as data URIs, where it cannot fetch them from us",
+        0,
+    )
+    overflow_per_day: int = _limit(
+        0, "predictions of one token that may run at a provider in a day (UTC); 0 is no limit", 0
+    )
+    overflow_cost_per_day: float = _limit(
+        0.0,
+        "what those of one token may cost in a day, by model set --replicate-price; 0 is no limit",
+        0.0,
+    )
     file_ttl_s: float = _limit(86_400.0, "time that a file uploaded by a client is kept")
     file_url_ttl_s: float = _limit(86_400.0, "time that a signed file URL is valid")
     upload_ttl_s: float = _limit(3600.0, "time that an agent's upload URL is valid")

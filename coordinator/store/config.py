@@ -26,6 +26,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Bytes that one GPU must have."""
     priority: Priority | None = None
     cancel_on_disconnect: bool | None = None
+    overflow: str = ""
+    """When its predictions run at a provider: a word of ``overflow.policy.When``, ``wait_over:SECONDS`` or
+    ``never``; empty for the rule of 2022."""
+    replicate_model: str = ""
+    """``owner/name`` or ``owner/name:version`` at the provider; empty for the same name as here."""
+    replicate_price: float = 0.0
+    """What a second of it costs there."""
     openai: dict[str, str] | None = None
     """Parameter of OpenAI's API -> name of the input that takes it, empty for none (``edge/openai``)."""
 

@@ -19,6 +19,7 @@ from coordinator.store.migration import migrate
 from coordinator.store.model_edits import ModelEdits
 from coordinator.store.models import Models
 from coordinator.store.objects import Objects
+from coordinator.store.overflow_days import OverflowDays
 from coordinator.store.schema import meta
 from coordinator.store.tokens import Tokens
 from coordinator.store.webhook_secrets import WebhookSecrets
@@ -52,6 +53,7 @@ class Store:
         self.files = Files(connections)
         self.aliases = Aliases(connections)
         self.webhook_secrets = WebhookSecrets(connections)
+        self.overflow_days = OverflowDays(connections)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock = wall_clock) -> Self:

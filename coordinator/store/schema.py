@@ -235,3 +235,12 @@ files = Table(
     Index("ix_files_account_created_at_id", "account", "created_at", "id"),
     Index("ix_files_expires_at", "expires_at"),
 )
+
+overflow_days = Table(
+    "overflow_days",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("day", BigInteger, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("cost", Float, nullable=False),
+)

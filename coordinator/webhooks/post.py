@@ -24,7 +24,7 @@ class NoAnswer(Exception):
     """There is no status; the text says why and is fit for the user's eyes."""
 
 
-class _Refused(Exception):
+class AddressRefused(Exception):
     """A name leads to an address that the rules do not allow."""
 
 
@@ -55,7 +55,7 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise
 
 
-class _Guarded(httpcore.AsyncNetworkBackend):
+class Guarded(httpcore.AsyncNetworkBackend):
     """Connects to the addresses that it has checked, not to the name again."""
 
     def __init__(self, rules: AddressRules, resolve: Resolve) -> None:
@@ -73,7 +73,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._resolve(host, port)
         if not addresses or not all(map(self._rules.allows, addresses)):
-            raise _Refused
+            raise AddressRefused
         *others, last = addresses
         for address in others:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -98,7 +98,7 @@ class Poster:
         self._limit_s = limit_s
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
-            network_backend=_Guarded(rules, resolve),
+            network_backend=Guarded(rules, resolve),
             max_connections=connections,
             keepalive_expiry=KEEPALIVE_S,
         )
@@ -110,7 +110,7 @@ class Poster:
                 return await self._post(url, headers, body)
         except UrlRefused as error:
             raise NoAnswer(str(error)) from None
-        except _Refused:
+        except AddressRefused:
             raise NoAnswer("it leads to an address that is not public") from None
         except (TimeoutError, httpcore.TimeoutException):
             raise NoAnswer(f"no answer within {self._limit_s:g} s") from None

@@ -11,7 +11,21 @@ ABOUT = (
     "Change how a model's predictions are treated where their requests say nothing. It holds for what is "
     "submitted from then on; what waits or runs keeps what it was submitted with."
 )
-FIELDS = ("queue_s", "run_s", "total_s", "retries", "lease_s", "gpu", "priority", "cancel_on_disconnect")
+FIELDS = (
+    "queue_s",
+    "run_s",
+    "total_s",
+    "retries",
+    "lease_s",
+    "gpu",
+    "priority",
+    "cancel_on_disconnect",
+    "replicate_price",
+)
+
+
+_UNSET = {"gpu": "", "gpu_memory": 0, "overflow": "", "replicate_model": "", "replicate_price": 0.0}
+"""What stands for nothing, where that is not None."""
 
 
 def run(settings: ModelSetSettings) -> int:
@@ -30,18 +44,43 @@ def _changes(settings: ModelSetSettings) -> dict[str, Any]:
     changes = {name: value for name in FIELDS if (value := getattr(settings, name)) is not None}
     if settings.gpu_memory_bytes is not None:
         changes["gpu_memory"] = settings.gpu_memory_bytes
+    if settings.overflow is not None:
+        changes["overflow"] = _policy(settings.overflow)
+    if settings.replicate_model is not None:
+        changes["replicate_model"] = _model_there(settings.replicate_model)
     if settings.openai is not None:
         changes["openai"] = _names(settings.openai)
     for option in settings.reset:
         name = option.replace("-", "_")
         if name in changes:
             raise CommandFailed(f"--{option} is both set and reset", ExitCode.USAGE)
-        changes[name] = {"gpu": "", "gpu_memory": 0}.get(name)
+        changes[name] = _UNSET.get(name)
     if settings.visibility is not None:
         changes["visibility"] = settings.visibility
     if not changes:
         raise CommandFailed("nothing to change was given", ExitCode.USAGE, "see cogflare model set --help")
     return changes
+
+
+def _policy(text: str) -> str:
+    from edge.overflow import policy_of
+
+    try:
+        policy_of(text)
+    except ValueError as error:
+        raise CommandFailed(f"--overflow: {error}", ExitCode.USAGE) from None
+    return text
+
+
+def _model_there(text: str) -> str:
+    from edge.catalog import reference
+
+    found = reference(text)
+    if found is None or found.model is None:
+        raise CommandFailed(
+            f"--replicate-model: {text!r} is neither OWNER/NAME nor OWNER/NAME:VERSION", ExitCode.USAGE
+        )
+    return text
 
 
 def _names(text: str) -> dict[str, str]:

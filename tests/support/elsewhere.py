@@ -83,6 +83,12 @@ class Elsewhere:
     async def model(self, key: str, name: str) -> RemoteModel | None:
         return None
 
+    def owns(self, url: str) -> bool:
+        return False
+
+    def delivers(self, url: str) -> bool:
+        return False
+
     async def close(self) -> None:
         pass
 

@@ -88,7 +88,7 @@ class Replicate:
 
     def stores(self, name: str, content_type: str, content: bytes) -> str:
         """The URL of an output file."""
-        path = f"/delivery/{secrets.token_hex(6)}/{name}"
+        path = f"/files/{secrets.token_hex(6)}/{name}"
         self.files[path] = content_type, content
         return self.url + path
 
@@ -111,6 +111,8 @@ class Replicate:
         if parts.path in self.files:
             content_type, content = self.files[parts.path]
             return Reply(200, {"Content-Type": content_type}, content)
+        if parts.path.startswith("/files/"):
+            return _problem(404, "There is no such file")
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         if key not in self.keys:
             return _problem(401, "You did not pass a valid authentication token")

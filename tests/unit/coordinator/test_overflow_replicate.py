@@ -104,6 +104,8 @@ async def test_a_wrong_key(client: Client) -> None:
 async def test_a_model_that_is_not_there(client: Client) -> None:
     with pytest.raises(NoModel, match="has no model acme/none"):
         await client.create(KEY, replace(WANTED, model="acme/none"))
+    with pytest.raises(NoModel, match="Invalid version"):
+        await client.create(KEY, replace(WANTED, version="0" * 64))
 
 
 async def test_nobody_is_there() -> None:

@@ -1,0 +1,63 @@
+"""How much of a provider a token may have in a day (UTC): predictions, and what they cost."""
+
+import logging
+from contextlib import suppress
+
+import msgspec
+
+from coordinator.actor.clock import Clock
+from coordinator.errors import Unavailable
+from coordinator.overflow.errand import Errand
+from coordinator.overflow.provider import Remote
+from coordinator.protocol.limits import ServerLimits
+from coordinator.store.overflow_days import OverflowDays
+
+log = logging.getLogger(__name__)
+
+_DAY = 86_400_000_000
+UNKNOWN_S = 5.0
+"""When to ask again of a control store that does not answer."""
+
+
+class DailyCaps:
+    """Implements ``door.Caps``. What cannot be counted does not begin."""
+
+    def __init__(self, days: OverflowDays, clock: Clock, limits: ServerLimits) -> None:
+        self._days = days
+        self._clock = clock
+        self._limits = limits
+
+    async def reserve(self, errand: Errand) -> float:
+        now, limits = self._clock.now(), self._limits
+        try:
+            taken = await self._days.take(
+                errand.token,
+                now // _DAY,
+                most=limits.overflow_per_day,
+                most_cost=limits.overflow_cost_per_day,
+            )
+        except Unavailable as error:
+            log.warning("overflow: what a token has had today is not known: %s", error)
+            return UNKNOWN_S
+        return 0.0 if taken else (_DAY - now % _DAY) / 1e6 + 1.0
+
+    async def release(self, errand: Errand) -> None:
+        with suppress(Unavailable):  # then it has had one less today
+            await self._days.give_back(errand.token, self._clock.now() // _DAY)
+
+    async def settle(self, errand: Errand, remote: Remote) -> None:
+        cost = cost_of(errand, remote)
+        if cost:
+            try:
+                await self._days.spend(errand.token, self._clock.now() // _DAY, cost)
+            except Unavailable as error:
+                log.warning("overflow: what %s has cost was not counted: %s", errand.prediction, error)
+
+
+def cost_of(errand: Errand, remote: Remote) -> float:
+    """By the time that the provider says it ran, and the price of its model."""
+    try:
+        seconds = msgspec.json.decode(remote.metrics.get("predict_time", b"0"), type=float)
+    except msgspec.DecodeError:
+        return 0.0
+    return max(0.0, seconds) * errand.target.price_s

@@ -34,6 +34,7 @@ from edge.routes import (
     files,
     model_changes,
     models,
+    overflow,
     predictions,
     server,
     streams,
@@ -91,6 +92,7 @@ def create_app(services: Services) -> ASGIApp:
         *files.HANDLERS,
         *streams.HANDLERS,
         *server.HANDLERS,
+        *overflow.HANDLERS,
         *legacy.HANDLERS,
     ]
     app = Litestar(

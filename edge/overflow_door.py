@@ -39,7 +39,9 @@ def overflow_door(
     """A door that ``parts`` stops; without a URL in the settings it has nobody behind it, and what is to run
     there waits."""
     url, provider_keys = settings.replicate_url, ProviderKeys(lambda: secret)
-    providers: dict[str, Provider] = {REPLICATE: Replicate(url)} if url else {}
+    providers: dict[str, Provider] = {}
+    if url:
+        providers[REPLICATE] = Replicate(url, answer_s=settings.limits.overflow_answer_s)
 
     async def key(token: str, provider: str) -> str | None:
         record = await store.tokens.by_id(token)

@@ -163,7 +163,7 @@ class Door:
     def hint(self, prediction: str, attempt: int, mark: str, remote: str) -> bool:
         """The provider says that one has ended, and how it calls it. False when nobody knows of it here."""
         job = self._jobs.get((prediction, attempt))
-        if job is None or not hmac.compare_digest(mark_of(job.errand), mark):
+        if job is None or not hmac.compare_digest(mark_of(job.errand).encode(), mark.encode()):
             return False
         job.named = job.named or remote
         job.hint.set()

@@ -39,7 +39,7 @@ _FILES = ("/files/", "/v1/files/", "/outputs/")
 """Where those of another Cogflare are."""
 CONNECT_S = 5.0
 ANSWER_S = 30.0
-"""Replicate answers a creation within seconds; ``Prefer: wait`` is never asked for."""
+"""It answers a creation within seconds; ``Prefer: wait`` is never asked for."""
 ANSWER_BYTES = 64 * 1024 * 1024
 FIND_PAGES = 10
 """Pages of a hundred that are looked through for a prediction whose id is not known."""
@@ -103,13 +103,14 @@ class Replicate:
         url: str = REPLICATE_URL,
         *,
         name: str = "replicate",
+        answer_s: float = ANSWER_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
         self._origin = _origin(url)
         self._http = httpx.AsyncClient(
             base_url=f"{url.rstrip('/')}/v1",
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
             headers={"User-Agent": "cogflare"},
             follow_redirects=False,
             transport=transport,

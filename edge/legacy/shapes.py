@@ -40,6 +40,9 @@ class Urls(msgspec.Struct):
     cancel: str
 
 
+_WORKER = "runpod"
+
+
 class Shown(msgspec.Struct):
     """The answer to a creation and to a GET, and the body of a callback."""
 
@@ -50,16 +53,18 @@ class Shown(msgspec.Struct):
     model: str
     status: str
     input: Raw
-    logs: list[str]
+    logs: list[str] | str
+    """Lines; of what ran at Replicate one text."""
     output: Raw | UnsetType = UNSET
     error: str | UnsetType = UNSET
     metrics: dict[str, Raw] | UnsetType = UNSET
     started_at: str | UnsetType = UNSET
     completed_at: str | UnsetType = UNSET
     source: str = "cogflare"
-    cogflare: bool = True
-    runner: str = "runpod"
+    cogflare: bool | UnsetType = True
+    runner: str = _WORKER
     """What it said then of any worker; the other word was for Replicate."""
+    replicate_id: str | UnsetType = msgspec.field(default=UNSET, name="replicateId")
 
 
 def shown(
@@ -69,6 +74,7 @@ def shown(
     get = links.prediction(shown_id(document))
     metrics = _decode(document.metrics)
     output = document.output
+    there = document.attempts[-1] if document.attempts and document.attempts[-1].provider else None
     return Shown(
         id=shown_id(document),
         urls=Urls(get, f"{get}/cancel"),
@@ -77,7 +83,7 @@ def shown(
         model=document.model,
         status=_status(document),
         input=Raw(document.input if schema is None else schema.masked(document.input)),
-        logs=_lines(document.logs),
+        logs=_lines(document.logs) if there is None else document.logs,
         output=UNSET
         if output is None or output == b"null"
         else render.value(output, document.files, file_urls(links, document)),
@@ -85,6 +91,9 @@ def shown(
         metrics=metrics or UNSET,
         started_at=UNSET if document.started_at is None else _time(document.started_at),
         completed_at=UNSET if document.completed_at is None else _time(document.completed_at),
+        cogflare=True if there is None else UNSET,
+        runner=_WORKER if there is None else there.provider,
+        replicate_id=(there and there.remote) or UNSET,
     )
 
 

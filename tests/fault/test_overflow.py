@@ -1,6 +1,5 @@
 """Predictions at a provider, whatever happens to the server: real commands, and a loopback Replicate."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests.conftest import Trace
 from tests.support import replicate as loopback
-from tests.support.commands import Agent, Calls, Server, run, until
+from tests.support.commands import Agent, Calls, Server, until
 from tests.support.replicate import KEY, VERSION, Replicate, Silence
 
 MODEL = "test/waiter"
@@ -32,16 +31,8 @@ def server(serve: Callable[..., Server], work: Callable[..., Agent], there: Repl
 
 
 @pytest.fixture
-def calls(server: Server) -> Iterator[Calls]:
-    """A client whose token has a key of Replicate's."""
-    options = ("--account", "default", "--json", "--data", str(server.data), "--replicate", KEY)
-    made = run("token", "create", "overflowing", *options)
-    assert made.returncode == 0, made.stdout + made.stderr
-    token = json.loads(made.stdout)["token"]
-    with httpx.Client(
-        base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=60
-    ) as client:
-        yield Calls(client)
+def calls(server: Server) -> Calls:
+    return server.calls_with_key(KEY)
 
 
 def test_a_model_without_workers_runs_at_replicate(calls: Calls, there: Replicate, trace: Trace) -> None:
@@ -167,3 +158,16 @@ def test_a_sigterm_leaves_it_running(server: Server, calls: Calls, there: Replic
     there.becomes(record["id"], "succeeded", "same")
     assert calls.ended(id)["output"] == "same"
     assert (there.creations, there.canceled) == (1, [])
+
+
+def test_replicate_tells_of_the_end(calls: Calls, server: Server, there: Replicate, trace: Trace) -> None:
+    id = calls.create(MODEL, trace.input("a"))["id"]
+    record = there.one()
+    url = there.webhooks[record["id"]]
+    assert url.startswith(f"{server.url}/v1/overflow/{id}/1/")
+    until(lambda: calls.get(id)["status"] == "starting" and there.looks >= 4, "it is looked at more rarely")
+    there.becomes(record["id"], "succeeded", "told")
+    forged = httpx.post(url[:-4] + "0000", json={"id": record["id"], "output": "forged"})
+    assert forged.status_code == 404
+    assert there.tell(record["id"]) == 200
+    assert calls.ended(id)["output"] == "told"

@@ -196,6 +196,15 @@ class Server:
             self.tokens[account, kind] = json.loads(made.stdout)["token"]
         return self.tokens[account, kind]
 
+    def calls_with_key(self, key: str) -> "Calls":
+        """A client whose token has a key of Replicate's."""
+        options = ("--json", "--data", str(self.data), "--replicate", key)
+        made = run("token", "create", f"overflowing-{len(self._clients)}", *options)
+        assert made.returncode == 0, made.stdout + made.stderr
+        headers = {"Authorization": f"Bearer {json.loads(made.stdout)['token']}"}
+        self._clients.append(httpx.Client(base_url=self.url, headers=headers, timeout=60))
+        return Calls(self._clients[-1])
+
     def client(self, account: str = "default") -> httpx.Client:
         """HTTP with a token of this account; paths are relative to the server."""
         client = httpx.Client(

@@ -60,7 +60,7 @@ class Replicate:
         self.files: dict[str, tuple[str, bytes]] = {}
         """Content type and bytes by path."""
         self.down = 0
-        """A status that everything but creations gets."""
+        """The status of the answer to every question about predictions, if not 0."""
         receiver.answer = self._answer
 
     @property
@@ -121,6 +121,8 @@ class Replicate:
                 return self._create(request.json, request, key)
             case (["models", owner, name, "predictions"], "POST"):
                 return self._create(request.json | {"model": f"{owner}/{name}"}, request, key)
+            case (["models", owner, name], "GET"):
+                return self._model(owner, name)
             case _ if self.down:
                 return _problem(self.down, "Something went wrong")
             case (["predictions"], "GET"):
@@ -129,8 +131,6 @@ class Replicate:
                 return self._show(id, key)
             case (["predictions", id, "cancel"], "POST"):
                 return self._cancel(id, key)
-            case (["models", owner, name], "GET"):
-                return self._model(owner, name)
         return _problem(404, "The requested resource could not be found.")
 
     def _create(self, body: dict[str, Any], request: Received, key: str) -> Reply:

@@ -117,9 +117,8 @@ async def test_nobody_is_there() -> None:
     await client.close()
 
 
-async def test_no_answer_in_time(there: Replicate, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.overflow.replicate.ANSWER_S", 0.2)
-    quick, silence = Client(there.url), Silence()
+async def test_no_answer_in_time(there: Replicate) -> None:
+    quick, silence = Client(there.url, answer_s=0.2), Silence()
     there.script = [silence]
     with pytest.raises(Unreachable, match="in time") as caught:
         await quick.create(KEY, WANTED)

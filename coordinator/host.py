@@ -14,12 +14,12 @@ from coordinator.actor.clock import Clock, sleep
 from coordinator.actor.namespace import Namespace
 from coordinator.actor.placement import Placement
 from coordinator.actor.storage import Storages
-from coordinator.blobs.base import Blobs, DirectPut
+from coordinator.blobs.base import Blobs
 from coordinator.blobs.errors import BlobsUnavailable
-from coordinator.blobs.keys import output_key
 from coordinator.blobs.signing import Signer
 from coordinator.book import Project
 from coordinator.errors import Unavailable
+from coordinator.grants import Grants
 from coordinator.letters import Try
 from coordinator.model import Model
 from coordinator.overflow.errand import GATEWAY, Errand
@@ -85,6 +85,7 @@ class Coordinators:
         self._clock = clock
         self._limits = limits
         self._on_fatal = on_fatal
+        self._grants = Grants(blobs, signer, clock, limits)
         self._sockets: Sockets | None = None
         self._webhooks: Webhooks | None = None
         self._overflow: OverflowDoor | None = None
@@ -118,6 +119,7 @@ class Coordinators:
     async def stop(self) -> None:
         """Make everything durable, then end. Safe twice."""
         await self.namespace.stop()
+        await self._grants.stop()
         await self.projector.stop()
 
     # --- Outside: what objects send and ask for -----------------------------------------------------------
@@ -125,6 +127,8 @@ class Coordinators:
     def send(self, address: Any, message: Any) -> None:
         if isinstance(address, Project):
             document: Document = message
+            if document.status.terminal:
+                self._grants.ended(document.id)
             self.projector.add(address.number, document)
         elif address.gateway == GATEWAY:
             if self._overflow is not None:
@@ -144,7 +148,7 @@ class Coordinators:
             missing = await self._check_files(effect.message)
             return calls.FilesChecked(address=effect.address, message=effect.message, missing=missing)
         if isinstance(effect, calls.GrantUpload):
-            self.send(effect.address, await self._grant(effect))
+            self.send(effect.address, await self._grants.answer(effect.upload, effect.attempt_key))
         if isinstance(effect, calls.CallOverflow) and self._overflow is not None:
             self._overflow.called(number)
         if self._webhooks is not None:
@@ -202,46 +206,6 @@ class Coordinators:
                 await sleep(self._clock, BLOB_RETRY_S)
             else:
                 return None if stat is None else (stat.length, stat.sha256)
-
-    async def _grant(self, effect: calls.GrantUpload) -> wire.UploadTo | wire.UploadRefused:
-        upload = effect.upload
-        if upload.length > self._limits.output_file_bytes:
-            detail = f"{upload.length} bytes are more than the limit output_file_bytes"
-            return wire.UploadRefused(channel=upload.channel, request=upload.request, detail=detail)
-        key = output_key(upload.prediction, effect.attempt_key, upload.request, upload.name)
-        if upload.direct and (direct := await self._direct(key, upload)) is not None:
-            return wire.UploadTo(
-                channel=upload.channel,
-                request=upload.request,
-                key=key,
-                url=direct.url,
-                headers=direct.headers,
-            )
-        url = self._signer.put_path(
-            key,
-            length=upload.length,
-            sha256=upload.sha256,
-            content_type=upload.content_type,
-            expires_at=self._clock.now() + int(self._limits.upload_ttl_s * 1e6),
-        )
-        headers = {"content-type": upload.content_type}
-        return wire.UploadTo(
-            channel=upload.channel, request=upload.request, key=key, url=url, headers=headers
-        )
-
-    async def _direct(self, key: str, upload: wire.Upload) -> DirectPut | None:
-        """A URL of the store itself; None when there is none, and the bytes come to us."""
-        try:
-            return await self._blobs.put_url(
-                key,
-                length=upload.length,
-                sha256=upload.sha256,
-                content_type=upload.content_type,
-                ttl_s=self._limits.upload_ttl_s,
-            )
-        except BlobsUnavailable as error:
-            log.warning("storage gave no URL to upload to: %s", error)
-            return None
 
     def _link(self, key: str) -> str:
         """Where an agent fetches an input file that a client uploaded."""

@@ -225,7 +225,7 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_deployments": ("cursor",),
     "download_file": ("owner", "expiry", "signature"),
     "get_stored": ("name", "type", "expires", "signature"),
-    "put_stored": ("length", "sha256", "type", "expires", "signature"),
+    "put_stored": ("length", "sha256", "type", "expires", "signature", "part", "upload", "start"),
     "get_prediction": ("last_event_id",),
     "stream_prediction": ("last_event_id",),
     "stream_files": ("last_event_id",),
@@ -236,6 +236,7 @@ _REQUIRED_QUERIES = {
         (signed, query)
         for signed in ("download_file", "get_stored", "put_stored")
         for query in _QUERIES[signed]
+        if query not in ("part", "upload", "start")  # of a part alone
     ),
 }
 _QUERY_SCHEMAS: Mapping[str, dict[str, Any]] = {

@@ -18,6 +18,7 @@ from coordinator.blobs.place import FilePlace
 from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.ids import Ids
+from coordinator.leftovers import Leftovers
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.protocol.addresses import AddressRules
 from coordinator.retention import Retention
@@ -246,10 +247,13 @@ async def _build(
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
     retention = Retention(store.files, store.aliases, blobs, clock)
     parts.push_async_callback(_bounded, retention.stop, "retention")
+    leftovers = Leftovers(blobs)
+    parts.push_async_callback(_bounded, leftovers.stop, "leftovers")
     backups = Backups(data, storages, blobs, place, coordinators.projector)
     parts.push_async_callback(_bounded, backups.stop, "backups")
     await coordinators.start()
     await retention.start()
+    await leftovers.start()
     services = Services(
         public_url=public_url,
         limits=limits,

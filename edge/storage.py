@@ -60,6 +60,6 @@ async def _bucket(place: S3Place) -> Blobs:
             await asyncio.sleep(AGAIN_S)
         else:
             break
-    if not blobs.abilities.checksums:
+    if not blobs.abilities.enforced:
         log.warning("%s takes bytes of any checksum: what agents store is read and checked once", place)
     return blobs

@@ -361,7 +361,16 @@ class ModelChannel:
     def send(self, message: AgentMessage) -> bool:
         return self._connection.send(message)
 
-    async def grant(self, work: Work, file: OutputFile, direct: bool) -> UploadTo:
+    async def part_bytes(self) -> int:
+        """Larger output files go in parts of so many bytes; 0 for none. Waits as ``grant`` does."""
+        while True:
+            await self._attached.wait()
+            welcome = self._connection.welcome
+            if welcome is not None:
+                return welcome.part_bytes
+            self._attached.clear()
+
+    async def grant(self, work: Work, file: OutputFile, direct: bool, resume: str) -> UploadTo:
         """Where to put an output file, past the server if ``direct``. Waits as long as it takes to be
         attached. Raises ``UploadDenied``."""
         while True:
@@ -371,22 +380,22 @@ class ModelChannel:
             self._grants[request] = answer
             prediction, attempt = work.key
             welcome = self._connection.welcome
+            question = Upload(
+                channel=self.number,
+                request=request,
+                prediction=prediction,
+                attempt=attempt,
+                secret=work.secret,
+                name=file.name,
+                content_type=file.content_type,
+                length=file.length,
+                sha256=file.sha256,
+                direct=direct and welcome is not None and welcome.protocol >= 2,
+            )
+            if file.parts and welcome is not None and welcome.part_bytes:
+                question = replace(question, part_bytes=file.part_bytes, parts=file.parts, resume=resume)
             try:
-                sent = self.send(
-                    Upload(
-                        channel=self.number,
-                        request=request,
-                        prediction=prediction,
-                        attempt=attempt,
-                        secret=work.secret,
-                        name=file.name,
-                        content_type=file.content_type,
-                        length=file.length,
-                        sha256=file.sha256,
-                        direct=direct and welcome is not None and welcome.protocol >= 2,
-                    )
-                )
-                if not sent:
+                if not self.send(question):
                     self._attached.clear()
                     continue
                 async with asyncio.timeout(GRANT_S):

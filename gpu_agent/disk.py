@@ -5,10 +5,15 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterable, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from coordinator.protocol.limits import PARTS
 
 CHUNK_BYTES = 256 * 1024
+READ_BYTES = 1024 * 1024
+MEASURE_BYTES = 4 * 1024 * 1024
 
 
 class TooLarge(Exception):
@@ -42,25 +47,62 @@ def _discard(handle: BinaryIO, path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def read(path: Path) -> AsyncIterator[bytes]:
-    """The bytes of a file, piece by piece."""
+async def read(path: Path, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    """The bytes of a file, or ``length`` of them from ``start`` on, piece by piece."""
     handle = await asyncio.to_thread(path.open, "rb")
     try:
-        while chunk := await asyncio.to_thread(handle.read, CHUNK_BYTES):
+        handle.seek(start)
+        left = length
+        while left is None or left:
+            wanted = READ_BYTES if left is None else min(left, READ_BYTES)
+            chunk = await asyncio.to_thread(handle.read, wanted)
+            if not chunk:
+                return
+            left = None if left is None else left - len(chunk)
             yield chunk
     finally:
         handle.close()
 
 
-async def measure(path: Path) -> tuple[int, str]:
-    """Length and SHA-256 (hex) of a file."""
-    return await asyncio.to_thread(_measure, path)
+class Measured(NamedTuple):
+    """A file's length and SHA-256, and that of each part where it is longer than one."""
+
+    length: int
+    sha256: str
+    part_bytes: int = 0
+    parts: tuple[str, ...] = ()
 
 
-def _measure(path: Path) -> tuple[int, str]:
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        return handle.tell(), digest
+async def measure(path: Path, part_bytes: int = 0) -> Measured:
+    """Read a file once. A file longer than ``part_bytes``, unless that is 0, is measured in parts, too, which
+    are larger where they would be more than ``PARTS``."""
+    return await asyncio.to_thread(_measure, path, part_bytes)
+
+
+def _measure(path: Path, part_bytes: int) -> Measured:
+    with path.open("rb", 0) as handle:
+        length = os.fstat(handle.fileno()).st_size
+        if not 0 < part_bytes < length:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            return Measured(handle.tell(), digest)
+        part_bytes = max(part_bytes, -(-length // PARTS))
+        whole, parts, total = hashlib.sha256(), [], 0
+        buffer = memoryview(bytearray(MEASURE_BYTES))
+        # Both over the same bytes, so that they agree whoever writes to the file meanwhile. hashlib lets
+        # other threads run: the second one costs no time where there is another core.
+        with ThreadPoolExecutor(1) as beside:
+            part = hashlib.sha256()
+            while size := handle.readinto(buffer[: min(MEASURE_BYTES, part_bytes - total % part_bytes)]):
+                hashed = beside.submit(part.update, buffer[:size])
+                whole.update(buffer[:size])
+                hashed.result()
+                total += size
+                if total % part_bytes == 0:
+                    parts.append(part.hexdigest())
+                    part = hashlib.sha256()
+        if total % part_bytes:
+            parts.append(part.hexdigest())
+        return Measured(total, whole.hexdigest(), part_bytes, tuple(parts))
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from coordinator.protocol.messages import StoredFile, UploadTo
+from coordinator.protocol.messages import PartTo, StoredFile, UploadTo
 from gpu_agent import disk
+from gpu_agent.bookmark import Bookmark
 from gpu_agent.fetch import FetchFailed
 from gpu_agent.filenames import fetched_name
 
@@ -45,11 +46,17 @@ class OutputFile:
     content_type: str
     length: int
     sha256: str
+    part_bytes: int = 0
+    parts: tuple[str, ...] = ()
+    """SHA-256 of each part of ``part_bytes``, where it may go in parts."""
 
 
-Grant = Callable[[OutputFile, bool], Awaitable[UploadTo]]
-"""Asks the server where to put a file, past itself if it can (True) or to itself; waits while there is no
-connection. May raise UploadDenied."""
+Grant = Callable[[OutputFile, bool, str], Awaitable[UploadTo]]
+"""Asks the server where to put a file, past itself if it can (True) or to itself, and says which upload in
+parts it goes on with, if it does; waits while there is no connection. May raise UploadDenied."""
+PARTS_AT_ONCE = 4
+ANEW = 5
+"""How often an upload in parts may begin anew: then something is wrong that sending again does not mend."""
 FOLLOW = {"Cogflare-Follow": "storage"}
 """We go on to where a file is stored."""
 STORE_PAUSE_S = 60.0
@@ -117,45 +124,81 @@ class Transfer:
         await disk.save(response.aiter_raw(), folder / name, self._input_bytes)
         return folder / name
 
-    async def upload(self, file: OutputFile, grant: Grant) -> StoredFile:
+    async def upload(self, file: OutputFile, grant: Grant, bookmark: Bookmark | None = None) -> StoredFile:
         """Store a file and return what to call it. Raises ``UploadFailed``.
 
-        Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits: past the server
-        and through it in turn. Cancelling is safe: the file is stored or not.
+        Failures are tried again for ``upload_s``, not counting the time that ``grant`` waits, and anew once
+        a part was stored: past the server and through it in turn. What goes in parts goes on as ``bookmark``
+        has it.
+        Cancelling is safe: the file is stored or not.
         """
         direct = self._store_reachable()
-        spent_s = 0.0
+        bookmark = bookmark or Bookmark(None)
+        spent_s, anew = 0.0, 0
         pause_s = FIRST_RETRY_S
         clock = asyncio.get_running_loop().time
         while True:
-            place = await grant(file, direct)
+            place = await grant(file, direct, bookmark.resume)
             began = clock()
-            problem = await self._put(file, place)
+            if place.stored:
+                return _stored(file, place)
+            if place.parts:
+                anew += place.resume != bookmark.resume
+                await bookmark.keep(place.resume, file.part_bytes)
+                problem, came = await self._put_parts(file, place)
+                if came:
+                    spent_s, pause_s = 0.0, FIRST_RETRY_S
+                if problem is None and anew <= ANEW:
+                    continue
+                problem = problem or "what was stored was not what was sent"
+            elif not place.url:
+                problem = "the server's storage is away"
+            else:
+                problem = await self._put(file, place.url, place.headers, 0, file.length)
+                if problem is None:
+                    return _stored(file, place)
             direct = not direct
-            if problem is None:
-                return StoredFile(
-                    key=place.key,
-                    name=file.name,
-                    content_type=file.content_type,
-                    length=file.length,
-                    sha256=file.sha256,
-                )
             wait_s = random.uniform(pause_s / 2, pause_s)
             pause_s = min(pause_s * 2, LAST_RETRY_S)
             spent_s += clock() - began + wait_s
-            if spent_s >= self._upload_s:
+            if spent_s >= self._upload_s or anew > ANEW:
                 raise UploadFailed(f"file {file.name} could not be stored: {problem}")
             await asyncio.sleep(wait_s)
 
-    async def _put(self, file: OutputFile, place: UploadTo) -> str | None:
-        """Try once. None when stored, else why not. Raises ``UploadDenied`` when that is final."""
-        elsewhere = "://" in place.url
-        url = place.url if elsewhere else self._base_url + place.url
-        headers = httpx.Headers({"Content-Type": file.content_type})
-        headers.update(place.headers)
-        headers["Content-Length"] = str(file.length)
+    async def _put_parts(self, file: OutputFile, place: UploadTo) -> tuple[str | None, bool]:
+        """Try each part once, several at a time: (why one was not taken, if so; whether any was). Raises
+        ``UploadDenied``."""
+        gate = asyncio.Semaphore(PARTS_AT_ONCE)
+
+        async def put(part: PartTo) -> str | None:
+            start = (part.number - 1) * file.part_bytes
+            length = min(file.part_bytes, file.length - start)
+            if length <= 0:
+                raise UploadDenied(f"the server named part {part.number} of {file.name}, which it has not")
+            async with gate:
+                return await self._put(file, part.url, part.headers, start, length)
+
         try:
-            response = await self._client.put(url, content=disk.read(file.path), headers=headers)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(put(part)) for part in place.parts]
+        except* UploadFailed as failed:
+            raise failed.exceptions[0] from None
+        problems = [task.result() for task in tasks]
+        return next(filter(None, problems), None), None in problems
+
+    async def _put(
+        self, file: OutputFile, url: str, more: dict[str, str], start: int, length: int
+    ) -> str | None:
+        """Try once to PUT some of the file. None when stored, else why not. Raises ``UploadDenied`` when that
+        is final."""
+        elsewhere = "://" in url
+        url = url if elsewhere else self._base_url + url
+        headers = httpx.Headers({"Content-Type": file.content_type})
+        headers.update(more)
+        headers["Content-Length"] = str(length)
+        try:
+            content = disk.read(file.path, start, length)
+            response = await self._client.put(url, content=content, headers=headers)
         except FileNotFoundError:
             raise UploadDenied(f"file {file.name} is gone from the agent's disk") from None
         except (httpx.HTTPError, OSError) as error:
@@ -176,6 +219,16 @@ class Transfer:
 
     def _pause_store(self) -> None:
         self._store_from = asyncio.get_running_loop().time() + STORE_PAUSE_S
+
+
+def _stored(file: OutputFile, place: UploadTo) -> StoredFile:
+    return StoredFile(
+        key=place.key,
+        name=file.name,
+        content_type=file.content_type,
+        length=file.length,
+        sha256=file.sha256,
+    )
 
 
 def _said(error: Exception) -> str:

@@ -24,6 +24,7 @@ import msgspec
 from coordinator.protocol.messages import Dispatch, Finished, Held, StoredFile, UploadTo, Welcome
 from coordinator.protocol.messages import encode as encode_message
 from gpu_agent import disk
+from gpu_agent.bookmark import Bookmark
 from gpu_agent.declared import Declared
 from gpu_agent.event_log import last_part
 from gpu_agent.inputs import InputFailed, Inputs
@@ -64,7 +65,10 @@ class Desk(Wire, Protocol):
 
     served: Served
 
-    async def grant(self, work: "Work", file: OutputFile, direct: bool) -> UploadTo: ...
+    async def grant(self, work: "Work", file: OutputFile, direct: bool, resume: str) -> UploadTo: ...
+    async def part_bytes(self) -> int:
+        """Larger files go in parts of so many bytes; 0 for none."""
+
     async def hand_back(self, work: "Work", why: NotTaken) -> None:
         """Have it run again, here or elsewhere, as if it had not begun."""
 
@@ -329,7 +333,7 @@ class Work:
         finished = record.finished
         try:
             async with self._stoppable():
-                stored = tuple([await self._upload(file) for file in record.files])
+                stored = tuple([await self._upload(file, kept=True) for file in record.files])
             keys = {file.pointer: kept.key for file, kept in zip(record.files, stored, strict=True)}
             output = msgspec.Raw(fill(bytes(finished.output), keys))
             finished = msgspec.structs.replace(finished, output=output, files=stored)
@@ -361,14 +365,18 @@ class Work:
         self._move(Phase.FINISHED)
         self.report.finish(record.finished)
 
-    async def _upload(self, file: LocalFile) -> StoredFile:
+    async def _upload(self, file: LocalFile, *, kept: bool = False) -> StoredFile:
+        """``kept``: the file outlives this process, and so does how far it has come."""
         path = Path(file.path)
+        bookmark = Bookmark(path if kept else None)
+        begun = await bookmark.read()
+        part_bytes = begun.part_bytes if begun is not None else await self._desk.part_bytes()
         try:
-            length, sha256 = await disk.measure(path)
+            measured = await disk.measure(path, part_bytes)
         except OSError as error:
             raise UploadDenied(f"output file {file.name} cannot be read: {error.strerror}") from None
-        measured = OutputFile(path, file.name, file.content_type, length, sha256)
-        return await self._tools.transfer.upload(measured, partial(self._desk.grant, self))
+        output = OutputFile(path, file.name, file.content_type, *measured)
+        return await self._tools.transfer.upload(output, partial(self._desk.grant, self), bookmark)
 
     @contextlib.asynccontextmanager
     async def _stoppable(self) -> AsyncIterator[None]:

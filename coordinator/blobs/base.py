@@ -1,5 +1,6 @@
 """Stored files, as a seam. Blobs are immutable and streamed: none is ever held in memory whole."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -7,6 +8,9 @@ import msgspec
 
 READ_BYTES = 256 * 1024
 """Size of the pieces that ``read`` gives."""
+LEFT_OVER_S = 86_400.0
+"""An upload that has not ended by then never will: URLs for it are good for less."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +38,89 @@ class DirectPut(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
 
 
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob that is to come in parts. Who announces it has read ``sha256`` and ``parts`` in one pass, so who
+    holds each part to its own SHA-256, at its place, holds the whole to that of the whole."""
+
+    length: int
+    sha256: str
+    content_type: str
+    part_bytes: int
+    """Of every part but the last, which has the rest."""
+    parts: tuple[str, ...]
+    """SHA-256 of each."""
+
+    def start_of(self, number: int) -> int:
+        """Where in the blob part ``number``, from 1, begins."""
+        return (number - 1) * self.part_bytes
+
+    def length_of(self, number: int) -> int:
+        return min(self.part_bytes, self.length - self.start_of(number))
+
+    def fault(self, least_bytes: int, most_parts: int) -> str | None:
+        """What is wrong with it; None when it can be carried out."""
+        if self.part_bytes < least_bytes:
+            return f"a part has {least_bytes} bytes or more"
+        if len(self.parts) > most_parts:
+            return f"a file goes in {most_parts} parts at most"
+        if len(self.parts) != max(1, -(-self.length // self.part_bytes)):
+            return f"{len(self.parts)} parts of {self.part_bytes} bytes are not {self.length}"
+        if not all(_SHA256.fullmatch(each) for each in (self.sha256, *self.parts)):
+            return "a SHA-256 is 64 lower-case hexadecimal digits"
+        return None
+
+
+class Uploads(Protocol):
+    """Blobs on their way in, part by part, in any order and at once. An upload has an ``id``, belongs to one
+    key and one plan, and outlives this process. Every method may raise BadKey and BlobsUnavailable."""
+
+    async def begin(self, key: str, plan: Plan) -> str:
+        """The id of a new upload. Raises TooLarge for what cannot go in parts here."""
+        ...
+
+    async def present(self, key: str, id: str, plan: Plan) -> set[int]:
+        """The parts that are there, whole. Raises Missing when the upload has ended, either way."""
+        ...
+
+    async def put_url(
+        self, key: str, id: str, number: int, *, length: int, sha256: str, ttl_s: float
+    ) -> DirectPut | None:
+        """How whoever holds it may store exactly this part by itself. None when it has to come to ``put``."""
+        ...
+
+    async def put(
+        self,
+        key: str,
+        id: str,
+        number: int,
+        chunks: AsyncIterator[bytes],
+        *,
+        start: int,
+        length: int,
+        sha256: str,
+    ) -> None:
+        """Store a part, which begins at ``start`` of the blob; once this returns it survives a power cut. The
+        same again is fine. Raises Missing, and ChecksumMismatch; what ``chunks`` raises passes through."""
+        ...
+
+    async def complete(self, key: str, id: str, plan: Plan) -> None:
+        """Make the blob of its parts; ``stat`` then says whether it is the announced one. Raises Missing when
+        a part or the upload is, and Exists. Safe to repeat."""
+        ...
+
+    async def abort(self, key: str, id: str) -> None:
+        """Give it up; fine when there is none. A blob that it has become stays."""
+        ...
+
+
 class Blobs(Protocol):
     """A place for files. Keys are checked by ``keys.check_key``; every method may raise BadKey and
     BlobsUnavailable."""
+
+    @property
+    def uploads(self) -> Uploads:
+        """For large ones."""
+        ...
 
     async def put(
         self,
@@ -84,6 +168,11 @@ class Blobs(Protocol):
     async def get_url(self, key: str, *, name: str, content_type: str, ttl_s: float) -> str | None:
         """A URL that anybody can read the blob by, for at most ``ttl_s``, whether there is one or not. None
         when it is read only by ``read``."""
+        ...
+
+    async def clear(self, older_s: float) -> int:
+        """Remove what nobody will go on with: uploads that began so long ago, and what killed processes have
+        left. Gives how many."""
         ...
 
     async def close(self) -> None:

@@ -11,15 +11,15 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
-from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists, Missing, TooLarge
+from coordinator.blobs.disk_errors import in_thread, translated
+from coordinator.blobs.disk_uploads import DiskUploads
+from coordinator.blobs.errors import BadKey, ChecksumMismatch, Exists, Missing, TooLarge
 from coordinator.blobs.keys import check_key
 from coordinator.blobs.spool import Spool
 
@@ -28,16 +28,6 @@ TEMPORARY = ".tmp"
 WRITE_BYTES = 256 * 1024
 """How much is gathered before it goes to a thread."""
 
-T = TypeVar("T")
-
-_HINTS = {
-    errno.ENOSPC: "free some space on the disk of the files",
-    errno.EDQUOT: "the quota of this user is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "make the folder of the files writable for this user",
-    errno.EPERM: "make the folder of the files writable for this user",
-    errno.EMFILE: "raise the limit of open files",
-}
 _decode_meta = msgspec.json.Decoder(Stat).decode
 
 
@@ -51,9 +41,10 @@ class DiskBlobs:
         # Guards names appearing and folders vanishing; never held during a write or an fsync.
         self._names = threading.Lock()
         self._postponed: list[Callable[[], None]] | None = None
-        with _translated():
+        with translated():
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True, exist_ok=True)
+            self.uploads = DiskUploads(self._root, self._settle)
 
     async def put(
         self,
@@ -71,7 +62,7 @@ class DiskBlobs:
         spool = Spool(self._temporary)
         try:
             rest = await self._receive(spool, chunks, limit_bytes, length)
-            return await _in_thread(lambda: self._keep(spool, rest, path, content_type, length, sha256))
+            return await in_thread(lambda: self._keep(spool, rest, path, content_type, length, sha256))
         except BaseException:
             # Waits for a write that a cancelled put left running; shielded, so that it always happens.
             await asyncio.shield(asyncio.to_thread(spool.close))
@@ -91,7 +82,7 @@ class DiskBlobs:
             gathered.append(chunk)
             size += len(chunk)
             if size >= WRITE_BYTES:
-                await _in_thread(_writer(spool, gathered))
+                await in_thread(_writer(spool, gathered))
                 gathered, size = [], 0
         return gathered
 
@@ -110,18 +101,22 @@ class DiskBlobs:
             raise ChecksumMismatch(f"{stored.length} bytes instead of the {length} announced")
         if sha256 is not None and stored.sha256 != sha256:
             raise ChecksumMismatch(f"SHA-256 is {stored.sha256} instead of the {sha256} announced")
+        meta = Stat(length=stored.length, sha256=stored.sha256, md5=stored.md5, content_type=content_type)
+        self._settle(spool.path, meta, path)
+        spool.close()
+        return stored
+
+    def _settle(self, data: Path, meta: Stat, path: Path) -> None:
+        """Make a blob of a file that is durable and right, or leave the file where the same blob is there."""
         known = self._stat(path)
         if known is None:
-            meta = Stat(length=stored.length, sha256=stored.sha256, md5=stored.md5, content_type=content_type)
             with Spool(self._temporary) as beside:
                 beside.write([msgspec.json.encode(meta)])
                 beside.finish()
-                known = self._name(spool.path, beside.path, path)
-        if known is not None and known.sha256 != stored.sha256:
+                known = self._name(data, beside.path, path)
+        if known is not None and known.sha256 != meta.sha256:
             raise Exists("the key holds other content")
         self._sync_folders(path.parent)
-        spool.close()
-        return stored
 
     def _name(self, data: Path, meta: Path, path: Path) -> Stat | None:
         """Give both files their names, unless a blob came first: then the answer is that blob."""
@@ -157,7 +152,7 @@ class DiskBlobs:
 
     async def stat(self, key: str) -> Stat | None:
         path = self._path(key)
-        return await _in_thread(lambda: self._stat(path))
+        return await in_thread(lambda: self._stat(path))
 
     def _stat(self, path: Path) -> Stat | None:
         try:
@@ -178,7 +173,7 @@ class DiskBlobs:
             while True:
                 step = loop.run_in_executor(None, file.next)
                 # Shielded: a cancelled reader must not close the file under the thread that reads it.
-                with _translated():
+                with translated():
                     data = await asyncio.shield(step)
                 if data:
                     yield data
@@ -208,6 +203,9 @@ class DiskBlobs:
         check_key(key)
         return None
 
+    async def clear(self, older_s: float) -> int:
+        return await self.uploads.clear(older_s)
+
     async def close(self) -> None:
         """Files are closed as they are read."""
 
@@ -221,11 +219,11 @@ class DiskBlobs:
         """Delete what was postponed, and at once again from now on. Raises BlobsUnavailable."""
         postponed, self._postponed = self._postponed or [], None
         for removal in postponed:
-            await _in_thread(removal)
+            await in_thread(removal)
 
     async def _remove(self, removal: Callable[[], None]) -> None:
         if self._postponed is None:
-            await _in_thread(removal)
+            await in_thread(removal)
         else:
             self._postponed.append(removal)
 
@@ -313,17 +311,3 @@ def _meta(path: Path) -> Path:
 
 def _writer(spool: Spool, chunks: list[bytes]) -> Callable[[], None]:
     return lambda: spool.write(chunks)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    with _translated():
-        return await asyncio.to_thread(work)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "check the disk and the kernel's log")
-        raise BlobsUnavailable(f"file storage: {error.strerror or error}", hint) from error

@@ -11,39 +11,36 @@ there, and copies it to its key when it is right.
 """
 
 import asyncio
-import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
-from urllib.parse import unquote
 
 import aioboto3  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
 from coordinator.blobs.disposition import disposition, media_type
-from coordinator.blobs.errors import BadKey, BlobsUnavailable, Exists, Missing, TooLarge
-from coordinator.blobs.keys import MAX_KEY_BYTES, check_key
+from coordinator.blobs.errors import BlobsUnavailable, Missing, TooLarge
 from coordinator.blobs.parts import Digest, parts_of
 from coordinator.blobs.place import S3Place
-from coordinator.blobs.s3_errors import code_of, translated
+from coordinator.blobs.s3_bucket import (
+    ABSENT,
+    ENDED,
+    ONE_REQUEST_BYTES,
+    TAKEN,
+    Bucket,
+    head,
+    new_client,
+    says,
+)
+from coordinator.blobs.s3_errors import translated
 from coordinator.blobs.s3_probe import Abilities, probe
+from coordinator.blobs.s3_uploads import S3Uploads
 
-STAGING = "staging/"
-"""What is below it in the bucket may be deleted after a day."""
-ONE_REQUEST_BYTES = 5 * 1024**3
-"""Most that a store takes in one PUT or copies at once."""
-CONNECTIONS = 64
 READ_TRIES = 4
 """How often a download that breaks off is gone on with, without a byte more in between."""
 DELETIONS = 16
-LEFT_OVER_S = 86_400.0
-"""An upload that has not ended by then never will: URLs for it are good for less."""
-_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
-_ABSENT = {"NoSuchKey", "NotFound", "404"}
 
 
 class S3Blobs:
@@ -52,9 +49,9 @@ class S3Blobs:
     def __init__(self, place: S3Place, client: Any, public: Any, parts: AsyncExitStack) -> None:
         self._place = place
         self._client = client
-        self._public = public
         self._parts = parts
-        self._abilities = Abilities(checksums=False, conditions=False)
+        self._bucket = Bucket(place, client, public)
+        self.uploads = S3Uploads(self._bucket)
         # One at a time for each key, where the store knows no condition or a staged blob is looked at.
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
 
@@ -65,23 +62,23 @@ class S3Blobs:
         async with AsyncExitStack() as parts:
             with translated(place):
                 session = aioboto3.Session()
-                client = await parts.enter_async_context(_client(session, place, place.endpoint))
+                client = await parts.enter_async_context(new_client(session, place, place.endpoint))
                 public = client
                 if place.public_endpoint is not None:
-                    public = await parts.enter_async_context(_client(session, place, place.public_endpoint))
+                    other = new_client(session, place, place.public_endpoint)
+                    public = await parts.enter_async_context(other)
             blobs = cls(place, client, public, parts)
-            blobs._abilities = await probe(client, place)
-            with suppress(BlobsUnavailable):  # it waits for the next start
-                await blobs.clear(LEFT_OVER_S)
+            blobs._bucket.abilities = await probe(client, place)
             blobs._parts = parts.pop_all()
         return blobs
 
     async def close(self) -> None:
+        await self.uploads.close()
         await self._parts.aclose()
 
     @property
     def abilities(self) -> Abilities:
-        return self._abilities
+        return self._bucket.abilities
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -95,7 +92,7 @@ class S3Blobs:
         sha256: str | None = None,
         limit_bytes: int,
     ) -> Stored:
-        name = self._name(key)
+        name = self._bucket.name(key)
         if length is not None and length > limit_bytes:
             raise TooLarge(limit_bytes)
         if sha256 is None:
@@ -125,8 +122,8 @@ class S3Blobs:
         return stored
 
     async def _put_whole(self, key: str, name: str, data: bytes, stored: Stored, content_type: str) -> None:
-        async with _Turn(self._busy, name, needed=not self._abilities.conditions):
-            if not self._abilities.conditions and await self._taken(key, stored):
+        async with _Turn(self._busy, name, needed=not self._bucket.abilities.conditions):
+            if not self._bucket.abilities.conditions and await self._bucket.taken(key, stored.sha256):
                 return
             try:
                 with translated(self._place):
@@ -134,101 +131,73 @@ class S3Blobs:
                         Bucket=self._place.bucket,
                         Key=name,
                         Body=data,
-                        **_head(key, stored.sha256, stored.md5, content_type),
-                        **self._checksum(stored.sha256),
-                        **self._only_new(),
+                        **head(key, stored.sha256, stored.md5, content_type),
+                        **self._bucket.checksum(stored.sha256),
+                        **self._bucket.only_new(),
                     )
             except BlobsUnavailable as error:
-                if not _is(error, _TAKEN) or not await self._taken(key, stored):
+                if not says(error, TAKEN) or not await self._bucket.taken(key, stored.sha256):
                     raise
 
     async def _begin(self, key: str, name: str, sha256: str | None, content_type: str) -> "_Multipart":
-        target = name if sha256 is not None else self._staged(secrets.token_hex(16))
+        target = name if sha256 is not None else self._bucket.staged(secrets.token_hex(16))
         with translated(self._place):
             begun = await self._client.create_multipart_upload(
-                Bucket=self._place.bucket, Key=target, **_head(key, sha256 or "", "", content_type)
+                Bucket=self._place.bucket, Key=target, **head(key, sha256 or "", "", content_type)
             )
         return _Multipart(self._client, self._place.bucket, target, begun["UploadId"])
 
     async def _complete(
         self, key: str, name: str, upload: "_Multipart", stored: Stored, content_type: str
     ) -> None:
-        async with _Turn(self._busy, name, needed=not self._abilities.conditions or upload.name != name):
-            if upload.name != name:
-                if not await self._taken(key, stored):
+        staged = upload.name != name
+        async with _Turn(self._busy, name, needed=staged or not self._bucket.abilities.conditions):
+            if staged:
+                if not await self._bucket.taken(key, stored.sha256):
                     with translated(self._place):
                         await upload.complete({})
                         await self._copy(upload.name, key, stored.sha256, stored.md5, content_type, {})
                 await upload.abort()
-                await self._drop(upload.name)
+                await self._bucket.drop(upload.name)
                 return
-            if not self._abilities.conditions and await self._taken(key, stored):
+            if not self._bucket.abilities.conditions and await self._bucket.taken(key, stored.sha256):
                 await upload.abort()
                 return
             try:
                 with translated(self._place):
-                    await upload.complete(self._only_new())
+                    await upload.complete(self._bucket.only_new())
             except BlobsUnavailable as error:
                 # NoSuchUpload: it was completed, and the answer was lost.
-                if not _is(error, _TAKEN | {"NoSuchUpload"}) or not await self._taken(key, stored):
+                if not says(error, TAKEN | ENDED) or not await self._bucket.taken(key, stored.sha256):
                     raise
                 await upload.abort()
-
-    async def _taken(self, key: str, stored: Stored) -> bool:
-        """Whether the same blob is there already. Raises Exists when it is another one."""
-        known = await self._head_of(self._name(key))
-        if known is not None and known.sha256 != stored.sha256:
-            raise Exists("the key holds other content")
-        return known is not None
 
     async def _copy(
         self, source: str, key: str, sha256: str, md5: str, content_type: str, only: dict[str, str]
     ) -> None:
         await self._client.copy_object(
             Bucket=self._place.bucket,
-            Key=self._name(key),
+            Key=self._bucket.name(key),
             CopySource={"Bucket": self._place.bucket, "Key": source},
             MetadataDirective="REPLACE",
-            **_head(key, sha256, md5, content_type),
+            **head(key, sha256, md5, content_type),
             **only,
         )
 
     # --- reading ------------------------------------------------------------------------------------------
 
     async def stat(self, key: str) -> Stat | None:
-        name = self._name(key)
-        known = await self._head_of(name)
-        if known is None and not self._abilities.checksums:
+        name = self._bucket.name(key)
+        known = await self._bucket.stat(name)
+        if known is None and not self._bucket.abilities.enforced:
             async with _Turn(self._busy, name, needed=True):
-                return await self._head_of(name) or await self._adopted(key)
+                return await self._bucket.stat(name) or await self._adopted(key)
         return known
-
-    async def _head_of(self, name: str) -> Stat | None:
-        found = await self._found(name)
-        if found is None or not found["Metadata"].get("sha256"):
-            return None  # not there, or not put there by us
-        metadata = found["Metadata"]
-        return Stat(
-            length=found["ContentLength"],
-            sha256=metadata["sha256"],
-            md5=metadata.get("md5", ""),
-            content_type=found.get("ContentType", ""),
-        )
-
-    async def _found(self, name: str) -> dict[str, Any] | None:
-        try:
-            with translated(self._place):
-                found: dict[str, Any] = await self._client.head_object(Bucket=self._place.bucket, Key=name)
-                return found
-        except BlobsUnavailable as error:
-            if _is(error, _ABSENT):
-                return None
-            raise
 
     async def _adopted(self, key: str) -> Stat | None:
         """The blob that somebody has put under ``staging/``, once it is seen to be the announced one."""
-        staged = self._staged(key)
-        found = await self._found(staged)
+        staged = self._bucket.staged(key)
+        found = await self._bucket.found(staged)
         if found is None:
             return None
         sha256 = found["Metadata"].get("sha256", "")
@@ -241,14 +210,14 @@ class S3Blobs:
             only = {"CopySourceIfMatch": found["ETag"]}
             with translated(self._place):
                 await self._copy(staged, key, sha256, stored.md5, found.get("ContentType", ""), only)
-        await self._drop(staged)
-        return await self._head_of(self._name(key))
+        await self._bucket.drop(staged)
+        return await self._bucket.stat(self._bucket.name(key))
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        name = self._name(key)
+        name = self._bucket.name(key)
         if start < 0 or (end is not None and end < start):
             raise ValueError(f"no range: {start} to {end}")
-        known = await self._head_of(name) if start == end else None
+        known = await self._bucket.stat(name) if start == end else None
         if start == end:
             if known is None:
                 raise Missing("there is no such file")
@@ -286,23 +255,23 @@ class S3Blobs:
                         yield piece
                     return
             except BlobsUnavailable as error:
-                if _is(error, {"InvalidRange", "416"}):
+                if says(error, {"InvalidRange", "416"}):
                     return
-                if _is(error, _ABSENT):
+                if says(error, ABSENT):
                     raise Missing("there is no such file") from None
                 tries += 1
-                if tries == READ_TRIES or _is(error, _TAKEN):
+                if tries == READ_TRIES or says(error, TAKEN):
                     raise
 
     # --- removing -----------------------------------------------------------------------------------------
 
     async def delete(self, key: str) -> None:
-        name = self._name(key)
+        name = self._bucket.name(key)
         with translated(self._place):
             await self._client.delete_object(Bucket=self._place.bucket, Key=name)
 
     async def delete_prefix(self, prefix: str) -> None:
-        name = self._name(prefix)
+        name = self._bucket.name(prefix)
         gate = asyncio.Semaphore(DELETIONS)
 
         async def drop(each: str) -> None:
@@ -327,16 +296,12 @@ class S3Blobs:
                         await _Multipart(self._client, bucket, each["Key"], each["UploadId"]).abort()
                         count += 1
             staged = self._client.get_paginator("list_objects_v2")
-            async for page in staged.paginate(Bucket=bucket, Prefix=self._staged("")):
+            async for page in staged.paginate(Bucket=bucket, Prefix=self._bucket.staged("")):
                 for each in page.get("Contents", ()):
                     if each["LastModified"] <= before:
                         await self._client.delete_object(Bucket=bucket, Key=each["Key"])
                         count += 1
         return count
-
-    async def _drop(self, name: str) -> None:
-        with suppress(BlobsUnavailable), translated(self._place):  # what stays is below staging/
-            await self._client.delete_object(Bucket=self._place.bucket, Key=name)
 
     # --- without us ---------------------------------------------------------------------------------------
 
@@ -345,63 +310,36 @@ class S3Blobs:
     ) -> DirectPut | None:
         if length > ONE_REQUEST_BYTES:
             return None
-        name = self._name(key)
-        head = _head(key, sha256, "", content_type)
-        checksum = self._checksum(sha256)
+        name = self._bucket.name(key)
+        said = head(key, sha256, "", content_type)
+        checksum = self._bucket.checksum(sha256)
         headers = {
-            "content-type": head["ContentType"],
-            "content-disposition": head["ContentDisposition"],
+            "content-type": said["ContentType"],
+            "content-disposition": said["ContentDisposition"],
             "x-amz-meta-sha256": sha256,
         }
         if checksum:
             headers["x-amz-checksum-sha256"] = checksum["ChecksumSHA256"]
-        url = await self._signed(
+        url = await self._bucket.signed(
             "put_object",
             ttl_s,
-            Key=name if checksum else self._staged(key),
-            ContentLength=length,
-            **head,
-            **checksum,
+            {"Key": name if checksum else self._bucket.staged(key), "ContentLength": length}
+            | said
+            | checksum,
         )
         return DirectPut(url=url, headers=headers)
 
     async def get_url(self, key: str, *, name: str, content_type: str, ttl_s: float) -> str | None:
         kind = media_type(content_type)
-        return await self._signed(
+        return await self._bucket.signed(
             "get_object",
             ttl_s,
-            Key=self._name(key),
-            ResponseContentType=kind,
-            ResponseContentDisposition=disposition(name, kind),
+            {
+                "Key": self._bucket.name(key),
+                "ResponseContentType": kind,
+                "ResponseContentDisposition": disposition(name, kind),
+            },
         )
-
-    async def _signed(self, method: str, ttl_s: float, **request: Any) -> str:
-        with translated(self._place):
-            url: str = await self._public.generate_presigned_url(
-                method,
-                Params={"Bucket": self._place.bucket, **request},
-                ExpiresIn=max(1, min(int(ttl_s), 604_800)),  # the longest that a signature lasts
-            )
-        return url
-
-    # --- words --------------------------------------------------------------------------------------------
-
-    def _name(self, key: str) -> str:
-        name = self._place.prefix + check_key(key)
-        if len(name) > MAX_KEY_BYTES:
-            raise BadKey("the key is too long for this prefix")
-        return name
-
-    def _staged(self, key: str) -> str:
-        return f"{self._place.prefix}{STAGING}{key}"
-
-    def _checksum(self, sha256: str) -> dict[str, str]:
-        if not self._abilities.checksums:
-            return {}
-        return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()}
-
-    def _only_new(self) -> dict[str, str]:
-        return {"IfNoneMatch": "*"} if self._abilities.conditions else {}
 
 
 class _Multipart:
@@ -465,42 +403,3 @@ class _Turn:
             self._busy[self._name] = (lock, users)
         else:
             del self._busy[self._name]
-
-
-def _client(session: Any, place: S3Place, endpoint: str | None) -> Any:
-    style = place.style or ("path" if place.endpoint else "virtual")
-    region = place.region or session.region_name
-    if region is None:
-        region = "auto" if ".r2.cloudflarestorage.com" in (place.endpoint or "") else "us-east-1"
-    return session.client(
-        "s3",
-        region_name=region,
-        endpoint_url=endpoint,
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": style},
-            max_pool_connections=CONNECTIONS,
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            # Else a checksum of AWS's own goes along that other stores do not know.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-
-
-def _head(key: str, sha256: str, md5: str, content_type: str) -> dict[str, Any]:
-    """What an object says of itself: also to who reads it without us."""
-    kind = media_type(content_type)
-    known = {"sha256": sha256, "md5": md5}
-    return {
-        "ContentType": kind,
-        "ContentDisposition": disposition(unquote(key.rpartition("/")[2]), kind),
-        "Metadata": {name: value for name, value in known.items() if value},
-    }
-
-
-def _is(error: BlobsUnavailable, codes: set[str]) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, ClientError) and code_of(cause) in codes

@@ -25,8 +25,8 @@ _HINTS = {
     "NoSuchBucket": "create the bucket, or correct its name and endpoint in --storage",
     "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID (or the profile) is not a key of this store",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to the key, or a proxy changes requests",
-    "AccessDenied": "the key needs s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket and "
-    "s3:AbortMultipartUpload here",
+    "AccessDenied": "the key needs s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, "
+    "s3:ListMultipartUploadParts, s3:ListBucketMultipartUploads and s3:AbortMultipartUpload here",
     "RequestTimeTooSkewed": "set this machine's clock",
     "ExpiredToken": "the credentials have ended: fetch new ones",
     "InvalidToken": "AWS_SESSION_TOKEN does not belong to the key",

@@ -19,11 +19,17 @@ _DATA = b"cogflare looks what this bucket can"
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """``checksums``: bytes that are not of a signed SHA-256 are refused. ``conditions``: so is an object that
-    is there already, when it should be new."""
+    """``checksums``: bytes that are not of a signed SHA-256 are refused; ``parts``: as parts of one, too.
+    ``conditions``: so is an object that is there already, when it should be new."""
 
     checksums: bool
+    parts: bool
     conditions: bool
+
+    @property
+    def enforced(self) -> bool:
+        """What others store needs no look at it."""
+        return self.checksums and self.parts
 
 
 async def probe(client: Any, place: S3Place) -> Abilities:
@@ -35,7 +41,8 @@ async def probe(client: Any, place: S3Place) -> Abilities:
         with translated(place):
             await client.put_object(Bucket=place.bucket, Key=name, Body=_DATA)
         return Abilities(
-            checksums=await _refuses_other_bytes(client, place, name),
+            checksums=await _refuses_other_bytes(client, place, "put_object", Key=name),
+            parts=await _refuses_other_parts(client, place, name),
             conditions=await _refuses_what_is_there(client, place, name),
         )
     finally:
@@ -58,16 +65,16 @@ async def _look(client: Any, place: S3Place) -> None:
             raise
 
 
-async def _refuses_other_bytes(client: Any, place: S3Place, name: str) -> bool:
+async def _refuses_other_bytes(client: Any, place: S3Place, method: str, **request: Any) -> bool:
     wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
     with translated(place):
         url = await client.generate_presigned_url(
-            "put_object",
+            method,
             Params={
                 "Bucket": place.bucket,
-                "Key": name,
                 "ContentLength": len(_DATA),
                 "ChecksumSHA256": wrong,
+                **request,
             },
             ExpiresIn=300,
         )
@@ -77,6 +84,26 @@ async def _refuses_other_bytes(client: Any, place: S3Place, name: str) -> bool:
         except httpx.HTTPError as error:
             raise OSError(str(error) or type(error).__name__) from error
     return answer.status_code == 400
+
+
+async def _refuses_other_parts(client: Any, place: S3Place, name: str) -> bool:
+    object = {"Bucket": place.bucket, "Key": name}
+    try:
+        with translated(place):
+            begun = await client.create_multipart_upload(**object, ChecksumAlgorithm="SHA256")
+    except BucketRefused:
+        raise
+    except BlobsUnavailable as error:
+        if isinstance(error.__cause__, ClientError):  # it does not know that word
+            return False
+        raise
+    try:
+        return await _refuses_other_bytes(
+            client, place, "upload_part", Key=name, UploadId=begun["UploadId"], PartNumber=1
+        )
+    finally:
+        with suppress(BlobsUnavailable), translated(place):
+            await client.abort_multipart_upload(**object, UploadId=begun["UploadId"])
 
 
 async def _refuses_what_is_there(client: Any, place: S3Place, name: str) -> bool:

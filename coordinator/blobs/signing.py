@@ -17,6 +17,8 @@ from coordinator.blobs.keys import check_key, from_url_path
 GET_PATH = "/files/"
 PUT_PATH = "/uploads/"
 _SECOND = 1_000_000
+_WHOLE = ("length", "sha256", "type")
+_PART = (*_WHOLE, "part", "upload", "start")
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,13 +31,17 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UploadGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A right to write one blob of exactly this content."""
+    """A right to write one blob of exactly this content, or part number ``part`` of it, which begins at
+    ``start``, in the upload of this id."""
 
     key: str
     length: int
     sha256: str
     content_type: str
     expires_at: int
+    part: int = 0
+    upload: str = ""
+    start: int = 0
 
 
 class Signer:
@@ -55,6 +61,13 @@ class Signer:
         claims = {"length": str(length), "sha256": sha256, "type": content_type}
         return self._path("put", PUT_PATH, key, claims, expires_at)
 
+    def part_path(
+        self, key: str, upload: str, part: int, *, start: int, length: int, sha256: str, expires_at: int
+    ) -> str:
+        """Path and query that take one part of a blob, as ``put_path`` a whole one."""
+        claims = {"length": str(length), "sha256": sha256, "type": "", "part": str(part), "upload": upload}
+        return self._path("put", PUT_PATH, key, claims | {"start": str(start)}, expires_at)
+
     def verify_get(self, key: str, query: Mapping[str, str], now: int) -> Grant:
         """The grant of a GET. ``key`` is the URL's path after ``/files/``, percent-decoded or not.
 
@@ -65,13 +78,17 @@ class Signer:
 
     def verify_put(self, key: str, query: Mapping[str, str], now: int) -> UploadGrant:
         """The grant of a PUT. ``key`` is the URL's path after ``/uploads/``; raises as ``verify_get``."""
-        key, claims, expires_at = self._verify("put", key, query, ("length", "sha256", "type"), now)
+        names = _PART if "part" in query else _WHOLE
+        key, claims, expires_at = self._verify("put", key, query, names, now)
         return UploadGrant(
             key=key,
             length=int(claims["length"]),
             sha256=claims["sha256"],
             content_type=claims["type"],
             expires_at=expires_at,
+            part=int(claims.get("part", 0)),
+            upload=claims.get("upload", ""),
+            start=int(claims.get("start", 0)),
         )
 
     def mac(self, purpose: str, text: str) -> str:

@@ -20,6 +20,9 @@ MODEL_README_LENGTH = 100_000
 """and its longest readme: no settings, for lists and caches hold them."""
 SEARCH_LENGTH, SEARCH_WORDS = 1000, 32
 """Longest text of a search in characters, and the most words in it: no settings, nobody writes more."""
+LEAST_PART_BYTES, PARTS = 5 * MIB, 1000
+"""Smallest part of a file that an object store takes, and the most parts of one file, whose parts are larger
+where they would be more. No settings: stores have the first, and list no more than the second at once."""
 LEGACY_INPUT_BYTES = 960 * KIB
 """Largest input of a worker of 2022: no setting, for such a worker takes no message above 1 MiB."""
 LEGACY_FILE_BYTES = 2 * KIB
@@ -49,6 +52,12 @@ class WireLimits:
     )
     channels: int = _limit(64, "models that one agent may serve")
     name_bytes: int = _limit(255, "longest file name, in UTF-8 bytes")
+    part_bytes: int = _limit(
+        64 * MIB,
+        "output files above this go from agent to storage in parts of it, of which only the missing are sent "
+        "again after a cut",
+        LEAST_PART_BYTES,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 SUBPROTOCOL = "cogflare.v1"
-VERSION = 2
+VERSION = 3
 """The newest protocol that this code speaks."""
 OLDEST = 1
 """The oldest one that it still speaks."""
@@ -168,6 +168,11 @@ class Upload(Message, frozen=True, kw_only=True, tag="upload"):
     sha256: str
     direct: bool = False
     """The agent would PUT it to the store itself, where the server has a URL for that. From version 2 on."""
+    part_bytes: Count = 0
+    parts: tuple[str, ...] = ()
+    """SHA-256 of each piece of ``part_bytes``, the last one shorter: the file would go in parts. And what the
+    server said of this upload before, to go on with it. From version 3 on."""
+    resume: str = ""
 
 
 class ModelState(Message, frozen=True, kw_only=True, tag="model_state"):
@@ -199,6 +204,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     log_bytes: int
     frame_bytes: int = 16 * 1024 * 1024
     """Largest frame that the server takes."""
+    part_bytes: Count = 0
+    """Larger output files go in parts of so many bytes; 0: none does. From version 3 on."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -263,13 +270,29 @@ class Resend(Message, frozen=True, kw_only=True, tag="resend"):
     from_seq: Ordinal
 
 
+class PartTo(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Where one part of a file is to be PUT. ``number`` counts from 1; ``url`` is as in ``UploadTo``."""
+
+    number: Ordinal
+    url: str
+    headers: dict[str, str] = {}
+
+
 class UploadTo(Message, frozen=True, kw_only=True, tag="upload_to"):
+    """Without ``url``, ``parts`` and ``stored`` it means that storage is away: ask again in a while."""
+
     channel: Count
     request: Count
     key: str
     url: str
-    """Absolute, or a path on this server."""
+    """Absolute, or a path on this server. Empty where ``parts`` have theirs."""
     headers: dict[str, str] = {}
+    parts: tuple[PartTo, ...] = ()
+    """The parts to send now, of those that are missing. Then ask again. From version 3 on."""
+    resume: str = ""
+    """To be said in the next question for this file."""
+    stored: bool = False
+    """All parts are there: the file is stored under ``key``."""
 
 
 class UploadRefused(Message, frozen=True, kw_only=True, tag="upload_refused"):

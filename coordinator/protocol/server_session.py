@@ -145,6 +145,7 @@ class ServerSession:
                 result_bytes=limits.result_bytes,
                 log_bytes=limits.log_bytes,
                 frame_bytes=limits.frame_bytes,
+                part_bytes=limits.part_bytes if spoken >= 3 else 0,
             ),
         )
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from litestar import HttpMethod, delete, get, post, put, route
 from litestar.types import ASGIApp
 
-from coordinator.blobs.errors import ChecksumMismatch, Exists, Expired, GrantError, TooLarge
+from coordinator.blobs.errors import ChecksumMismatch, Exists, Expired, GrantError, Missing, TooLarge
 from coordinator.store.files import FileRow
 from edge.context import Edge, authorized, edge_of, json_reply
 from edge.downloads import download
@@ -93,7 +93,8 @@ async def get_stored(request: HTTPRequest) -> ASGIApp:
 
 @put("/uploads/{key:path}")
 async def put_stored(request: HTTPRequest) -> ASGIApp:
-    """Store an output file under its signed URL: of that length and SHA-256, or not at all."""
+    """Store an output file, or a part of one, under its signed URL: of that length and SHA-256, or not at
+    all."""
     edge = edge_of(request)
     key = request.path_params["key"].removeprefix("/")
     try:
@@ -105,14 +106,25 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
         raise Problem("checksum_mismatch", f"This URL takes a file of exactly {grant.length} bytes.")
     try:
         async with aclosing(_chunks(request)) as chunks:
-            stored = await edge.services.blobs.put(
-                grant.key,
-                chunks,
-                content_type=grant.content_type,
-                length=grant.length,
-                sha256=grant.sha256,
-                limit_bytes=edge.services.limits.output_file_bytes,
-            )
+            if grant.part:
+                await edge.services.blobs.uploads.put(
+                    grant.key,
+                    grant.upload,
+                    grant.part,
+                    chunks,
+                    start=grant.start,
+                    length=grant.length,
+                    sha256=grant.sha256,
+                )
+            else:
+                await edge.services.blobs.put(
+                    grant.key,
+                    chunks,
+                    content_type=grant.content_type,
+                    length=grant.length,
+                    sha256=grant.sha256,
+                    limit_bytes=edge.services.limits.output_file_bytes,
+                )
     except ChecksumMismatch as error:
         raise Problem("checksum_mismatch", f"The upload was refused: {error}.") from None
     except TooLarge:
@@ -120,7 +132,9 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
         raise too_large(limit_bytes, "An output file", "output_file_bytes") from None
     except Exists:
         raise Problem("conflict", "Another file is stored under this URL.") from None
-    return Reply(status=201, headers=((b"etag", f'"{stored.sha256}"'.encode()),))
+    except Missing:
+        raise not_found("Upload not found: it has ended") from None
+    return Reply(status=201, headers=((b"etag", f'"{grant.sha256}"'.encode()),))
 
 
 async def _sent(edge: Edge, request: HTTPRequest, key: str, name: str, content_type: str) -> ASGIApp:

@@ -11,6 +11,7 @@ import pytest
 from coordinator.blobs.disk import DiskBlobs
 from coordinator.blobs.errors import BadKey, BlobsUnavailable
 from tests.contract.suites.blobs import KEY, LIMIT, BlobsContract, fetch, put, stream
+from tests.contract.suites.uploads import UploadsContract
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-class TestDiskBlobs(BlobsContract):
+class TestDiskBlobs(BlobsContract, UploadsContract):
     async def test_bytes_lie_under_their_key(self, blobs: DiskBlobs, tmp_path: Path) -> None:
         await put(blobs, KEY, b"hello")
         assert (tmp_path / "blobs" / KEY).read_bytes() == b"hello"

@@ -19,6 +19,7 @@ from coordinator.blobs.s3 import S3Blobs
 from coordinator.blobs.s3_errors import BucketRefused
 from coordinator.blobs.s3_probe import Abilities
 from tests.contract.suites.blobs import KEY, BlobsContract, fetch, put, sha256, stream
+from tests.contract.suites.uploads import UploadsContract
 from tests.support.s3_front import S3Front
 from tests.support.seaweed import BUCKET, SeaweedFS
 
@@ -98,17 +99,17 @@ async def send(to: DirectPut, data: bytes, **more: str) -> httpx.Response:
         return await web.put(to.url, content=data, headers=to.headers | more)
 
 
-class TestS3Blobs(BlobsContract):
+class TestS3Blobs(BlobsContract, UploadsContract):
     def test_what_this_store_can(self, blobs: S3Blobs) -> None:
-        assert blobs.abilities == Abilities(checksums=True, conditions=True)
+        assert blobs.abilities == Abilities(checksums=True, parts=True, conditions=True)
 
 
-class TestASimplerStore(BlobsContract):
+class TestASimplerStore(BlobsContract, UploadsContract):
     """One that takes any bytes and overwrites what is there keeps the contract, too."""
 
     @pytest.fixture
     def blobs(self, simple: S3Blobs) -> S3Blobs:
-        assert simple.abilities == Abilities(checksums=False, conditions=False)
+        assert simple.abilities == Abilities(checksums=False, parts=False, conditions=False)
         return simple
 
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 KEY, SECRET = "cogflare-tests", "not-a-secret-of-anybody"
@@ -107,9 +107,30 @@ class SeaweedFS:
                 raise AssertionError(f"SeaweedFS did not start:\n{log}")
             time.sleep(0.1)
 
-    def _has_bucket(self) -> bool:
+    def client(self) -> Any:
+        """A client with all rights; close it."""
         import botocore.session
         from botocore.config import Config
+
+        return botocore.session.Session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+
+    def uploads(self, prefix: str) -> list[str]:
+        """Keys of the uploads in parts below a prefix that have not ended."""
+        client = self.client()
+        try:
+            found = client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+            return [each["Key"] for each in found.get("Uploads", ())]
+        finally:
+            client.close()
+
+    def _has_bucket(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -118,19 +139,12 @@ class SeaweedFS:
             pass
         except OSError:
             return False
-        client = botocore.session.Session().create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-        )
+        client = self.client()
         try:
             client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
         except ClientError as error:
-            return error.response["Error"]["Code"].startswith("BucketAlready")
+            return bool(error.response["Error"]["Code"].startswith("BucketAlready"))
         except BotoCoreError:
             return False
         finally:

@@ -23,7 +23,9 @@ def test_messages_and_their_fields(kind):
         assert f"`{field.name}`" in row, field.name
 
 
-@pytest.mark.parametrize("part", [messages.Held, messages.Event, messages.StoredFile, messages.Verdict])
+@pytest.mark.parametrize(
+    "part", [messages.Held, messages.Event, messages.StoredFile, messages.Verdict, messages.PartTo]
+)
 def test_parts_of_messages(part):
     names = [field.name for field in msgspec.structs.fields(part)]
     optional = {field.name for field in msgspec.structs.fields(part) if not field.required}

@@ -30,7 +30,7 @@ def no_pauses(monkeypatch):
 def granting(*, url="/uploads/k?signature=s", headers=None):
     asked = []
 
-    async def grant(file, direct):
+    async def grant(file, direct, resume):
         asked.append(file)
         return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url, headers=headers or {})
 
@@ -76,7 +76,7 @@ async def test_a_store_that_cannot_be_reached_is_gone_around(file):
     async with http_server(lambda request: Answer(201)) as ours, http_server(lambda r: Answer(400)) as bucket:
         asked = []
 
-        async def grant(file, direct):
+        async def grant(file, direct, resume):
             asked.append(direct)
             url = f"{bucket.url}/b/k" if direct else "/uploads/k?signature=s"
             return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url)
@@ -93,7 +93,7 @@ async def test_a_store_that_does_not_answer_is_left_alone_for_a_while(file):
     ):
         asked = []
 
-        async def grant(file, direct):
+        async def grant(file, direct, resume):
             asked.append(direct)
             url = f"{bucket.url}/b/k" if direct else "/uploads/k?signature=s"
             return UploadTo(channel=0, request=len(asked), key=f"k{len(asked)}", url=url)

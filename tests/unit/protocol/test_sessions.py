@@ -291,24 +291,25 @@ def test_order_of_the_greeting():
     with pytest.raises(ProtocolViolation):
         early.receive(m.encode(dispatch()), 0)
     with pytest.raises(ProtocolViolation) as caught:
-        early.receive(welcome(protocol=3), 0)
+        early.receive(welcome(protocol=4), 0)
     assert caught.value.close_code is CloseCode.UNSUPPORTED
 
 
 @pytest.mark.parametrize(
     ("newest", "oldest", "spoken"),
-    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (3, 1, 2), (3, 2, 2), (9, 3, None), (0, 0, None)],
+    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (3, 1, 3), (4, 2, 3), (9, 4, None), (0, 0, None)],
 )
 def test_the_newest_version_that_both_know_is_spoken(newest, oldest, spoken):
     session = ServerSession(server_id="s", limits=LIMITS, now=0)
     hello = m.encode(msgspec.structs.replace(HELLO, protocol=newest, oldest=oldest))
     if spoken is None:
-        with pytest.raises(ProtocolViolation, match="this server 1 to 2") as caught:
+        with pytest.raises(ProtocolViolation, match="this server 1 to 3") as caught:
             session.receive(hello, 0)
         assert caught.value.close_code is CloseCode.UNSUPPORTED
     else:
         (greeted,) = session.receive(hello, 0)
         assert greeted.welcome.protocol == spoken
+        assert greeted.welcome.part_bytes == (LIMITS.part_bytes if spoken >= 3 else 0)
 
 
 def test_a_server_may_not_speak_more_than_its_agent_said():

@@ -27,7 +27,7 @@ class WireServer:
         self.server_id = "srv_test"
         self.limits = WireLimits()
         self.protocol = 1
-        """The newest version that it speaks: 1 as servers of the first release, or 2."""
+        """The newest version that it speaks: 1 as servers of the first release, up to 3."""
         self.refusals: list[HTTPStatus] = []
         """Answers to the next ones who want to connect, instead of an upgrade."""
         self.beats = 0
@@ -168,7 +168,11 @@ class WireServer:
                         self.hellos.append(heard.hello)
                         self._socket, self._session = socket, session
                         spoken = min(self.protocol, heard.welcome.protocol)
-                        welcome = msgspec.structs.replace(heard.welcome, protocol=spoken)
+                        welcome = msgspec.structs.replace(
+                            heard.welcome,
+                            protocol=spoken,
+                            part_bytes=heard.welcome.part_bytes if spoken >= 3 else 0,
+                        )
                         await socket.send(session.send(welcome), text=True)
                     elif isinstance(heard, ChannelMessage):
                         self._inbox.append(heard.message)

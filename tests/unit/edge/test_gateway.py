@@ -210,17 +210,26 @@ class TestVersions:
             (worker,) = await door.workers("acme/hello")
             assert (worker.name, worker.state) == ("gpu-box-1", "ok")
 
-    async def test_an_agent_of_version_3_with_messages_and_fields_that_we_do_not_know(
+    async def test_an_agent_of_version_2_hears_nothing_of_parts(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello-gpus", protocol=2)
+            welcome = await agent.next(wire.Welcome)
+            assert (welcome.protocol, welcome.part_bytes) == (2, 0)
+            await self.conversation(door, agent)
+
+    async def test_an_agent_of_version_4_with_messages_and_fields_that_we_do_not_know(
         self, door: Gatehouse
     ) -> None:
         async with door.connected(await door.token()) as agent:
             await self.says(
                 agent,
                 "hello-gpus",
+                protocol=4,
                 mood="new",
                 gpus=[{"kind": "NVIDIA A100-SXM4-80GB", "memory_bytes": 85899345920, "watts": 400}],
             )
-            assert (await agent.next(wire.Welcome)).protocol == 2
+            welcome = await agent.next(wire.Welcome)
+            assert (welcome.protocol, welcome.part_bytes) == (3, WireLimits().part_bytes)
             await agent.connection.send('{"type": "mood", "channel": 0, "of": {"the": "day"}}', text=True)
             await self.conversation(door, agent, colour={"of": [1, None]})
             assert await door.store.models.gpus("default", "acme/hello") == [
@@ -229,7 +238,7 @@ class TestVersions:
 
     async def test_an_agent_that_no_longer_speaks_our_version(self, door: Gatehouse) -> None:
         async with door.connected(await door.token()) as agent:
-            await self.says(agent, "hello", protocol=9, oldest=3)
+            await self.says(agent, "hello", protocol=9, oldest=4)
             assert await agent.closed() == 4426
 
     async def test_a_model_that_loads_is_there_without_being_registered(self, door: Gatehouse) -> None:

@@ -1,7 +1,7 @@
 """Stored files, as a seam. Blobs are immutable and streamed: none is ever held in memory whole."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
 import msgspec
@@ -154,8 +154,14 @@ class Blobs(Protocol):
         """Remove a blob; fine when there is none."""
         ...
 
-    async def delete_prefix(self, prefix: str) -> None:
-        """Remove every blob whose key starts with the whole segments of ``prefix``, and ``prefix`` itself."""
+    async def delete_many(self, keys: Collection[str]) -> None:
+        """Remove blobs, now: raises BlobsUnavailable while they have to stay for a backup. After whatever it
+        raises it may be called again."""
+        ...
+
+    async def delete_prefix(self, prefix: str, keep: Collection[str] = ()) -> None:
+        """Remove every blob whose key starts with the whole segments of ``prefix``, and ``prefix`` itself,
+        but those to ``keep``; now, as ``delete_many``."""
         ...
 
     async def put_url(

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ import msgspec
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
 from coordinator.blobs.disk_errors import in_thread, translated
 from coordinator.blobs.disk_uploads import DiskUploads
-from coordinator.blobs.errors import BadKey, ChecksumMismatch, Exists, Missing, TooLarge
+from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists, Missing, TooLarge
 from coordinator.blobs.keys import check_key
 from coordinator.blobs.spool import Spool
 
@@ -189,9 +189,18 @@ class DiskBlobs:
         path = self._path(key)
         await self._remove(lambda: self._delete(path))
 
-    async def delete_prefix(self, prefix: str) -> None:
-        path = self._path(prefix)
-        await self._remove(lambda: self._delete_tree(path))
+    async def delete_many(self, keys: Collection[str]) -> None:
+        paths = [self._path(key) for key in keys]
+
+        def remove() -> None:
+            for path in paths:
+                self._delete(path)
+
+        await self._remove_now(remove)
+
+    async def delete_prefix(self, prefix: str, keep: Collection[str] = ()) -> None:
+        path, kept = self._path(prefix), {self._path(key) for key in keep}
+        await self._remove_now(lambda: self._delete_tree(path, kept))
 
     async def put_url(
         self, key: str, *, length: int, sha256: str, content_type: str, ttl_s: float
@@ -227,6 +236,11 @@ class DiskBlobs:
         else:
             self._postponed.append(removal)
 
+    async def _remove_now(self, removal: Callable[[], None]) -> None:
+        if self._postponed is not None:
+            raise BlobsUnavailable("files stay as long as a backup is being made", "it goes on after that")
+        await in_thread(removal)
+
     def _delete(self, path: Path) -> None:
         with self._names:
             # Bytes first: without them there is no blob, whatever happens next.
@@ -240,12 +254,18 @@ class DiskBlobs:
                         raise
             self._prune(path.parent)
 
-    def _delete_tree(self, path: Path) -> None:
-        self._delete(path)
-        with self._names:
-            if path.is_dir():
-                shutil.rmtree(path)
-            self._prune(path.parent)
+    def _delete_tree(self, path: Path, kept: Collection[Path]) -> None:
+        if not kept:
+            self._delete(path)
+            with self._names:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                self._prune(path.parent)
+            return
+        for folder, _, names in os.walk(path):
+            for each in (Path(folder, name) for name in names if not name.endswith(META_SUFFIX)):
+                if each not in kept:
+                    self._delete(each)
 
     def _prune(self, folder: Path) -> None:
         while folder != self._root:

@@ -25,6 +25,11 @@ def output_key(prediction: str, attempt_key: str, index: int, name: str) -> str:
     return check_key(f"{output_prefix(prediction, attempt_key)}{index}/{safe_name(name)}")
 
 
+def prediction_prefix(prediction: str) -> str:
+    """What the keys of all output files of a prediction begin with, before a slash."""
+    return check_key(f"outputs/{prediction}")
+
+
 def output_prefix(prediction: str, attempt_key: str) -> str:
     """What the keys of all of an attempt's output files begin with."""
     return f"outputs/{prediction}/{attempt_key}/"

@@ -12,12 +12,13 @@ there, and copies it to its key when it is right.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import aioboto3  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
 from coordinator.blobs.disposition import disposition, media_type
@@ -41,6 +42,10 @@ from coordinator.blobs.s3_uploads import S3Uploads
 READ_TRIES = 4
 """How often a download that breaks off is gone on with, without a byte more in between."""
 DELETIONS = 16
+DELETED_AT_ONCE = 1000
+"""Most that a store takes in one request."""
+_ONE_BY_ONE = {400, 405, 411, 501}
+"""Statuses by which a store says that it does not know such a request, or not without a header of its own."""
 
 
 class S3Blobs:
@@ -52,6 +57,8 @@ class S3Blobs:
         self._parts = parts
         self._bucket = Bucket(place, client, public)
         self.uploads = S3Uploads(self._bucket)
+        self._deletes_many = True
+        """Until the store has refused to."""
         # One at a time for each key, where the store knows no condition or a staged blob is looked at.
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
 
@@ -270,19 +277,51 @@ class S3Blobs:
         with translated(self._place):
             await self._client.delete_object(Bucket=self._place.bucket, Key=name)
 
-    async def delete_prefix(self, prefix: str) -> None:
-        name = self._bucket.name(prefix)
+    async def delete_many(self, keys: Collection[str]) -> None:
+        await self._delete_names([name for key in keys for name in self._places(key)])
+
+    async def delete_prefix(self, prefix: str, keep: Collection[str] = ()) -> None:
+        kept = {name for key in keep for name in self._places(key)}
+        for name in self._places(prefix):
+            await self._delete_names(sorted({name} - kept))
+            pages = self._client.get_paginator("list_objects_v2")
+            with translated(self._place):
+                async for page in pages.paginate(Bucket=self._place.bucket, Prefix=f"{name}/"):
+                    found = [each["Key"] for each in page.get("Contents", ())]
+                    await self._delete_names([each for each in found if each not in kept])
+
+    def _places(self, key: str) -> tuple[str, ...]:
+        """Where the bytes of a key may lie."""
+        name = self._bucket.name(key)
+        return (name,) if self._bucket.abilities.enforced else (name, self._bucket.staged(key))
+
+    async def _delete_names(self, names: Sequence[str]) -> None:
+        for first in range(0, len(names), DELETED_AT_ONCE):
+            await self._delete_at_once(names[first : first + DELETED_AT_ONCE])
+
+    async def _delete_at_once(self, names: Sequence[str]) -> None:
+        if len(names) > 1 and self._deletes_many:
+            wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+            try:
+                with translated(self._place):
+                    answer = await self._client.delete_objects(Bucket=self._place.bucket, Delete=wanted)
+            except BlobsUnavailable as error:
+                if _status(error) not in _ONE_BY_ONE:
+                    raise
+                self._deletes_many = False
+            else:
+                if failed := answer.get("Errors"):
+                    said = f"{failed[0].get('Code')}: {failed[0].get('Message')}"
+                    raise BlobsUnavailable(f"{self._place}: {said}")
+                return
         gate = asyncio.Semaphore(DELETIONS)
 
-        async def drop(each: str) -> None:
+        async def drop(name: str) -> None:
             async with gate:
-                await self._client.delete_object(Bucket=self._place.bucket, Key=each)
+                await self._client.delete_object(Bucket=self._place.bucket, Key=name)
 
-        await self.delete(prefix)
         with translated(self._place):
-            pages = self._client.get_paginator("list_objects_v2")
-            async for page in pages.paginate(Bucket=self._place.bucket, Prefix=f"{name}/"):
-                await asyncio.gather(*(drop(each["Key"]) for each in page.get("Contents", ())))
+            await asyncio.gather(*map(drop, names))
 
     async def clear(self, older_s: float) -> int:
         """Remove what processes that were killed have left: uploads without an end, and what nobody came to
@@ -403,3 +442,9 @@ class _Turn:
             self._busy[self._name] = (lock, users)
         else:
             del self._busy[self._name]
+
+
+def _status(error: BlobsUnavailable) -> int:
+    """The HTTP status of the store's refusal; 0 when it did not come to that."""
+    cause = error.__cause__
+    return cause.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(cause, ClientError) else 0

@@ -116,9 +116,13 @@ async def test_deletions_wait_for_a_backup(blobs: DiskBlobs, tmp_path: Path) -> 
     await put(blobs, "outputs/p1/secret/1/b.png", b"two")
     blobs.postpone_deletions()
     await blobs.delete(KEY)
-    await blobs.delete_prefix("outputs/p1/secret")
+    for sweep in (blobs.delete_prefix("outputs/p1/secret"), blobs.delete_many(["outputs/p1/secret/1/b.png"])):
+        with pytest.raises(BlobsUnavailable, match="backup"):  # it would remember that they are gone
+            await sweep
     assert await fetch(blobs, KEY) == b"one"
+    assert await fetch(blobs, "outputs/p1/secret/1/b.png") == b"two"
     await blobs.catch_up()
+    await blobs.delete_prefix("outputs/p1/secret")
     assert left(tmp_path / "blobs") == [".tmp"]
     await put(blobs, KEY, b"again")
     await blobs.delete(KEY)

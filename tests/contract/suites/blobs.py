@@ -194,6 +194,24 @@ class BlobsContract:
         await blobs.delete_prefix("uploads/p1/x")
         assert await blobs.stat("uploads/p1/x") is None
 
+    async def test_some_of_a_prefix_are_kept(self, blobs: Blobs) -> None:
+        keys = [f"outputs/p1/{attempt}/{n}/x" for attempt in "ab" for n in range(3)]
+        for key in keys:
+            await put(blobs, key, b"x")
+        await blobs.delete_prefix("outputs/p1", keep=keys[2:4])
+        assert [key for key in keys if await blobs.stat(key)] == keys[2:4]
+        await blobs.delete_prefix("outputs/p1", keep=["outputs/p2/a/0/x"])
+        assert [key for key in keys if await blobs.stat(key)] == []
+
+    async def test_many_are_deleted_whether_they_are_there_or_not(self, blobs: Blobs) -> None:
+        keys = [f"outputs/p{n}/a/0/%C3%BC~.x" for n in range(5)]
+        for key in keys[:4]:
+            await put(blobs, key, b"x")
+        await blobs.delete_many(keys[1:])
+        await blobs.delete_many(keys[1:])
+        await blobs.delete_many([])
+        assert [key for key in keys if await blobs.stat(key)] == keys[:1]
+
     @pytest.mark.parametrize(
         "key",
         [
@@ -224,6 +242,8 @@ class BlobsContract:
             await fetch(blobs, key)
         with pytest.raises(BadKey):
             await blobs.delete(key)
+        with pytest.raises(BadKey):
+            await blobs.delete_many([key])
         with pytest.raises(BadKey):
             await blobs.delete_prefix(key)
 

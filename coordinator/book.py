@@ -21,6 +21,7 @@ from coordinator.calls import Found, SocketAddress
 from coordinator.creations import Creations
 from coordinator.feeds import Feeds
 from coordinator.history import NOTHING, History
+from coordinator.keeping import times_of_end
 from coordinator.model_schema import (
     FIRST_MARK,
     FORGET_FACT,
@@ -280,6 +281,7 @@ class Book:
             for a in document.attempts
         )
         sequence = document.sequence + 1
+        changes |= times_of_end(document, attempts, now, self.limits.upload_ttl_s)
         self.change(entry, happening, attempts=attempts, completed_at=now, sequence=sequence, **changes)
         if happening is Happening.SUCCEEDED:
             self._learn(entry.document)

@@ -66,6 +66,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     metadata: bytes = b""
     dialect: str = REPLICATE
     overflow: Overflow | None = None
+    retention_s: float | None = None
+    """How long its data is kept after its end; None for the server's time."""
 
 
 class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):

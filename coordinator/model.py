@@ -207,6 +207,7 @@ class Model:
             metadata=call.metadata,
             dialect=call.dialect,
             overflow=call.overflow,
+            retention_s=_or(call.retention_s, limits.retention_s),
         )
         entry = book.add(document)
         book.feeds.said(entry, ("created",))

@@ -180,6 +180,13 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     overflow: Overflow | None = None
     """How it may run at a provider; None when it may not."""
     source: str = "api"
+    retention_s: float | None = None
+    """How long its data is kept after its end; None, as in what older releases wrote: for good."""
+    expires_at: int | None = None
+    """When its data is removed; None for never, or until it has ended."""
+    clear_at: int | None = None
+    """When files of attempts that were given up are cleared away (``keeping.py``)."""
+    data_removed: bool = False
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""
 

@@ -13,6 +13,8 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.prediction import Document
@@ -73,6 +75,12 @@ class Projector:
     def recent(self, prediction: str) -> Document | None:
         """The ended prediction, if it ended here lately."""
         return self._recent.get(prediction)
+
+    def expired(self, prediction: str, at: int) -> None:
+        """Its data is not to be shown from then on."""
+        recent = self._recent.get(prediction)
+        if recent is not None:
+            self._recent[prediction] = replace(recent, expires_at=at)
 
     def hold_rows(self) -> None:
         """From now on coordinators keep the row of every prediction that they have."""

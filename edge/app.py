@@ -36,6 +36,7 @@ from edge.routes import (
     models,
     overflow,
     predictions,
+    retention,
     server,
     streams,
 )
@@ -83,6 +84,7 @@ def create_app(services: Services) -> ASGIApp:
     )
     handlers = [
         *predictions.HANDLERS,
+        *retention.HANDLERS,
         *batches.HANDLERS,
         *openai.HANDLERS,
         *models.HANDLERS,

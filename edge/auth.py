@@ -47,6 +47,8 @@ class Principal:
     """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
     replicate: bool = False
     """It has a key of Replicate's, so that its predictions may run there."""
+    retention_s: float | None = None
+    """How long what it makes is kept after its end; None leaves it to the model."""
     api: str = REPLICATE
     """The dialect that its client speaks (``coordinator/letters.py``)."""
 
@@ -196,6 +198,7 @@ class Authenticator:
             account_share=record.account_share,
             max_running=record.max_running,
             creations_per_min=record.creations_per_min,
+            retention_s=record.retention_s,
             requests_per_min=record.requests_per_min,
             replicate=record.replicate is not None,
             api=record.api,

@@ -38,6 +38,7 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     max_running: int = 0
     creations_per_min: int | None = None
     requests_per_min: int | None = None
+    retention_s: float | None = None
     replicate: str | None = None
 
 

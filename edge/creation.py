@@ -19,6 +19,7 @@ from edge.depth import too_deep
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.inline_files import without_inline_files
 from edge.input_files import input_files
+from edge.keeping import retention_of
 from edge.lookup import repeated
 from edge.overflow import overflow_of
 from edge.pools import choose_pool
@@ -139,6 +140,7 @@ async def prepare(
         wait_s=wait_s,
         metadata=metadata,
         overflow=None if edge.services.overflow is None else overflow_of(principal, target),
+        retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
     )
     return Order(number, call, target)
 

@@ -1,12 +1,13 @@
 """What an operator may ask about workers and about predictions that they failed, over all coordinators."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.ids import Ids
+from coordinator.keeping import is_over
 from coordinator.prediction import Document
 from coordinator.store.database import Store
 from coordinator.store.errors import Ambiguous, Invalid, NotFound, StoreUnavailable
@@ -25,7 +26,8 @@ Found = tuple[ObjectRow, calls.Worker]
 class Fleet:
     """Carries out orders. Raises StoreError with the answer for the operator."""
 
-    def __init__(self, store: Store, models: Models, ids: Ids) -> None:
+    def __init__(self, store: Store, models: Models, ids: Ids, now: Callable[[], int]) -> None:
+        self._now = now
         self._store = store
         self._models = models
         self._ids = ids
@@ -101,6 +103,8 @@ class Fleet:
             if document.error_code not in DEAD:
                 said = document.error_code or document.status.value
                 raise Invalid(f"{id} is no dead letter, it is {said}", "see `cogflare dead list`")
+            if is_over(document, self._now()):
+                raise Invalid(f"the input of {id} has been removed", "only its client can send it again")
             documents.append(document)
         return [await self._again(document) for document in documents]
 

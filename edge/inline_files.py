@@ -101,7 +101,9 @@ async def _stored(edge: Edge, account: str, field: str, text: str) -> str:
         sha256=stored.sha256,
         md5=stored.md5,
         created_at=now,
+        # Until a prediction uses it; then it goes with that.
         expires_at=now + int(services.limits.file_ttl_s * 1_000_000),
+        bound=True,
     )
     try:
         await services.store.files.create(row)

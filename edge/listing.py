@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from coordinator.keeping import shown
 from coordinator.prediction import Document, Status
 from edge.context import Edge
 from edge.errors import InvalidField, invalid_input
@@ -83,7 +84,8 @@ async def page(edge: Edge, account: str, wanted: Filters) -> tuple[list[Document
         if wanted.have(document) and (known is None or known.sequence < document.sequence):
             merged[document.id] = document
     more = len(rows) > size
-    newest = sorted(merged.values(), key=_position, reverse=True)
+    now = edge.services.clock.now()
+    newest = sorted((shown(each, now) for each in merged.values()), key=_position, reverse=True)
     # What is older than the rows that were read is for a later page, which reads what lies between.
     reach = _position(rows[-1]) if more else None
     newest = [

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from coordinator import calls
+from coordinator import calls, keeping
 from coordinator.errors import NoSuchObject, Unavailable
 from coordinator.letters import COGFLARE
 from coordinator.prediction import Document
@@ -19,7 +19,13 @@ _REPEAT_AFTER_S = 0.1
 
 
 async def find(edge: Edge, id: str, account: str) -> Document:
-    """The account's prediction as it is now. Raises Problem ``not_found``, Unavailable.
+    """The account's prediction as it is now, without its data if its time is over. Raises Problem
+    ``not_found``, Unavailable."""
+    return keeping.shown(await stored(edge, id, account), edge.services.clock.now())
+
+
+async def stored(edge: Edge, id: str, account: str) -> Document:
+    """The same with its data, as long as that is there.
 
     The index is believed for ended ones only; a miss or a running row asks the coordinator.
     """
@@ -54,7 +60,7 @@ async def find_by_id(edge: Edge, id: str) -> Document:
         document = reply.document if isinstance(reply, calls.Found) else await services.store.index.find(id)
     if document is None or document.dialect != COGFLARE:
         raise not_found()
-    return document
+    return keeping.shown(document, services.clock.now())
 
 
 async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
@@ -63,7 +69,8 @@ async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
     if _recent(edge, id, account) is None and edge.services.models.live(number):
         reply = await edge.services.models.stub(number).why(calls.Why(id=id, account=account))
         if isinstance(reply, calls.Explained):
-            return reply
+            kept = keeping.shown(reply.document, edge.services.clock.now())
+            return reply if kept is reply.document else calls.Explained(document=kept)
     document = await find(edge, id, account)
     if document.status.terminal:
         return calls.Explained(document=document)
@@ -77,16 +84,15 @@ async def cancel(edge: Edge, id: str, account: str) -> Document:
     id, number = await _named(edge, id, account)
     recent = _recent(edge, id, account)
     if recent is not None:
-        return recent
+        return keeping.shown(recent, services.clock.now())
     if not services.models.live(number):
         indexed = await services.store.index.get(id, account)
         if indexed is not None and indexed.status.terminal:
-            return indexed
+            return keeping.shown(indexed, services.clock.now())
     stub = services.models.stub(number)
     reply = await _asked(repeated(edge, lambda: stub.cancel(calls.Cancel(id=id, account=account))))
-    if isinstance(reply, calls.Found):
-        return reply.document
-    return await _left(edge, id, account)
+    document = reply.document if isinstance(reply, calls.Found) else await _left(edge, id, account)
+    return keeping.shown(document, services.clock.now())
 
 
 async def deliveries(edge: Edge, document: Document) -> calls.Deliveries | None:

@@ -93,6 +93,7 @@ class Orders:
                 max_running=order.max_running,
                 creations_per_min=order.creations_per_min,
                 requests_per_min=order.requests_per_min,
+                retention_s=order.retention_s,
                 replicate=None if order.replicate is None else self._provider_keys.seal(order.replicate),
             )
             return {"token": secret, **described(token)}
@@ -130,6 +131,7 @@ def described(token: Token) -> dict[str, Any]:
         "max_running": token.max_running,
         "creations_per_min": token.creations_per_min,
         "requests_per_min": token.requests_per_min,
+        "retention_s": token.retention_s,
         "prefix": token.prefix,
         "allow": token.allow,
         "api": token.api,

@@ -2,6 +2,8 @@
 
 import re
 
+from coordinator.protocol.limits import FOREVER_S
+
 _SIZES = {
     "": 1,
     "b": 1,
@@ -19,6 +21,7 @@ _SIZES = {
     "tib": 1024**4,
 }
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+FOREVER = "forever"
 _QUANTITY = re.compile(r"(-?\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
@@ -32,6 +35,8 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> float:
     """Seconds. A bare number is seconds. Raises ValueError."""
+    if text.strip().lower() == FOREVER:
+        return FOREVER_S
     return _parse(text, _DURATIONS, "a time such as 90 (seconds), 5m or 250ms")
 
 
@@ -45,6 +50,8 @@ def format_size(value: int) -> str:
 
 def format_duration(value: float) -> str:
     """The shortest exact way to write so many seconds."""
+    if value >= FOREVER_S:
+        return FOREVER
     for unit, factor in (("d", 86_400), ("h", 3600), ("m", 60)):
         if value >= factor and value % factor == 0:
             return f"{int(value // factor)}{unit}"

@@ -2,6 +2,7 @@
 
 from coordinator.calls import Explained, Reason
 from coordinator.prediction import Document, ErrorCode, Status
+from edge.keeping import why_removed
 
 _WAITS: dict[Reason, str] = {
     "no_workers": "no worker of this model is connected",
@@ -33,6 +34,8 @@ _ENDED: dict[str, str] = {
 def sentence(explained: Explained) -> str:
     """Ends with a full stop."""
     document = explained.document
+    if document.data_removed:
+        return f"{_ended(document)} {why_removed(document)}"
     if document.status.terminal:
         return _ended(document)
     if explained.reason is None:

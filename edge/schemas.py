@@ -51,6 +51,8 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """An object that is kept for the client and shown back."""
     id: Any = None
     """Of the client's own, where the path says the same."""
+    retention: Any = None
+    """How long it is kept after its end: seconds, a time such as ``12h`` or ``7d``, or ``forever``."""
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -225,6 +227,9 @@ class PredictionOut(msgspec.Struct):
     """Both only in the answer to a creation."""
     source: str = "api"
     data_removed: bool = False
+    expires_at: str | UnsetType = UNSET
+    """When input, output, logs and files are removed, or were; only of one that has ended and is not kept for
+    good."""
     queue: QueueOut | UnsetType = UNSET
     """Only of one that waits, and only when it is asked for by its id."""
 
@@ -355,6 +360,17 @@ class Page(msgspec.Struct):
     previous: str | None = None
 
 
+class StorageOut(msgspec.Struct):
+    """Bytes of an account's files: what predictions gave, what stood in inputs, and uploads."""
+
+    account: str
+    outputs_bytes: int
+    inputs_bytes: int
+    uploads_bytes: int
+    total_bytes: int
+    at_most_bytes: int | None
+
+
 class AccountOut(msgspec.Struct):
     username: str
     name: str
@@ -406,6 +422,8 @@ class Renderer:
             deployment=document.deployment or UNSET,
             metadata=Raw(document.metadata) if document.metadata else UNSET,
             source=document.source,
+            data_removed=document.data_removed,
+            expires_at=UNSET if document.expires_at is None else rfc3339(document.expires_at),
         )
 
     def status(self, document: Document) -> StatusOut:
@@ -612,8 +630,10 @@ def parse_create(body: bytes) -> CreateBody:
 
 
 def content_of(body: CreateBody) -> list[Any]:
-    """What a body says beside its input."""
-    return [getattr(body, name) for name in CreateBody.__struct_fields__ if name != "input"]
+    """What a body says beside its input. What an older release did not know is left out where it says nothing
+    of it: then it is the same request that was remembered before the upgrade."""
+    names = [name for name in CreateBody.__struct_fields__ if name != "input"]
+    return [getattr(body, name) for name in names if name != "retention" or body.retention is not None]
 
 
 def refuse_id(body: CreateBody) -> None:

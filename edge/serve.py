@@ -245,7 +245,7 @@ async def _build(
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
     parts.push_async_callback(_bounded, subscriptions.stop, "subscriptions")
-    retention = Retention(store.files, store.aliases, blobs, clock)
+    retention = Retention(store, blobs, clock, limits)
     parts.push_async_callback(_bounded, retention.stop, "retention")
     leftovers = Leftovers(blobs)
     parts.push_async_callback(_bounded, leftovers.stop, "leftovers")
@@ -273,6 +273,7 @@ async def _build(
         access=AccessLog(settings.access_log, ClientAddresses(settings.trusted_proxy)),
         webhooks=webhooks,
         overflow=overflow if settings.replicate_url else None,
+        retention=retention,
     )
     return services, backups
 
@@ -309,7 +310,7 @@ async def _start_control(
         on_revoked=services.authenticator.forget,
         status=status,
         records=Records(services.store, services.webhooks.secrets),
-        fleet=Fleet(services.store, services.models, services.ids).carry_out,
+        fleet=Fleet(services.store, services.models, services.ids, services.clock.now).carry_out,
         backups=backups.carry_out,
     )
     control = ControlServer(data.control_socket, orders.carry_out)

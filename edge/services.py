@@ -11,6 +11,7 @@ from coordinator.ids import Ids
 from coordinator.overflow.door import Door
 from coordinator.projector import Projector
 from coordinator.protocol.limits import ServerLimits
+from coordinator.retention import Retention
 from coordinator.store.database import Store
 from coordinator.stub import Models
 from edge.access_log import AccessLog
@@ -40,6 +41,7 @@ class Services:
     gateway: Gateway
     legacy: LegacyDoor
     webhooks: Webhooks
+    retention: Retention
     overflow: Door | None = None
     """To providers; None when nothing may run there."""
     file_urls: FileUrls = "auto"

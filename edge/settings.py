@@ -173,6 +173,15 @@ class TokenCreateSettings:
             "variable": "TOKEN_REQUESTS_PER_MIN",
         },
     )
+    retention_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "how long input, output, logs and files of its predictions are kept after their end, "
+            "where a request says nothing; the model's time, or the server's, when not given",
+            "option": "retention",
+            "variable": "TOKEN_RETENTION",
+        },
+    )
     output: Path | None = field(
         default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}
     )
@@ -332,6 +341,14 @@ class ModelSetSettings:
             "variable": "MODEL_REPLICATE_PRICE",
         },
     )
+    retention_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "how long input, output, logs and files are kept after the end; forever for no end",
+            "option": "retention",
+            "variable": "MODEL_RETENTION",
+        },
+    )
     openai: str | None = field(
         default=None,
         metadata={
@@ -368,6 +385,7 @@ class ModelSetSettings:
                 "gpu",
                 "gpu-memory",
                 "priority",
+                "retention",
                 "cancel-on-disconnect",
                 "openai",
                 "overflow",

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
+FOREVER_S = 1e10
+"""A time that does not end, as far as anybody here is concerned: three centuries."""
 UNUSED_ENVIRONMENT_S = 30 * 86_400.0
 """How long what ``--install`` made is kept without use."""
 
@@ -29,8 +31,10 @@ LEGACY_FILE_BYTES = 2 * KIB
 """What a file in it counts: its signed URL."""
 
 
-def _limit(default: T, what: str, minimum: float | None = None) -> T:
-    bounds = {} if minimum is None else {"minimum": minimum}
+def _limit(default: T, what: str, minimum: float | None = None, option: str = "") -> T:
+    bounds: dict[str, object] = {} if minimum is None else {"minimum": minimum}
+    if option:
+        bounds["option"] = option
     value: T = field(default=default, metadata={"help": what, **bounds})
     return value
 
@@ -181,6 +185,20 @@ class ServerLimits:
         0.0,
         "what those of one token may cost in a day, by model set --replicate-price; 0 is no limit",
         0.0,
+    )
+    retention_s: float = _limit(
+        7 * 86_400.0,
+        "time that input, output, logs and files of a prediction are kept after its end, where neither its "
+        "request nor its token nor its model says more; forever for no end",
+        option="retention",
+    )
+    retention_at_most_s: float = _limit(
+        FOREVER_S, "the longest that a request, token or model may have them kept", option="retention_at_most"
+    )
+    forget_s: float = _limit(
+        90 * 86_400.0,
+        "time after that in which a prediction can still be read and listed, without them",
+        option="forget_after",
     )
     file_ttl_s: float = _limit(86_400.0, "time that a file uploaded by a client is kept")
     file_url_ttl_s: float = _limit(86_400.0, "time that a signed file URL is valid")

@@ -25,6 +25,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     gpu_memory: int = 0
     """Bytes that one GPU must have."""
     priority: Priority | None = None
+    retention_s: float | None = None
+    """How long they are kept after their end."""
     cancel_on_disconnect: bool | None = None
     overflow: str = ""
     """When its predictions run at a provider: a word of ``overflow.policy.When``, ``wait_over:SECONDS`` or

@@ -13,6 +13,7 @@ from coordinator.store.aliases import Aliases
 from coordinator.store.connections import Connections, check_url, translated
 from coordinator.store.deployments import Deployments
 from coordinator.store.errors import NotMigrated, StoreUnavailable
+from coordinator.store.expiry import Expiry
 from coordinator.store.files import Files
 from coordinator.store.index import Index
 from coordinator.store.migration import migrate
@@ -21,6 +22,7 @@ from coordinator.store.models import Models
 from coordinator.store.objects import Objects
 from coordinator.store.overflow_days import OverflowDays
 from coordinator.store.schema import meta
+from coordinator.store.storage_use import StorageUse
 from coordinator.store.tokens import Tokens
 from coordinator.store.webhook_secrets import WebhookSecrets
 
@@ -49,8 +51,10 @@ class Store:
         self.model_edits = ModelEdits(connections)
         self.deployments = Deployments(connections)
         self.objects = Objects(connections)
-        self.index = Index(connections)
-        self.files = Files(connections)
+        self.storage_use = StorageUse(connections)
+        self.index = Index(connections, self.storage_use)
+        self.expiry = Expiry(connections, self.storage_use, clock)
+        self.files = Files(connections, self.storage_use)
         self.aliases = Aliases(connections)
         self.webhook_secrets = WebhookSecrets(connections)
         self.overflow_days = OverflowDays(connections)

@@ -4,15 +4,19 @@ The coordinator is the truth until a document is terminal here. Rows come in bat
 older one never replaces a newer.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.keeping import due_at
 from coordinator.prediction import Document, ErrorCode, Status, decode, encode
+from coordinator.protocol.limits import FOREVER_S
 from coordinator.store.connections import Connections
-from coordinator.store.schema import MISSED, UNENDED, predictions
+from coordinator.store.schema import MISSED, UNENDED, input_uses, predictions
+from coordinator.store.storage_use import StorageUse, Use
 
 DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
 """Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
@@ -24,8 +28,10 @@ Position = tuple[int, str]
 class Index:
     """The indexed predictions of all accounts; every read is of one account."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, use: StorageUse) -> None:
         self._connections = connections
+        self._storage_use = use
+        self._due: Callable[[int], object] = _nobody
         c = predictions.c
         self._get = connections.prepare(
             select(c.document).where(c.id == bindparam("id"), c.account == bindparam("account"))
@@ -40,9 +46,17 @@ class Index:
                 "sequence": new.sequence,
                 "document": new.document,
                 "dead": new.dead,
+                "sweep_at": new.sweep_at,
+                "file_bytes": new.file_bytes,
             },
             where=new.sequence > c.sequence,
         )
+        self._use = connections.insert(input_uses).on_conflict_do_nothing()
+
+    def tell_when_due(self, due: Callable[[int], object]) -> None:
+        """Who is told when the sweep has something to do for what is stored from now on: the earliest time of
+        each batch."""
+        self._due = due
 
     async def upsert(self, documents: Sequence[Document]) -> None:
         """Store documents in one transaction, each unless a later one of the same prediction is there."""
@@ -50,10 +64,35 @@ class Index:
             return
         rows = [_to_row(document) for document in documents]
 
+        with_files = {d.id: d for d in documents if d.files or d.input_files}
+
         async def put(connection: AsyncConnection) -> None:
+            if with_files:
+                await self._note_files(connection, with_files)
             await connection.execute(self._upsert, rows)
 
         await self._connections.write(put)
+        if times := [row["sweep_at"] for row in rows if row["sweep_at"] is not None]:
+            self._due(min(times))
+
+    async def _note_files(self, connection: AsyncConnection, documents: dict[str, Document]) -> None:
+        """Count the files that these have, and note which they use, if they are news."""
+        c = predictions.c
+        known = await connection.execute(
+            select(c.id, c.sequence, c.file_bytes).where(c.id.in_(list(documents)))
+        )
+        rows = {id: (sequence, length) for id, sequence, length in known}
+        changes: defaultdict[str, Use] = defaultdict(Use)
+        uses = []
+        for document in documents.values():
+            sequence, length = rows.get(document.id, (0, 0))
+            if document.sequence > sequence:
+                changes[document.account] += Use(outputs=bytes_of(document) - length)
+                keys = set(document.input_files.values())
+                uses += [{"key": key, "prediction": document.id} for key in keys]
+        await self._storage_use.add(connection, changes)
+        if uses:
+            await connection.execute(self._use, uses)
 
     async def get(self, id: str, account: str) -> Document | None:
         row = await self._get.first(id=id, account=account)
@@ -150,5 +189,21 @@ def _to_row(document: Document) -> dict[str, Any]:
         "completed_at": document.completed_at,
         "sequence": document.sequence,
         "document": encode(document),
-        "dead": document.error_code if document.error_code in DEAD else None,
+        "dead": dead_of(document),
+        "sweep_at": due_at(document, FOREVER_S),
+        "file_bytes": bytes_of(document),
     }
+
+
+def bytes_of(document: Document) -> int:
+    """The length of its output files."""
+    return sum(file.length for file in document.files)
+
+
+def dead_of(document: Document) -> str | None:
+    """Why it is a dead letter; one whose input is gone cannot be tried again."""
+    return document.error_code if document.error_code in DEAD and not document.data_removed else None
+
+
+def _nobody(_: int) -> None:
+    """Nobody sweeps."""

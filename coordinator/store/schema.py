@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TextClause,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -44,6 +45,7 @@ accounts = Table(
     Column("name", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
+    Column("storage_at_most", BigInteger),
 )
 
 tokens = Table(
@@ -68,6 +70,7 @@ tokens = Table(
     Column("max_running", Integer, nullable=False, server_default="0"),
     Column("creations_per_min", Integer),
     Column("requests_per_min", Integer),
+    Column("retention_s", Float),
     UniqueConstraint("hash"),
     # A revoked token gives its name back.
     Index(
@@ -188,6 +191,9 @@ UNENDED = text("completed_at IS NULL")
 MISSED = text("status IN ('failed', 'canceled')")
 """Which rows the indexes of what has not succeeded have; a query must say it in the same words."""
 
+SWEPT = text("sweep_at IS NOT NULL")
+HAS_FILES = text("file_bytes > 0")
+
 
 def _part(name: str, rows: TextClause, *columns: str) -> Index:
     """An index of some of the rows."""
@@ -207,6 +213,9 @@ predictions = Table(
     Column("document", LargeBinary, nullable=False),
     # The error code of one that failed by no fault of its model: it may be tried again by hand.
     Column("dead", Text),
+    # When the sweep has something to do for it (``coordinator/keeping.py``), and the length of its files.
+    Column("sweep_at", BigInteger),
+    Column("file_bytes", BigInteger, nullable=False, server_default="0"),
     Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
     Index("ix_predictions_account_model_created_at_id", "account", "model", "created_at", "id"),
     # Most have succeeded: whoever looks for others does not want to read all of them.
@@ -215,6 +224,27 @@ predictions = Table(
     _part("missed", MISSED, "account", "status", "created_at", "id"),
     _part("missed_of_model", MISSED, "account", "model", "status", "created_at", "id"),
     _part("dead_completed_at", text("dead IS NOT NULL"), "completed_at"),
+    _part("sweep_at", SWEPT, "sweep_at"),
+    _part("file_bytes", HAS_FILES, "account", "file_bytes"),
+)
+
+# Which stored files predictions have in their inputs: a row until the data of that prediction is removed.
+input_uses = Table(
+    "input_uses",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("prediction", Text, primary_key=True),
+    Index("ix_input_uses_prediction", "prediction"),
+)
+
+# Bytes of each account's files: outputs, what stood in inputs, and uploads. Written with the rows of those.
+storage_use = Table(
+    "storage_use",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("outputs", BigInteger, nullable=False),
+    Column("inputs", BigInteger, nullable=False),
+    Column("uploads", BigInteger, nullable=False),
 )
 
 files = Table(
@@ -231,6 +261,8 @@ files = Table(
     Column("metadata", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
+    # It goes with the last prediction that uses it: it stood in an input, or its own time is over.
+    Column("bound", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("key"),
     Index("ix_files_account_created_at_id", "account", "created_at", "id"),
     Index("ix_files_expires_at", "expires_at"),

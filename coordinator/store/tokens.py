@@ -51,6 +51,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     creations_per_min: int | None = None
     requests_per_min: int | None = None
     """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
+    retention_s: float | None = None
+    """How long its predictions are kept after their end; None leaves it to the model."""
     account_share: float = 1.0
     worker: str | None = None
     replicate: bytes | None = None
@@ -107,6 +109,7 @@ class Tokens:
         max_running: int = 0,
         creations_per_min: int | None = None,
         requests_per_min: int | None = None,
+        retention_s: float | None = None,
         replicate: bytes | None = None,
     ) -> tuple[Token, str]:
         """Make a token, and its account when that is new. The second value is the secret, for the only time.
@@ -136,6 +139,7 @@ class Tokens:
             max_running=max_running,
             creations_per_min=creations_per_min,
             requests_per_min=requests_per_min,
+            retention_s=retention_s,
             replicate=replicate,
             api=api,
             prefix=secret[:PREFIX_LENGTH],

@@ -19,6 +19,7 @@ FIELDS = (
     "lease_s",
     "gpu",
     "priority",
+    "retention_s",
     "cancel_on_disconnect",
     "replicate_price",
 )
@@ -51,7 +52,7 @@ def _changes(settings: ModelSetSettings) -> dict[str, Any]:
     if settings.openai is not None:
         changes["openai"] = _names(settings.openai)
     for option in settings.reset:
-        name = option.replace("-", "_")
+        name = {"retention": "retention_s"}.get(option, option.replace("-", "_"))
         if name in changes:
             raise CommandFailed(f"--{option} is both set and reset", ExitCode.USAGE)
         changes[name] = _UNSET.get(name)

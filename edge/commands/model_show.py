@@ -21,6 +21,10 @@ def run(settings: ModelShowSettings) -> int:
     return ExitCode.DONE
 
 
+_NAMES = {"retention_s": "retention"}
+"""Options that are not called as what they set."""
+
+
 def described(model: dict[str, Any]) -> str:
     """A model in a few lines."""
     lines = [
@@ -36,7 +40,10 @@ def described(model: dict[str, Any]) -> str:
 
 def shown_settings(model: dict[str, Any]) -> list[tuple[str, str]]:
     """What a model sets, as the options of ``model set`` are written."""
-    return [(name.replace("_", "-"), _shown(name, value)) for name, value in model["settings"].items()]
+    return [
+        (_NAMES.get(name, name.replace("_", "-")), _shown(name, value))
+        for name, value in model["settings"].items()
+    ]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -35,6 +35,7 @@ def run(settings: TokenCreateSettings) -> int:
         max_running=settings.max_running,
         creations_per_min=settings.creations_per_min,
         requests_per_min=settings.requests_per_min,
+        retention_s=settings.retention_s,
         replicate=_provider_key(settings.replicate),
     )
     made: dict[str, Any] = carry_out(data, order, "token create")

@@ -9,6 +9,7 @@ from litestar import HttpMethod, delete, get, post, put, route
 from litestar.types import ASGIApp
 
 from coordinator.blobs.errors import ChecksumMismatch, Exists, Expired, GrantError, Missing, TooLarge
+from coordinator.blobs.keys import from_url_path
 from coordinator.store.files import FileRow
 from edge.context import Edge, authorized, edge_of, json_reply
 from edge.downloads import download
@@ -56,10 +57,12 @@ async def get_file(request: HTTPRequest) -> ASGIApp:
 async def delete_file(request: HTTPRequest) -> ASGIApp:
     """Delete a file. Predictions that wait for it will fail."""
     edge, principal = await authorized(request, "submit")
-    row = await edge.services.store.files.delete(request.path_params["id"], principal.account)
+    files = edge.services.store.files
+    row = await files.get(request.path_params["id"], principal.account)
     if row is None:
         raise not_found("File not found")
     await edge.services.blobs.delete(row.key)
+    await files.delete(row.id, principal.account)
     return Reply(status=204)
 
 
@@ -75,7 +78,9 @@ async def download_file(request: HTTPRequest) -> ASGIApp:
     # Signed by us, so it is a number.
     if int(expiry) * 1_000_000 <= edge.services.clock.now():
         raise Problem("link_expired", "This link has expired.")
-    row = await _file(edge, id, owner)
+    row = await edge.services.store.files.get(id, owner)
+    if row is None or not _alive(edge, row):
+        raise _gone()
     return await _sent(edge, request, row.key, row.name, row.content_type)
 
 
@@ -86,6 +91,10 @@ async def get_stored(request: HTTPRequest) -> ASGIApp:
     key = request.path_params["key"].removeprefix("/")
     try:
         grant = edge.services.signer.verify_get(key, _query(request), edge.services.clock.now())
+    except Expired as error:
+        if await edge.services.blobs.stat(from_url_path(key)) is None:
+            raise _gone() from None
+        raise _refused(error) from None
     except GrantError as error:
         raise _refused(error) from None
     return await _sent(edge, request, grant.key, grant.name, grant.content_type)
@@ -138,8 +147,12 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
 
 
 async def _sent(edge: Edge, request: HTTPRequest, key: str, name: str, content_type: str) -> ASGIApp:
+    """What a URL names that we have signed: it was here once."""
     services = edge.services
-    return await download(request, services.blobs, services.redirects, key, name, content_type)
+    try:
+        return await download(request, services.blobs, services.redirects, key, name, content_type)
+    except Problem as problem:
+        raise (_gone() if problem.code == "not_found" else problem) from None
 
 
 async def _chunks(request: HTTPRequest) -> AsyncGenerator[bytes, None]:
@@ -162,6 +175,11 @@ async def _file(edge: Edge, id: str, account: str) -> FileRow:
 
 def _alive(edge: Edge, row: FileRow) -> bool:
     return row.expires_at is None or row.expires_at > edge.services.clock.now()
+
+
+def _gone() -> Problem:
+    detail = "This file was removed: the time was over for which it is kept, or it was deleted."
+    return Problem("gone", detail)
 
 
 def _query(request: HTTPRequest) -> dict[str, str]:

@@ -4,11 +4,14 @@ from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
 from coordinator.calls import Explained
+from coordinator.keeping import is_over
+from coordinator.prediction import Document
 from edge import lookup
 from edge.auth import Principal
 from edge.context import Edge, edge_of
 from edge.errors import InvalidField, invalid_input, not_found
 from edge.frames import Frames, saw_the_end
+from edge.keeping import removed
 from edge.places import Place, read_place
 from edge.prediction_stream import PredictionFrames, PredictionStream
 from edge.replies import Header, HTTPRequest, Reply, header
@@ -39,9 +42,10 @@ async def _stream(request: HTTPRequest) -> ASGIApp:
     if named is None:
         raise not_found()
     place = place_of(request)
-    document = await lookup.find(edge, *named)
+    document = await lookup.stored(edge, *named)
     if not document.streams or not await edge.authenticator.usable(document.token):
         raise not_found()
+    refuse_removed(edge, document)
     if saw_the_end(place, document):
         # Nothing is left: 204 tells a browser's EventSource not to connect again.
         return Reply(status=204, headers=(_FOR_ALL,))
@@ -51,11 +55,18 @@ async def _stream(request: HTTPRequest) -> ASGIApp:
 
 def follow(edge: Edge, request: HTTPRequest, principal: Principal, explained: Explained) -> ASGIApp:
     """A prediction's own stream, for somebody who may read it. Raises Problem."""
+    refuse_removed(edge, explained.document)
     place = place_of(request)
     if saw_the_end(place, explained.document):
         return Reply(status=204)
     frames = PredictionFrames(edge.render, place, edge.frames, explained)
     return PredictionStream(edge, frames, token=principal.token)
+
+
+def refuse_removed(edge: Edge, document: Document) -> None:
+    """Raises Problem ``gone`` for what has nothing left to say."""
+    if document.status.terminal and is_over(document, edge.services.clock.now()):
+        raise removed(document)
 
 
 def place_of(request: HTTPRequest) -> Place:

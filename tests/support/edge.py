@@ -23,6 +23,7 @@ from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.protocol import messages as wire
 from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.limits import ServerLimits, WireLimits
+from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from edge.app import create_app
 from edge.auth import Authenticator
@@ -340,6 +341,9 @@ async def running(
         stack.push_async_callback(webhooks.stop)
         coordinators.connect(agent, webhooks.sender)
         await coordinators.start()
+        retention = Retention(store, blobs, clock, limits)
+        stack.push_async_callback(retention.stop)
+        await retention.start()
         stack.push_async_callback(coordinators.stop)
         stack.push_async_callback(authenticator.stop)
         stack.push_async_callback(subscriptions.stop)
@@ -368,6 +372,7 @@ async def running(
             ),
             cors_origins=cors_origins,
             webhooks=webhooks,
+            retention=retention,
         )
         _, token = await store.tokens.create(name="all", scopes=("admin",))
         app = create_app(services)

@@ -7,6 +7,7 @@ from pathlib import Path
 from coordinator.actor.clock import SystemClock
 from coordinator.blobs.disk import DiskBlobs
 from coordinator.blobs.keys import upload_key
+from coordinator.protocol.limits import ServerLimits
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from coordinator.store.files import FileRow
@@ -38,7 +39,7 @@ async def test_only_expired_files_are_deleted_with_their_bytes(tmp_path: Path) -
                 expires_at=expires_at,
             )
         )
-    assert await Retention(store.files, store.aliases, blobs, clock).sweep() == 1
+    assert await Retention(store, blobs, clock, ServerLimits()).sweep() == 1
     left = {id for id in ("old", "young", "kept") if await store.files.get(id, "default")}
     assert left == {"young", "kept"}
     assert await blobs.stat(upload_key("old", "a.png")) is None

@@ -65,6 +65,8 @@ class Project(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
 
     number: int
     """The object that it comes from."""
+    again: bool = False
+    """After a load: the index may know it, and know better."""
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +162,7 @@ class Book:
     def __init__(self, number: int, limits: ServerLimits) -> None:
         self.limits = limits
         self.number = number
-        self._project = Project(number)
+        self._project, self._project_again = Project(number), Project(number, again=True)
         self.turn: Turn
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
@@ -216,7 +218,7 @@ class Book:
         entry = self.entries[document.id] = Entry(document, place, stored=True)
         if document.status.terminal:
             self.ending += 1
-            self.turn.send(self._project, document)
+            self.turn.send(self._project_again, document)
         elif self.creations.must_be_told_again(place):
             self.tell(document, place)
         if waiting:

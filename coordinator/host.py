@@ -129,7 +129,7 @@ class Coordinators:
             document: Document = message
             if document.status.terminal:
                 self._grants.ended(document.id)
-            self.projector.add(address.number, document)
+            self.projector.add(address.number, document, recent=not address.again)
         elif address.gateway == GATEWAY:
             if self._overflow is not None:
                 self._overflow.deliver(address, message)

@@ -57,14 +57,15 @@ class Projector:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, number: int, document: Document) -> None:
-        """Take a document of object ``number``; of several of one prediction only the last is written."""
+    def add(self, number: int, document: Document, *, recent: bool = True) -> None:
+        """Take a document of object ``number``; of several of one prediction only the last is written. What one
+        that is not recent has become since it ended, the index knows."""
         known = self._pending.get(document.id)
         if known is not None and known[1].sequence >= document.sequence:
             return
         self._pending[document.id] = (number, document)
         self._by_account[document.account].add(document.id)
-        if document.status.terminal:
+        if recent and document.status.terminal:
             self._remember(document)
         self._work.set()
 

@@ -80,7 +80,7 @@ class Retention:
             [file.key for each in over for file in each.files if file.key not in held]
         )
         await asyncio.gather(*(self._clear(due, now, held) for due in rows))
-        await self._store.expiry.write([self._after(due, now, held) for due in rows])
+        await self._store.expiry.write([self._after(due, now, held) for due in rows], now)
         return sum(not each.data_removed for each in over)
 
     async def _predictions(self) -> int:

@@ -40,9 +40,7 @@ async def stored(edge: Edge, id: str, account: str) -> Document:
         if indexed is not None and indexed.status.terminal:
             return indexed
     reply = await _asked(services.models.stub(number).get(calls.Get(id=id, account=account)))
-    if isinstance(reply, calls.Found):
-        return reply.document
-    return await _left(edge, id, account)
+    return await _latest(edge, reply, id, account)
 
 
 async def find_by_id(edge: Edge, id: str) -> Document:
@@ -57,7 +55,11 @@ async def find_by_id(edge: Edge, id: str) -> Document:
     if document is None:
         call = calls.Get(id=id, account="", by_id=True)
         reply = await _asked(services.models.stub(number).get(call))
-        document = reply.document if isinstance(reply, calls.Found) else await services.store.index.find(id)
+        document = reply.document if isinstance(reply, calls.Found) else None
+        if document is None or document.status.terminal:
+            indexed = await services.store.index.find(id)
+            known = indexed is not None and (document is None or indexed.status.terminal)
+            document = indexed if known else document
     if document is None or document.dialect != COGFLARE:
         raise not_found()
     return keeping.shown(document, services.clock.now())
@@ -68,9 +70,8 @@ async def explain(edge: Edge, id: str, account: str) -> calls.Explained:
     id, number = await _named(edge, id, account)
     if _recent(edge, id, account) is None and edge.services.models.live(number):
         reply = await edge.services.models.stub(number).why(calls.Why(id=id, account=account))
-        if isinstance(reply, calls.Explained):
-            kept = keeping.shown(reply.document, edge.services.clock.now())
-            return reply if kept is reply.document else calls.Explained(document=kept)
+        if isinstance(reply, calls.Explained) and not reply.document.status.terminal:
+            return reply
     document = await find(edge, id, account)
     if document.status.terminal:
         return calls.Explained(document=document)
@@ -91,8 +92,7 @@ async def cancel(edge: Edge, id: str, account: str) -> Document:
             return keeping.shown(indexed, services.clock.now())
     stub = services.models.stub(number)
     reply = await _asked(repeated(edge, lambda: stub.cancel(calls.Cancel(id=id, account=account))))
-    document = reply.document if isinstance(reply, calls.Found) else await _left(edge, id, account)
-    return keeping.shown(document, services.clock.now())
+    return keeping.shown(await _latest(edge, reply, id, account), services.clock.now())
 
 
 async def deliveries(edge: Edge, document: Document) -> calls.Deliveries | None:
@@ -162,6 +162,18 @@ def _number(edge: Edge, id: str) -> int:
 def _recent(edge: Edge, id: str, account: str) -> Document | None:
     document = edge.services.projector.recent(id)
     return document if document is not None and document.account == account else None
+
+
+async def _latest(edge: Edge, reply: calls.Found | calls.Unknown, id: str, account: str) -> Document:
+    """What the coordinator has said. Of one that ended before the server's last start it does not know what
+    has become of it since: the index does."""
+    if not isinstance(reply, calls.Found):
+        return await _left(edge, id, account)
+    if reply.document.status.terminal:
+        indexed = await edge.services.store.index.get(id, account)
+        if indexed is not None and indexed.status.terminal:
+            return indexed
+    return reply.document
 
 
 async def _left(edge: Edge, id: str, account: str) -> Document:

@@ -53,7 +53,7 @@ class Store:
         self.objects = Objects(connections)
         self.storage_use = StorageUse(connections)
         self.index = Index(connections, self.storage_use)
-        self.expiry = Expiry(connections, self.storage_use, clock)
+        self.expiry = Expiry(connections, self.storage_use)
         self.files = Files(connections, self.storage_use)
         self.aliases = Aliases(connections)
         self.webhook_secrets = WebhookSecrets(connections)

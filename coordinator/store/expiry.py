@@ -5,7 +5,7 @@ next look. Files are the caller's to delete, before it says here that they are g
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -38,10 +38,9 @@ class Swept(msgspec.Struct, frozen=True):
 class Expiry:
     """Of all accounts."""
 
-    def __init__(self, connections: Connections, use: StorageUse, clock: Callable[[], int]) -> None:
+    def __init__(self, connections: Connections, use: StorageUse) -> None:
         self._connections = connections
         self._use = use
-        self._clock = clock
         c = predictions.c
         self._change = (
             update(predictions)
@@ -97,7 +96,7 @@ class Expiry:
 
         return await self._connections.write(work)
 
-    async def write(self, swept: Sequence[Swept]) -> None:
+    async def write(self, swept: Sequence[Swept], now: int) -> None:
         """Say what has become of them, in one transaction."""
         if not swept:
             return
@@ -116,12 +115,12 @@ class Expiry:
                 changes[each.due.document.account] += Use(outputs=left - rows[each.due.document.id][1])
             await self._use.add(connection, changes)
             gone = [s.due.document.id for s in ours if s.after is None or s.after.data_removed]
-            await self._release(connection, gone)
+            await self._release(connection, gone, now)
             await self._forget(connection, [s.due.document for s in ours if s.after is None])
 
         await self._connections.write(work)
 
-    async def _release(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
+    async def _release(self, connection: AsyncConnection, ids: Sequence[str], now: int) -> None:
         """They use no files any more. What lived for that alone is due now."""
         c = input_uses.c
         found = await connection.execute(select(c.key).where(c.prediction.in_(ids)).distinct())
@@ -132,7 +131,7 @@ class Expiry:
         in_use = await connection.execute(select(c.key).where(c.key.in_(keys)).distinct())
         free = keys - {row[0] for row in in_use}
         await connection.execute(
-            update(files).where(files.c.key.in_(free), files.c.bound).values(expires_at=self._clock())
+            update(files).where(files.c.key.in_(free), files.c.bound).values(expires_at=now)
         )
 
     async def _forget(self, connection: AsyncConnection, documents: Sequence[Document]) -> None:

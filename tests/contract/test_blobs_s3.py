@@ -226,6 +226,37 @@ async def test_a_download_that_breaks_off_goes_on(behind: S3Blobs, front: S3Fron
     assert front.count("GET") == 2
 
 
+async def test_a_thousand_are_deleted_by_one_request(behind: S3Blobs, front: S3Front) -> None:
+    keys = [f"outputs/p{n}/a/0/x" for n in range(1001)]
+    for key in keys[:3]:
+        await put(behind, key, b"x")
+    front.requests.clear()
+    await behind.delete_many(keys)
+    assert [method for method, path in front.requests if "delete" in path] == ["POST"]
+    assert len(front.requests) == 2
+    assert [await behind.stat(key) for key in keys[:3]] == [None] * 3
+
+
+async def test_a_store_that_knows_no_such_request_deletes_one_by_one(behind: S3Blobs, front: S3Front) -> None:
+    for key in ("a/1", "a/2", "a/3"):
+        await put(behind, key, b"x")
+    front.fail = [501]
+    await behind.delete_many(["a/1", "a/2"])
+    front.requests.clear()
+    await behind.delete_prefix("a")
+    assert front.count("POST") == 0
+    assert [await behind.stat(key) for key in ("a/1", "a/2", "a/3")] == [None] * 3
+
+
+async def test_what_is_staged_below_a_prefix_goes_with_it(simple: S3Blobs) -> None:
+    grant = await simple.put_url(KEY, length=1, sha256=sha256(b"x"), content_type="a/b", ttl_s=60)
+    assert grant is not None
+    async with httpx.AsyncClient() as http:
+        assert (await http.put(grant.url, content=b"x", headers=grant.headers)).status_code == 200
+    await simple.delete_prefix(KEY.rpartition("/")[0])
+    assert await simple.stat(KEY) is None
+
+
 async def test_a_store_that_is_away_is_said() -> None:
     with pytest.raises(BlobsUnavailable, match="cannot be reached"):
         await S3Blobs.open(S3Place(BUCKET, "", "http://127.0.0.1:9"))

@@ -184,6 +184,7 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         "create_deployment_prediction": {"body": {"input": INPUT}},
         "list_deliveries": {"path": {"id": api.ended["id"]}},
         "redeliver_webhook": {"path": {"id": api.ended["id"]}},
+        "delete_prediction": {"path": {"id": api.server.do(_canceled)}},
         "cancel_prediction": {"path": {"id": api.create()["id"]}},
         "create_model": {
             "body": {"owner": "acme", "name": "new", "visibility": "private", "hardware": "cpu"}
@@ -216,6 +217,13 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         "put_stored": api.server.do(_grant),
         "prediction_page": {"path": {"id": api.ended["id"]}},
     }
+
+
+async def _canceled(server: TestServer) -> str:
+    """A prediction that has ended, for nobody else to look at."""
+    made = await server.create()
+    await server.http.post(f"/v1/predictions/{made['id']}/cancel")
+    return str(made["id"])
 
 
 async def _old_version(server: TestServer) -> str:

@@ -94,6 +94,13 @@ async def house(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await house.projector.stop()
 
 
+async def test_what_is_told_again_after_a_load_is_not_recent(house: House) -> None:
+    one = ended(document("1"))
+    house.projector.add(1, one, recent=False)
+    assert house.projector.recent("1") is None
+    assert house.projector.pending("acme") == [one]
+
+
 async def test_what_is_added_is_pending_until_it_is_in_the_index(house: House) -> None:
     one, two = document("1"), document("2", account="other")
     house.projector.add(1, one)

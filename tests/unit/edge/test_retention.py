@@ -182,6 +182,11 @@ class TestDelete:
         shown = await server.run(["done"], "a secret")
         assert (await server.http.delete(f"/v1/predictions/{shown['id']}")).status_code == 204
         assert (await get(server, shown["id"]))["output"] is None
+        # As after a restart: the coordinator still has it as it ended.
+        server.services.projector._recent.clear()
+        after = await get(server, shown["id"])
+        assert (after["input"], after["output"]) == ({}, None)
+        assert (await server.http.post(f"{shown['urls']['get']}/cancel")).json()["output"] is None
         await server.services.projector.let_rows_go()
         await server.indexed(shown["id"])
         row = await server.services.store.index.get(shown["id"], "default")

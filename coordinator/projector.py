@@ -58,8 +58,8 @@ class Projector:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, number: int, document: Document, *, recent: bool = True) -> None:
-        """Take a document of object ``number``; of several of one prediction only the last is written. What one
-        that is not recent has become since it ended, the index knows."""
+        """Take a document of object ``number``; of several of one prediction only the last is written. What
+        has become of one since that is not recent, the index knows."""
         known = self._pending.get(document.id)
         if known is not None and known[1].sequence >= document.sequence:
             return

@@ -40,6 +40,8 @@ class Principal:
     share: float = 1.0
     account_share: float = 1.0
     """Weights beside other tokens of the account, and of the account beside others."""
+    storage_at_most: int | None = None
+    """Bytes that the files of its account may take."""
     max_running: int = 0
     """How many predictions of it may run at once on each model; 0 is no limit."""
     creations_per_min: int | None = None
@@ -196,6 +198,7 @@ class Authenticator:
             name=record.name,
             share=record.share,
             account_share=record.account_share,
+            storage_at_most=record.account_storage_at_most,
             max_running=record.max_running,
             creations_per_min=record.creations_per_min,
             retention_s=record.retention_s,

@@ -39,7 +39,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),
-    "account set": Command("edge.commands.account_set", "change an account's share"),
+    "account set": Command(
+        "edge.commands.account_set", "change an account's share, or what its files may take"
+    ),
     "account rotate-webhook-secret": Command(
         "edge.commands.account_rotate_webhook_secret",
         "give an account another secret for its webhooks; for a day both sign",

@@ -70,7 +70,9 @@ class RevokeToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
 
 class SetAccount(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.set"):
     account: str
-    share: float
+    share: float | None = None
+    storage_at_most: int | None = None
+    """Bytes; 0 is no limit. None leaves each as it is."""
 
 
 class ListAccounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.list"):

@@ -23,6 +23,7 @@ from edge.keeping import retention_of
 from edge.lookup import repeated
 from edge.overflow import overflow_of
 from edge.pools import choose_pool
+from edge.room import need_room
 from edge.schemas import CreateBody
 from edge.webhooks import webhook_of
 from edge.wishes import wishes_of
@@ -96,6 +97,7 @@ async def prepare(
     wait_s: float = 0.0,
 ) -> Order:
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
+    await need_room(edge, principal)
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
     if webhook and principal.api == COGFLARE:
         events = CALLBACK_EVENTS

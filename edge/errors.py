@@ -61,6 +61,9 @@ CODES: dict[str, Kind] = {
         422, "No such hardware", "the model needs a GPU that no worker of your pools ever had"
     ),
     "headers_too_large": Kind(431, "Headers too large", "the request's headers are too many or too large"),
+    "storage_full": Kind(
+        429, "Storage full", "the files of your account take all that it may have; see Retry-After"
+    ),
     "throttled": Kind(429, "Too many requests", "you have asked for too much; see Retry-After"),
     "connections_full": Kind(503, "Service unavailable", "too many connections are open; see Retry-After"),
     "queue_full": Kind(503, "Queue full", "too many predictions wait for this model; see Retry-After"),

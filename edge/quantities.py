@@ -48,6 +48,14 @@ def format_size(value: int) -> str:
     return f"{value} bytes"
 
 
+def about_size(value: int) -> str:
+    """So many bytes for somebody who compares them."""
+    for unit, factor in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if value >= factor:
+            return f"{value / factor:.1f} {unit}"
+    return f"{value} B"
+
+
 def format_duration(value: float) -> str:
     """The shortest exact way to write so many seconds."""
     if value >= FOREVER_S:

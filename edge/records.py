@@ -6,7 +6,9 @@ import msgspec
 
 from coordinator.store.accounts import Account
 from coordinator.store.database import Store
+from coordinator.store.errors import Invalid
 from coordinator.store.models import ModelRow
+from coordinator.store.storage_use import Use
 from edge.control import ListAccounts, ListModels, RecordOrder, RotateWebhookSecret, SetAccount, SetModel
 from edge.times import rfc3339
 from edge.webhook_secrets import Secrets
@@ -21,9 +23,13 @@ class Records:
 
     async def carry_out(self, order: RecordOrder) -> Any:
         if isinstance(order, SetAccount):
-            return _account(await self._store.accounts.set_share(order.account, order.share))
+            return await self._set_account(order)
         if isinstance(order, ListAccounts):
-            return [_account(account) for account in await self._store.accounts.list()]
+            use = await self._store.storage_use.all()
+            return [
+                _account(account, use.get(account.name, Use()))
+                for account in await self._store.accounts.list()
+            ]
         if isinstance(order, RotateWebhookSecret):
             key, until = await self._secrets.rotate(order.account)
             return {"account": order.account, "key": key, "previous_until": rfc3339(until)}
@@ -33,9 +39,27 @@ class Records:
             return [_model(await self._store.models.any(order.model))]
         return [_model(row) for row in await self._store.models.all()]
 
+    async def _set_account(self, order: SetAccount) -> dict[str, Any]:
+        accounts, account = self._store.accounts, None
+        if order.share is not None:
+            account = await accounts.set_share(order.account, order.share)
+        if order.storage_at_most is not None:
+            account = await accounts.set_storage(order.account, order.storage_at_most)
+        if account is None:
+            raise Invalid("nothing to change was given", "see cogflare account set --help")
+        return _account(account, await self._store.storage_use.get(account.name))
 
-def _account(account: Account) -> dict[str, Any]:
-    return {"account": account.name, "share": account.share, "created_at": rfc3339(account.created_at)}
+
+def _account(account: Account, use: Use) -> dict[str, Any]:
+    return {
+        "account": account.name,
+        "share": account.share,
+        "created_at": rfc3339(account.created_at),
+        "outputs_bytes": use.outputs,
+        "inputs_bytes": use.inputs,
+        "uploads_bytes": use.uploads,
+        "storage_at_most_bytes": account.storage_at_most,
+    }
 
 
 def _model(row: ModelRow) -> dict[str, Any]:

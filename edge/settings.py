@@ -231,8 +231,19 @@ class AccountSetSettings:
     """``cogflare account set``."""
 
     account: str = field(metadata={"help": "the account's name", "positional": True})
-    share: float = field(
-        metadata={"help": "its weight beside other accounts, where both wait for one model; 1 when never set"}
+    share: float | None = field(
+        default=None,
+        metadata={
+            "help": "its weight beside other accounts, where both wait for one model; 1 when never set",
+        },
+    )
+    storage_at_most_bytes: int | None = field(
+        default=None,
+        metadata={
+            "help": "bytes that its files may take: with more it creates and uploads nothing; 0 is no limit",
+            "option": "storage_at_most",
+            "minimum": 0,
+        },
     )
     data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
     json: bool = field(default=False, metadata={"help": "print JSON"})

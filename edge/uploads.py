@@ -26,9 +26,11 @@ from coordinator.blobs.errors import TooLarge
 from coordinator.blobs.keys import upload_key
 from coordinator.protocol.limits import WireLimits
 from coordinator.store.files import FileRow
+from edge.auth import Principal
 from edge.context import Edge
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.replies import HTTPRequest, header, too_large
+from edge.room import need_room
 
 _PART_HEADERS, _PART_HEADER_BYTES = 8, 4096
 """Headers of one part of a form, and the length of each: no settings, three short ones are usual."""
@@ -62,7 +64,9 @@ class _Form:
     content_type: str = ""
 
 
-async def receive_file(edge: Edge, request: HTTPRequest, account: str, part: str = "content") -> FileRow:
+async def receive_file(
+    edge: Edge, request: HTTPRequest, principal: Principal, part: str = "content"
+) -> FileRow:
     """Read the body, store the file of its ``part``, and record it. Raises Problem; then nothing is kept."""
     boundary = boundary_of(request, part)
     limits = edge.services.limits
@@ -70,12 +74,13 @@ async def receive_file(edge: Edge, request: HTTPRequest, account: str, part: str
     announced = header(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > most_bytes:
         raise too_large(limit_bytes, "A file", "file_bytes")
+    await need_room(edge, principal, int(announced) if announced.isdecimal() else 0)
     id = secrets.token_hex(13)
     form = _Form(id, part)
     try:
         async with aclosing(form_events(request, boundary, limits.form_parts, most_bytes)) as events:
             await _read(edge, form, events)
-        row = _row(edge, form, account)
+        row = _row(edge, form, principal.account)
         await edge.services.store.files.create(row)
     except BaseException as error:
         if form.stored is not None:

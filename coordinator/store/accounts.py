@@ -1,4 +1,7 @@
-"""Accounts: the tenants, and their shares."""
+"""Accounts: the tenants, their shares, and how much storage they may take."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select, update
@@ -12,11 +15,16 @@ SMALLEST_SHARE, LARGEST_SHARE = 0.001, 1000.0
 
 
 class Account(msgspec.Struct, frozen=True):
-    """``share`` is its weight beside other accounts whose predictions wait for the same model."""
+    """``share`` is its weight beside other accounts whose predictions wait for the same model;
+    ``storage_at_most`` bytes of files, None for no limit."""
 
     name: str
     created_at: int
     share: float
+    storage_at_most: int | None = None
+
+
+_COLUMNS = tuple(accounts.c[name] for name in Account.__struct_fields__)
 
 
 class Accounts:
@@ -28,13 +36,20 @@ class Accounts:
     async def set_share(self, name: str, share: float) -> Account:
         """Raises Invalid, NotFound."""
         check_share(share)
+        return await self._set(name, {"share": share})
+
+    async def set_storage(self, name: str, at_most: int) -> Account:
+        """Let its files take so many bytes; 0 is no limit. Raises Invalid, NotFound."""
+        if not 0 <= at_most < 1 << 63:
+            raise Invalid(f"{at_most} is no number of bytes", "0 is no limit")
+        return await self._set(name, {"storage_at_most": at_most or None})
+
+    async def _set(self, name: str, values: Mapping[str, Any]) -> Account:
         c = accounts.c
 
         async def work(connection: AsyncConnection) -> Account:
-            await connection.execute(update(accounts).where(c.name == name).values(share=share))
-            row = (
-                await connection.execute(select(c.name, c.created_at, c.share).where(c.name == name))
-            ).first()
+            await connection.execute(update(accounts).where(c.name == name).values(**values))
+            row = (await connection.execute(select(*_COLUMNS).where(c.name == name))).first()
             if row is None:
                 raise NotFound(f"there is no account {name}", "an account is made with its first token")
             return Account(*row)
@@ -43,10 +58,7 @@ class Accounts:
 
     async def list(self) -> list[Account]:
         """By name."""
-        c = accounts.c
-        rows = await self._connections.rows(
-            select(c.name, c.created_at, c.share).order_by(func.lower(c.name))
-        )
+        rows = await self._connections.rows(select(*_COLUMNS).order_by(func.lower(accounts.c.name)))
         return [Account(*row) for row in rows]
 
 

@@ -25,8 +25,10 @@ PREFIX_LENGTH = 8
 MAX_SECRET_LENGTH = 1024
 
 _COLUMNS = tuple(column for column in tokens.c if column.name != "hash")
-_NAMES = (*(str(column.name) for column in _COLUMNS), "account_share")
-_RECORDS = select(*_COLUMNS, accounts.c.share).join(accounts, accounts.c.name == tokens.c.account)
+_NAMES = (*(str(column.name) for column in _COLUMNS), "account_share", "account_storage_at_most")
+_RECORDS = select(*_COLUMNS, accounts.c.share, accounts.c.storage_at_most).join(
+    accounts, accounts.c.name == tokens.c.account
+)
 _NAME_HINT = "use 1 to 64 letters, digits and . _ @ - inside"
 _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+")
 _AT_ONCE = 500
@@ -54,6 +56,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     retention_s: float | None = None
     """How long its predictions are kept after their end; None leaves it to the model."""
     account_share: float = 1.0
+    account_storage_at_most: int | None = None
     worker: str | None = None
     replicate: bytes | None = None
     """Provider key, encrypted before it comes here."""

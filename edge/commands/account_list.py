@@ -1,13 +1,19 @@
-"""``cogflare account list``: the accounts and their shares."""
+"""``cogflare account list``: the accounts, their shares, and what their files take."""
 
 import json
+from typing import Any
 
 from edge.exits import ExitCode
+from edge.quantities import about_size
 from edge.settings import AccountListSettings
 from edge.tables import table
 
 SETTINGS = AccountListSettings
-ABOUT = "List the accounts and their shares. An account is made with its first token."
+ABOUT = (
+    "List the accounts, their shares, and how much storage their files take. An account is made with its "
+    "first token."
+)
+KINDS = ("outputs", "inputs", "uploads")
 
 
 def run(settings: AccountListSettings) -> int:
@@ -19,6 +25,16 @@ def run(settings: AccountListSettings) -> int:
     if settings.json:
         print(json.dumps(found))
     else:
-        rows = [(a["account"], f"{a['share']:g}", a["created_at"][:10]) for a in found]
-        print(table([("account", "share", "made"), *rows]))
+        print(table([("account", "share", "made", *KINDS, "at most"), *map(_row, found)]))
     return ExitCode.DONE
+
+
+def _row(account: dict[str, Any]) -> tuple[str, ...]:
+    at_most = account["storage_at_most_bytes"]
+    return (
+        account["account"],
+        f"{account['share']:g}",
+        account["created_at"][:10],
+        *(about_size(account[f"{kind}_bytes"]) for kind in KINDS),
+        "" if at_most is None else about_size(at_most),
+    )

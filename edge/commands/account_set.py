@@ -1,12 +1,16 @@
-"""``cogflare account set``: changes an account's share."""
+"""``cogflare account set``: changes what an account may have."""
 
 import json
 
-from edge.exits import ExitCode
+from edge.exits import CommandFailed, ExitCode
+from edge.quantities import format_size
 from edge.settings import AccountSetSettings
 
 SETTINGS = AccountSetSettings
-ABOUT = "Change an account's share. Predictions that are submitted from then on carry it, within a second."
+ABOUT = (
+    "Change what an account may have: its share, which predictions carry that are submitted from then on, "
+    "and the storage that its files may take. It holds within a second."
+)
 
 
 def run(settings: AccountSetSettings) -> int:
@@ -14,10 +18,16 @@ def run(settings: AccountSetSettings) -> int:
     from edge.control import SetAccount
     from edge.data_dir import DataDir
 
-    order = SetAccount(account=settings.account, share=settings.share)
+    if settings.share is None and settings.storage_at_most_bytes is None:
+        raise CommandFailed("nothing to change was given", ExitCode.USAGE, "see cogflare account set --help")
+    order = SetAccount(
+        account=settings.account, share=settings.share, storage_at_most=settings.storage_at_most_bytes
+    )
     account = carry_out(DataDir(settings.data), order, "account set")
     if settings.json:
         print(json.dumps(account))
     else:
-        print(f"account {account['account']} has the share {account['share']:g}")
+        at_most = account["storage_at_most_bytes"]
+        storage = "any storage" if at_most is None else f"at most {format_size(at_most)} of files"
+        print(f"account {account['account']} has the share {account['share']:g}, and {storage}")
     return ExitCode.DONE

@@ -98,7 +98,7 @@ async def upload(edge: Edge, request: HTTPRequest, principal: Principal) -> ASGI
     """Keep a file for an input, from the multipart field that workers use, too; gives its URL."""
     principal.require("submit")
     edge.throttle.charge(principal, creates=True)
-    row = await receive_file(edge, request, principal.account, part="file")
+    row = await receive_file(edge, request, principal, part="file")
     return json_reply({"url": edge.links.download(row.id, row.account)})
 
 

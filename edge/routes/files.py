@@ -25,7 +25,7 @@ _READ = [HttpMethod.GET, HttpMethod.HEAD]
 async def create_file(request: HTTPRequest) -> ASGIApp:
     """Upload a file as multipart/form-data; its URL can then stand in an input."""
     edge, principal = await authorized(request, "submit")
-    row = await receive_file(edge, request, principal.account)
+    row = await receive_file(edge, request, principal)
     return json_reply(edge.render.file(row), 201)
 
 

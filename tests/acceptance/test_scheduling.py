@@ -101,8 +101,13 @@ def test_an_account_has_a_share(server: Server) -> None:
     assert wrong.returncode == 2
     assert "is no share" in wrong.stderr
     forgotten = run("account", "set", "default", "--data", str(server.data))
-    assert (forgotten.returncode, "--share or COGFLARE_SHARE is needed" in forgotten.stderr) == (2, True)
+    assert (forgotten.returncode, "nothing to change" in forgotten.stderr) == (2, True)
     assert "2.5" in run("account", "list", "--data", str(server.data)).stdout
+    capped = order(server, "account", "set", "default", "--storage-at-most", "5GiB")
+    assert (capped["share"], capped["storage_at_most_bytes"], capped["uploads_bytes"]) == (2.5, 5 << 30, 0)
+    assert "5.0 GiB" in run("account", "list", "--data", str(server.data)).stdout
+    free = order(server, "account", "set", "default", "--storage-at-most", "0")
+    assert free["storage_at_most_bytes"] is None
     unknown = run("account", "set", "nobody", "--share", "2", "--data", str(server.data))
     assert "there is no account nobody" in unknown.stderr
 

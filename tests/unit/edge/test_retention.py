@@ -306,6 +306,29 @@ class TestStorageUse:
         assert (shown["account"], shown["total_bytes"], shown["at_most_bytes"]) == ("other", 0, None)
 
 
+class TestRoom:
+    async def test_an_account_that_has_no_room_is_told_what_to_do(self, tmp_path: Path) -> None:
+        async with running(tmp_path, ServerLimits(token_recheck_s=0.0)) as server:
+            shown = await with_file(server)
+            await server.services.store.accounts.set_storage("default", len(PICTURE) + 1000)
+            upload = {"content": ("a", b"x" * 1000)}
+            answers = [await server.http.post("/v1/files", files=upload)]
+            await server.services.store.accounts.set_storage("default", len(PICTURE))
+            answers += [
+                await post(server),
+                await server.http.post("/v1/files", files={"content": ("a", b"")}),
+            ]
+            for answer in answers:
+                assert (answer.status_code, answer.json()["code"]) == (429, "storage_full")
+                assert int(answer.headers["retry-after"]) == 60
+                assert answer.headers["x-should-retry"] == "false"
+                assert "Delete" in answer.json()["detail"]
+            assert (await server.http.get(shown["urls"]["get"])).status_code == 200
+            await server.http.delete(shown["urls"]["get"])
+            assert (await post(server)).status_code == 201
+            assert (await server.http.get("/v1/account/storage")).json()["at_most_bytes"] == len(PICTURE)
+
+
 async def test_urls_of_a_removed_one_are_on_the_public_base(server: TestServer) -> None:
     shown = await with_file(server, retention=0)
     urls = (await get(server, shown["id"]))["urls"]

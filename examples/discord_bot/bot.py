@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import discord
@@ -94,8 +95,8 @@ async def serve(environment: dict[str, str]) -> None:
 
 def main() -> int:
     environment = dict(os.environ)
-    if missing := [name for name in NEEDED if not environment.get(name)]:
-        return stop(f"set {', '.join(missing)}: see examples/discord_bot/README.md")
+    if problem := wrong(environment):
+        return stop(problem)
     discord.utils.setup_logging(level=logging.WARNING)
     discord.VoiceClient.warn_nacl = False
     discord.http.Route.BASE = environment.get("DISCORD_API_BASE") or discord.http.Route.BASE
@@ -110,6 +111,21 @@ def main() -> int:
     except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
         return stop(f"Discord cannot be reached: {error}")
     return 0
+
+
+def wrong(environment: dict[str, str]) -> str:
+    """What is wrong with these settings, or nothing."""
+    if missing := [name for name in NEEDED if not environment.get(name)]:
+        return f"set {', '.join(missing)}: see examples/discord_bot/README.md"
+    url = urlsplit(environment["REPLICATE_BASE_URL"])
+    if url.scheme not in ("http", "https") or not url.netloc:
+        return "REPLICATE_BASE_URL: expected http://HOST[:PORT] or https://HOST"
+    token = environment["REPLICATE_API_TOKEN"]
+    if not token.isascii() or not token.isprintable() or " " in token:
+        return "REPLICATE_API_TOKEN has characters that no token has"
+    if not (environment.get("DISCORD_COMMAND_TOKEN_S") or "0").replace(".", "", 1).isdecimal():
+        return "DISCORD_COMMAND_TOKEN_S: expected a number of seconds"
+    return ""
 
 
 def stop(line: str) -> int:

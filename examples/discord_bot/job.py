@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import discord
@@ -12,12 +10,12 @@ from cancel import CancelButton
 from progress import Progress
 from reply import Picture, Reply
 from server import Event, Server, Sorry
-from words import MISTAKE, STOPPED, ending
+from words import MISTAKE, NO_FILE, STOPPED, ending
 
 log = logging.getLogger("discord_bot")
 
-STOP_S = 5.0
-"""For so long a bot that is stopped waits for its last words."""
+STOP_S = 8.0
+"""For so long a bot that is stopped has for its last words; Discord may let it wait for 5 s."""
 
 
 class Job:
@@ -35,12 +33,13 @@ class Job:
         self._interaction = interaction
         self._model = model
         self._input = input
-        self._title = ", ".join(f"{name} {value}" for name, value in input.items())
-        self._reply = Reply(interaction, token_s)
+        title = ", ".join(f"{name} {value}" for name, value in input.items())
+        self._reply = Reply(interaction, title, token_s)
         self._progress = Progress()
         self._news = asyncio.Event()
         self._shown = ""
         self._id = ""
+        self._creating: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """To the end, whatever that is. Canceling it cancels the prediction, and says so."""
@@ -48,13 +47,13 @@ class Job:
         try:
             await self._reply.begin()
             text, picture = await self._result(button)
-            await self._reply.edit(self._with_title(text), picture=picture)
+            await self._reply.edit(text, picture=picture)
         except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
             log.warning("the message of %s cannot be written any more: %s", self._id or "a command", error)
             await self._give_up()
         except asyncio.CancelledError:
             async with asyncio.timeout(STOP_S):
-                await asyncio.gather(self._give_up(), self._reply.edit(self._with_title(STOPPED)))
+                await asyncio.gather(self._give_up(), self._reply.edit(STOPPED))
             raise
         finally:
             button.stop()
@@ -62,9 +61,9 @@ class Job:
     async def _result(self, button: CancelButton) -> tuple[str, Picture | None]:
         """What to say at the end, and the picture if there is one."""
         try:
-            user, key = f"discord:{self._interaction.user.id}", f"discord-{self._interaction.id}"
-            prediction = await self._server.create(self._model, self._input, user, key)
-            self._id = prediction["id"]
+            # It goes on when this is stopped: what was created must be known to be canceled.
+            self._creating = asyncio.create_task(self._create())
+            await asyncio.shield(self._creating)
             prediction = await self._watched(button)
             if prediction["status"] != "succeeded":
                 return discord.utils.escape_markdown(ending(prediction)), None
@@ -76,6 +75,10 @@ class Job:
         except Exception:
             log.exception("prediction %s of %s", self._id, self._model)
             return MISTAKE, None
+
+    async def _create(self) -> None:
+        user, key = f"discord:{self._interaction.user.id}", f"discord-{self._interaction.id}"
+        self._id = (await self._server.create(self._model, self._input, user, key))["id"]
 
     async def _watched(self, button: CancelButton) -> dict[str, Any]:
         """The prediction once it has ended; until then its message says how far it is."""
@@ -95,8 +98,8 @@ class Job:
 
     async def _show(self, button: CancelButton) -> None:
         try:
-            text = self._with_title(self._progress.line())
-            await self._reply.edit(text, view=button, picture=await self._sketch())
+            picture = await self._sketch()
+            await self._reply.edit(self._progress.line(), view=button, picture=picture)
         except (discord.NotFound, discord.Forbidden):
             raise
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
@@ -112,14 +115,16 @@ class Job:
         except Sorry:
             return None
         self._shown = url
-        return Picture(_name(url), content) if len(content) <= self._reply.largest else None
+        return Picture(url, content) if len(content) <= self._reply.largest else None
 
     async def _finished(self, prediction: dict[str, Any]) -> tuple[str, Picture | None]:
         url = self._progress.picture
+        if not url:
+            return NO_FILE, None
         content = await self._server.download(url)
         if len(content) > self._reply.largest:
             return f"Done, but too large for Discord: {url}", None
-        return f"Done in {prediction['metrics']['predict_time']:.1f} s", Picture(_name(url), content)
+        return f"Done in {prediction['metrics']['predict_time']:.1f} s", Picture(url, content)
 
     def _take(self, event: Event) -> None:
         self._progress.take(event)
@@ -132,15 +137,10 @@ class Job:
 
     async def _give_up(self) -> None:
         """Cancel it, if it was created: nobody will see it."""
+        if self._creating:
+            await asyncio.wait({self._creating})
         if self._id:
             try:
                 await self._server.cancel(self._id)
             except Sorry as sorry:
                 log.warning("prediction %s may go on: %s", self._id, sorry)
-
-    def _with_title(self, text: str) -> str:
-        return f"**{self._title}**\n{text}"
-
-
-def _name(url: str) -> str:
-    return unquote(PurePosixPath(urlsplit(url).path).name)

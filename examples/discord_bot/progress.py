@@ -29,7 +29,7 @@ class Progress:
             self._queue = data_of(event)
         elif event.name == "progress":
             self._part = data_of(event)["percentage"]
-        elif event.name == "output":
+        elif event.name == "output" and event.data.startswith(("https://", "http://")):
             self.picture = event.data
 
     def line(self) -> str:

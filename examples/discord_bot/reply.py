@@ -3,7 +3,9 @@
 import asyncio
 import io
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import discord
 
@@ -14,18 +16,24 @@ LONGEST = 2000
 
 
 class Picture(NamedTuple):
-    name: str
+    url: str
     content: bytes
+
+    def file(self) -> discord.File:
+        return discord.File(io.BytesIO(self.content), unquote(PurePosixPath(urlsplit(self.url).path).name))
 
 
 class Reply:
     """Call ``begin`` first, within three seconds of the command. Methods raise what discord.py raises."""
 
-    def __init__(self, interaction: discord.Interaction[Any], token_s: float) -> None:
+    def __init__(self, interaction: discord.Interaction[Any], title: str, token_s: float) -> None:
         self._interaction = interaction
+        self._title = title
         self._token_until = interaction.created_at + timedelta(seconds=token_s)
         self._message = 0
         self._next_at = 0.0
+        self._shown: dict[str, Any] = {}
+        self._editing: asyncio.Task[None] | None = None
 
     @property
     def largest(self) -> int:
@@ -45,17 +53,27 @@ class Reply:
     async def edit(
         self, text: str, *, view: discord.ui.View | None = None, picture: Picture | None = None
     ) -> None:
-        """Show this; without a picture the one that is there stays."""
+        """Show this, if it is not there already; without a picture the one that is there stays."""
+        if self._editing:
+            await asyncio.wait({self._editing})
         await self.may_edit()
-        changes: dict[str, Any] = {"content": text[:LONGEST], "view": view}
+        changes: dict[str, Any] = {"content": f"**{self._title}**\n{text}"[:LONGEST], "view": view}
+        if changes == self._shown and picture is None:
+            return
+        self._shown = dict(changes)
         if picture is not None:
-            changes["attachments"] = [discord.File(io.BytesIO(picture.content), picture.name)]
+            changes["attachments"] = [picture.file()]
+        # One that has begun is never broken off, or it might come after the next one.
+        self._editing = asyncio.create_task(self._edit(changes))
+        await asyncio.shield(self._editing)
+
+    async def _edit(self, changes: dict[str, Any]) -> None:
         try:
-            await self._edit(changes)
+            await self._send(changes)
         finally:
             self._next_at = asyncio.get_running_loop().time() + EDIT_S
 
-    async def _edit(self, changes: dict[str, Any]) -> None:
+    async def _send(self, changes: dict[str, Any]) -> None:
         if discord.utils.utcnow() < self._token_until:
             await self._interaction.edit_original_response(**changes)
             return

@@ -6,6 +6,7 @@ import httpx
 
 AWAY = "The picture server does not answer. Please try again in a few minutes."
 LOST = "I have lost sight of your picture: the server has not answered for minutes. Please ask again."
+NO_FILE = "Done, but the model made no file."
 FILE_GONE = "Your picture is painted, but I could not fetch it. Please ask again."
 STOPPED = "I am being restarted, so your picture was canceled. Please ask again in a minute."
 MISTAKE = "Something went wrong on my side, and I have written it down for whoever runs me. Please ask again."

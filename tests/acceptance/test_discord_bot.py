@@ -5,13 +5,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.commands import REPOSITORY, Agent, Command, Server, run, until
-from tests.support.discord import TOKEN, Asked, Discord, discord
+from tests.support.discord import EDITS, TOKEN, Asked, Discord, discord
 from tests.support.discord_shapes import BERT
 
 BOT = REPOSITORY / "examples" / "discord_bot"
@@ -82,9 +83,8 @@ def test_a_command_ends_with_the_finished_file_after_progress_and_previews(
     last = asked.reaches(lambda one: "Done in" in one.content, "the picture is done")
 
     (prediction,) = predictions(server)
-    shown = server.calls().get(str(prediction["id"]))
-    assert shown["status"] == "succeeded"
-    assert last.files == {"landscape.png": httpx.get(shown["output"][-1]).content}
+    assert prediction["status"] == "succeeded"
+    assert last.files == {"landscape.png": httpx.get(prediction["output"][-1]).content}
     assert "hour aurora, seed 3" in last.content
     assert last.buttons == {}
 
@@ -93,9 +93,11 @@ def test_a_command_ends_with_the_finished_file_after_progress_and_previews(
     sketches = {name for one in before for name in one.files}
     assert sketches and sketches <= {f"step-{step:02d}.jpg" for step in range(1, 12)} | {"landscape.png"}
     assert all(one.buttons.keys() == {"Cancel"} for one in before)
-    pauses = [later.at - one.at for one, later in zip(asked.edits, asked.edits[1:], strict=False)]
+    pauses = [later.at - one.at for one, later in pairwise(asked.edits)]
     assert all(pause >= 1.0 for pause in pauses)
     assert all(one.by_token for one in asked.edits)
+    shown = [(one.content, list(one.files)) for one in asked.edits]
+    assert all(one != later for one, later in pairwise(shown))
     assert [one["intents"] for one in loopback.identified] == [1]  # it sees servers, and no messages
     assert loopback.heartbeats
     assert loopback.refusals == []
@@ -106,7 +108,7 @@ def test_the_cancel_button_cancels_for_the_one_who_asked_and_for_nobody_else(
 ) -> None:
     begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape", **LONG)
-    asked.reaches(lambda one: "Cancel" in one.buttons, "there is a button")
+    asked.reaches(lambda one: "%" in one.content, "it is being painted")
 
     refused = loopback.press("Cancel", asked, BERT).acknowledged()
     assert refused["type"] == 4
@@ -170,6 +172,29 @@ def test_a_token_that_discord_does_not_know_ends_the_bot_with_one_line(
     assert len(bot.lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REPLICATE_API_TOKEN", "", "set REPLICATE_API_TOKEN: see examples/discord_bot/README.md"),
+        (
+            "REPLICATE_BASE_URL",
+            "127.0.0.1:8000",
+            "REPLICATE_BASE_URL: expected http://HOST[:PORT] or https://HOST",
+        ),
+        ("DISCORD_COMMAND_TOKEN_S", "soon", "DISCORD_COMMAND_TOKEN_S: expected a number of seconds"),
+        ("DISCORD_API_BASE", "http://127.0.0.1:1/api/v10", "Discord cannot be reached: "),
+    ],
+)
+def test_a_wrong_setting_ends_the_bot_with_one_line(
+    begin: Callable[..., Command], name: str, value: str, said: str
+) -> None:
+    settings = {"url": "http://127.0.0.1:1", "token": "cf_unused"}
+    bot = begin(**settings, **{name: value})
+    bot.line("^bot.py: " + re.escape(said))
+    assert bot.process.wait(10) == 1
+    assert len(bot.lines) == 1
+
+
 def test_a_model_that_the_server_does_not_have_is_said_in_plain_words(
     serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
 ) -> None:
@@ -190,6 +215,35 @@ def test_a_server_that_is_restarted_costs_no_picture(
     last = asked.reaches(lambda one: not one.buttons, "the message is at its end")
     (prediction,) = predictions(server)
     assert last.files == {"landscape.png": httpx.get(prediction["output"][-1]).content}
+
+
+def test_a_cancel_that_does_not_reach_the_server_is_said_to_the_one_who_pressed(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = deserted()
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape")
+    asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
+    server.stop()
+    pressed = loopback.press("Cancel", asked)
+    assert pressed.acknowledged()["type"] == 6
+    until(lambda: pressed.followups, "the one who pressed is told")
+    (said,) = pressed.followups
+    assert "does not answer" in said["content"]
+    assert said["flags"] == 64
+
+
+def test_a_cut_connection_to_discord_costs_no_picture_and_no_button(
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+) -> None:
+    server = deserted()
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape")
+    asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
+    loopback.cut()
+    until(lambda: loopback.resumed, "the bot is there again")
+    loopback.press("Cancel", asked)
+    asked.reaches(lambda one: one.content.endswith("Canceled."), "it is canceled")
 
 
 def test_when_the_commands_token_is_over_the_bot_edits_by_its_own(
@@ -243,13 +297,19 @@ def test_too_many_pictures_and_too_long_a_wait_are_said_in_plain_words(
 
 
 def test_a_bot_that_is_stopped_cancels_what_it_has_begun_and_says_so(
-    server: Server, loopback: Discord, begin: Callable[..., Command]
+    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
 ) -> None:
+    """Also while Discord lets the newest edit wait."""
+    server = deserted()
     bot = begin(server.url, server.token())
     bot.line("ready as painter")
-    asked = loopback.command("landscape", **LONG)
-    asked.reaches(lambda one: "Cancel" in one.buttons, "it is begun")
+    asked = loopback.command("landscape")
+    for place in range(1, EDITS):
+        asked.reaches(lambda one, place=place: f"place 1 of {place}" in one.content, f"{place} wait")
+        loopback.command("landscape", BERT)
+    until(lambda: len(asked.edits) >= EDITS and loopback.asked[-1].edits, "no edit is left for the first")
     assert bot.terminate() == 0
-    assert "I am being restarted" in asked.edits[-1].content
-    assert asked.edits[-1].buttons == {}
-    until(lambda: [one["status"] for one in predictions(server)] == ["canceled"], "it is canceled")
+    assert ["I am being restarted" in one.edits[-1].content for one in loopback.asked] == [True] * EDITS
+    assert all(one.edits[-1].buttons == {} for one in loopback.asked)
+    assert {str(one["status"]) for one in predictions(server)} == {"canceled"}
+    assert loopback.refusals == []

@@ -25,7 +25,7 @@ ACKNOWLEDGE_S = 3.0
 EDITS, IN_S = 5, 5.0
 LONGEST = 2000
 UPLOAD_BYTES = 10485760
-TOKEN = "MTQwOTUxNDczODQ3OTY2NTMxNw.GaBcDe.a-secret-of-the-bot"
+TOKEN = "the-bots-token"
 HEARTBEAT_MS = 41250
 THINKING = 128
 """The flag of a message that is not there yet."""
@@ -51,9 +51,9 @@ class Asked:
     document: Document
     sent_at: float
     callbacks: list[Document] = field(default_factory=list)
-    acknowledged_after_s: float = 0.0
     message: Document = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
+    followups: list[Document] = field(default_factory=list)
     expired: bool = False
     """Its token is good for no edit any more."""
     deleted: bool = False
@@ -77,6 +77,7 @@ class Discord:
         self.commands: list[Document] = []
         self.asked: list[Asked] = []
         self.identified: list[Document] = []
+        self.resumed: list[Document] = []
         self.heartbeats = 0
         self.refusals: list[str] = []
         self.may_write = True
@@ -101,6 +102,12 @@ class Discord:
         """Somebody presses a button of the message as it is now."""
         pressed = shapes.press(under.edits[-1].buttons[label], under.message, asker)
         return self._ask(pressed, under.message)
+
+    def cut(self) -> None:
+        """Close the gateway's connection, as Discord does now and then; a bot then resumes its session."""
+        assert self._loop is not None
+        assert self._gateway is not None
+        asyncio.run_coroutine_threadsafe(self._gateway.close(code=4000), self._loop).result(10)
 
     def _ask(self, document: Document, message: Document | None = None) -> Asked:
         assert self._loop is not None
@@ -153,6 +160,7 @@ class Discord:
             await self.dispatch("GUILD_CREATE", shapes.guild())
         elif op == 6:
             self._send = send
+            self.resumed.append(data)
             await self.dispatch("RESUMED", {"_trace": []})
 
     # REST of the bot itself
@@ -183,7 +191,6 @@ class Discord:
         if asked.callbacks:
             return self._refuse(400, 40060, "Interaction has already been acknowledged.")
         body = await request.json()
-        asked.acknowledged_after_s = late_s
         if body["type"] == 5:
             asked.message = shapes.message(shapes.snowflake(), _asker(asked), flags=THINKING)
         asked.callbacks.append(body)
@@ -208,6 +215,15 @@ class Discord:
         id = request.match_info["id"]
         asked = next(one for one in self.asked if one.message.get("id") == id)
         return await self._edit(asked, request, by_token=False)
+
+    async def follow_up(self, request: web.Request) -> web.Response:
+        asked = self._asked(request.match_info["token"])
+        if not asked.callbacks:
+            return self._refuse(404, 10015, "Unknown Webhook")
+        body = await request.json()
+        asked.followups.append(body)
+        said = {"content": body["content"], "flags": body.get("flags", 0)}
+        return _json(shapes.message(shapes.snowflake(), _asker(asked)) | said)
 
     async def _edit(self, asked: Asked, request: web.Request, *, by_token: bool) -> web.Response:
         if asked.deleted or not asked.message:
@@ -272,8 +288,9 @@ class Discord:
         app.router.add_get(f"{bot}/gateway/bot", self.gateway_bot)
         app.router.add_put(f"{bot}/applications/{shapes.APPLICATION}/commands", self.put_commands)
         app.router.add_post(f"{bot}/interactions/{{id}}/{{token}}/callback", self.callback)
-        original = f"{bot}/webhooks/{shapes.APPLICATION}/{{token}}/messages/@original"
-        app.router.add_patch(original, self.edit_original)
+        webhook = f"{bot}/webhooks/{shapes.APPLICATION}/{{token}}"
+        app.router.add_post(webhook, self.follow_up)
+        app.router.add_patch(f"{webhook}/messages/@original", self.edit_original)
         app.router.add_patch(f"{bot}/channels/{shapes.CHANNEL}/messages/{{id}}", self.edit_message)
         return app
 

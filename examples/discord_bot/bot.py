@@ -22,19 +22,16 @@ from job import Job
 from server import Server
 
 MODEL = "demo/landscape"
-TOKEN_S = 14 * 60.0
-"""A command's token is good for 15 minutes; after these the bot edits by its own."""
 NEEDED = ("DISCORD_TOKEN", "REPLICATE_BASE_URL", "REPLICATE_API_TOKEN")
 
 
 class Bot(discord.AutoShardedClient):
-    def __init__(self, server: Server, token_s: float) -> None:
+    def __init__(self, server: Server) -> None:
         # It reads no messages, and nothing that a model says may call people.
         super().__init__(
             intents=discord.Intents(guilds=True), allowed_mentions=discord.AllowedMentions.none()
         )
         self._server = server
-        self._token_s = token_s
         self._tree = app_commands.CommandTree(self)
         self._tree.command(description="Paint a landscape")(landscape)
         self._jobs: set[asyncio.Task[Any]] = set()
@@ -47,7 +44,7 @@ class Bot(discord.AutoShardedClient):
 
     async def run_job(self, interaction: discord.Interaction[Any], model: str, input: dict[str, Any]) -> None:
         """Answer a command with what the model makes of this input."""
-        job = asyncio.create_task(Job(self._server, interaction, model, input, self._token_s).run())
+        job = asyncio.create_task(Job(self._server, interaction, model, input).run())
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         await job
@@ -87,9 +84,8 @@ async def serve(environment: dict[str, str]) -> None:
     assert task is not None
     with contextlib.suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    token_s = float(environment.get("DISCORD_COMMAND_TOKEN_S") or TOKEN_S)
     server = Server(environment["REPLICATE_BASE_URL"], environment["REPLICATE_API_TOKEN"])
-    async with server, Bot(server, token_s) as bot:
+    async with server, Bot(server) as bot:
         await bot.start(environment["DISCORD_TOKEN"])
 
 
@@ -123,8 +119,6 @@ def wrong(environment: dict[str, str]) -> str:
     token = environment["REPLICATE_API_TOKEN"]
     if not token.isascii() or not token.isprintable() or " " in token:
         return "REPLICATE_API_TOKEN has characters that no token has"
-    if not (environment.get("DISCORD_COMMAND_TOKEN_S") or "0").replace(".", "", 1).isdecimal():
-        return "DISCORD_COMMAND_TOKEN_S: expected a number of seconds"
     return ""
 
 

@@ -27,14 +27,13 @@ class Job:
         interaction: discord.Interaction[Any],
         model: str,
         input: dict[str, Any],
-        token_s: float,
     ) -> None:
         self._server = server
         self._interaction = interaction
         self._model = model
         self._input = input
         title = ", ".join(f"{name} {value}" for name, value in input.items())
-        self._reply = Reply(interaction, title, token_s)
+        self._reply = Reply(interaction, title)
         self._progress = Progress()
         self._news = asyncio.Event()
         self._shown = ""

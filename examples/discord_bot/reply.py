@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -13,6 +12,8 @@ EDIT_S = 1.0
 """Discord allows five edits in five seconds, and people read no faster."""
 LONGEST = 2000
 """Characters of a message."""
+INVALID_TOKEN = 50027
+"""Discord's code for a command's token that is over, as it is after 15 minutes."""
 
 
 class Picture(NamedTuple):
@@ -26,10 +27,10 @@ class Picture(NamedTuple):
 class Reply:
     """Call ``begin`` first, within three seconds of the command. Methods raise what discord.py raises."""
 
-    def __init__(self, interaction: discord.Interaction[Any], title: str, token_s: float) -> None:
+    def __init__(self, interaction: discord.Interaction[Any], title: str) -> None:
         self._interaction = interaction
         self._title = title
-        self._token_until = interaction.created_at + timedelta(seconds=token_s)
+        self._expired = False
         self._message = 0
         self._next_at = 0.0
         self._shown: dict[str, Any] = {}
@@ -60,27 +61,39 @@ class Reply:
         changes: dict[str, Any] = {"content": f"**{self._title}**\n{text}"[:LONGEST], "view": view}
         if changes == self._shown and picture is None:
             return
-        self._shown = dict(changes)
-        if picture is not None:
-            changes["attachments"] = [picture.file()]
+        self._shown = changes
         # One that has begun is never broken off, or it might come after the next one.
-        self._editing = asyncio.create_task(self._edit(changes))
+        self._editing = asyncio.create_task(self._edit(changes, picture))
         await asyncio.shield(self._editing)
 
-    async def _edit(self, changes: dict[str, Any]) -> None:
+    async def _edit(self, changes: dict[str, Any], picture: Picture | None) -> None:
         try:
-            await self._send(changes)
+            if not self._expired:
+                self._expired = not await self._edit_as_answer(_with(changes, picture))
+            if self._expired:
+                await self._edit_as_author(_with(changes, picture))
         finally:
             self._next_at = asyncio.get_running_loop().time() + EDIT_S
 
-    async def _send(self, changes: dict[str, Any]) -> None:
-        if discord.utils.utcnow() < self._token_until:
+    async def _edit_as_answer(self, changes: dict[str, Any]) -> bool:
+        """False when the command's token is over."""
+        try:
             await self._interaction.edit_original_response(**changes)
-            return
-        # The command's token is good for 15 minutes. After them the bot edits as the message's author,
-        # for which it must be a member of the server and see the channel.
+        except discord.HTTPException as error:
+            if error.code != INVALID_TOKEN:
+                raise
+            return False
+        return True
+
+    async def _edit_as_author(self, changes: dict[str, Any]) -> None:
+        """For this the bot must be a member of the Discord server and see the channel."""
         channel = self._interaction.channel_id
         if not channel or not self._message:
             raise discord.ClientException("the command's token is over, and its channel is not known")
         messageable = self._interaction.client.get_partial_messageable(channel)
         await messageable.get_partial_message(self._message).edit(**changes)
+
+
+def _with(changes: dict[str, Any], picture: Picture | None) -> dict[str, Any]:
+    """A file can be sent once only, so that each edit has its own."""
+    return {**changes, "attachments": [picture.file()]} if picture else changes

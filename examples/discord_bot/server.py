@@ -35,8 +35,11 @@ class Server:
     def __init__(self, url: str, token: str) -> None:
         self._authorization = {"Authorization": f"Bearer {token}"}
         # Streams have a heartbeat every 15 s, so a minute of silence is a connection that is gone.
+        timeout = httpx.Timeout(60, connect=5)
+        # Each picture that is waited for has a connection: there may be any number of them.
+        limits = httpx.Limits(max_connections=None)
         base = url.rstrip("/").removesuffix("/v1")
-        self._http = httpx.AsyncClient(base_url=base, timeout=httpx.Timeout(60, connect=5))
+        self._http = httpx.AsyncClient(base_url=base, timeout=timeout, limits=limits)
 
     async def __aenter__(self) -> "Server":
         return self
@@ -101,8 +104,9 @@ class Server:
         """Each event until ``done``; a connection that is cut goes on where it was."""
         loop = asyncio.get_running_loop()
         last_id = ""
-        until = loop.time() + LOST_AFTER_S
-        while loop.time() < until:
+        lost_at = loop.time() + LOST_AFTER_S
+        while True:
+            connected = False
             headers = {**self._authorization, "Accept": "text/event-stream"}
             if last_id:
                 headers["Last-Event-ID"] = last_id
@@ -111,16 +115,19 @@ class Server:
                     if answer.status_code in (400, 401, 403, 404, 422):
                         await answer.aread()
                         raise Sorry(refusal(answer))
+                    connected = answer.is_success
                     async for event in _events(answer):
                         last_id = event.id or last_id
-                        until = loop.time() + LOST_AFTER_S
                         take(event)
                         if event.name == "done":
                             return
             except httpx.TransportError:
                 pass
+            if connected:
+                lost_at = loop.time() + LOST_AFTER_S
+            elif loop.time() > lost_at:
+                raise Sorry(LOST)
             await asyncio.sleep(FIRST_PAUSE_S)
-        raise Sorry(LOST)
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[Event]:

@@ -181,7 +181,7 @@ def test_a_token_that_discord_does_not_know_ends_the_bot_with_one_line(
             "127.0.0.1:8000",
             "REPLICATE_BASE_URL: expected http://HOST[:PORT] or https://HOST",
         ),
-        ("DISCORD_COMMAND_TOKEN_S", "soon", "DISCORD_COMMAND_TOKEN_S: expected a number of seconds"),
+        ("REPLICATE_API_TOKEN", "cf_ two", "REPLICATE_API_TOKEN has characters that no token has"),
         ("DISCORD_API_BASE", "http://127.0.0.1:1/api/v10", "Discord cannot be reached: "),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_cut_connection_to_discord_costs_no_picture_and_no_button(
 def test_when_the_commands_token_is_over_the_bot_edits_by_its_own(
     server: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    begin(server.url, server.token(), DISCORD_COMMAND_TOKEN_S="1").line("ready as painter")
+    begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape", **LONG)
     asked.reaches(lambda one: "Cancel" in one.buttons, "it is begun")
     asked.expired = True
@@ -257,7 +257,7 @@ def test_when_the_commands_token_is_over_the_bot_edits_by_its_own(
     assert not last.by_token
     assert last.files.keys() == {"landscape.png"}
     assert last.buttons == {}
-    assert loopback.refusals == []
+    assert loopback.refusals == ["401 Invalid Webhook Token"]
 
 
 def test_a_message_that_was_deleted_cancels_its_prediction(
@@ -278,10 +278,14 @@ def test_a_channel_that_the_bot_may_not_write_to_cancels_the_prediction(
     deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
 ) -> None:
     server = deserted()
-    begin(server.url, server.token(), DISCORD_COMMAND_TOKEN_S="0.001").line("ready as painter")
-    loopback.may_write = False
-    loopback.command("landscape")
-    until(lambda: [one["status"] for one in predictions(server)] == ["canceled"], "it is canceled")
+    begin(server.url, server.token()).line("ready as painter")
+    asked = loopback.command("landscape")
+    asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
+    asked.expired, loopback.may_write = True, False
+    loopback.command("landscape", BERT)  # so that there is news for the first
+    until(
+        lambda: [one["status"] for one in predictions(server)] == ["starting", "canceled"], "it is canceled"
+    )
 
 
 def test_too_many_pictures_and_too_long_a_wait_are_said_in_plain_words(

@@ -105,7 +105,7 @@ class Crowd:
         projector = self.house.coordinators.projector
         add = projector.add
 
-        def seen(number: int, document: Document) -> None:
+        def seen(number: int, document: Document, **how: bool) -> None:
             before = self.ended.get(document.id)
             if before is not None:
                 same = (document.status, document.output, document.completed_at, document.error)
@@ -114,7 +114,7 @@ class Crowd:
                 )
             elif document.status.terminal:
                 self.ended[document.id] = document
-            add(number, document)
+            add(number, document, **how)
 
         projector.add = seen  # type: ignore[method-assign]
 

@@ -20,7 +20,7 @@ UNKNOWN_S = 5.0
 
 
 class DailyCaps:
-    """Implements ``door.Caps``. What cannot be counted does not begin."""
+    """Implements ``carrier.Caps``. What cannot be counted does not begin."""
 
     def __init__(self, days: OverflowDays, clock: Clock, limits: ServerLimits) -> None:
         self._days = days

@@ -7,35 +7,18 @@ name, by what the provider lists.
 """
 
 import asyncio
-import hashlib
 import hmac
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Any, Literal, Protocol
-
-from msgspec import Raw
+from typing import Any, Literal
 
 from coordinator import calls
 from coordinator.actor.clock import Clock, sleep
 from coordinator.errors import Unavailable
-from coordinator.overflow.breaker import Breaker
+from coordinator.overflow.carrier import Caps, Carrier, Files, mark_of
 from coordinator.overflow.errand import Errand, address_of
-from coordinator.overflow.job import CHANNEL, Job, listed
-from coordinator.overflow.provider import (
-    BadKey,
-    Gone,
-    NoModel,
-    NotReached,
-    Provider,
-    ProviderError,
-    Rejected,
-    Remote,
-    Throttled,
-    Unreachable,
-    Wanted,
-)
+from coordinator.overflow.job import CHANNEL, Job
+from coordinator.overflow.provider import Provider
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits, WireLimits
 from coordinator.stub import Models
@@ -43,49 +26,6 @@ from coordinator.stub import Models
 log = logging.getLogger(__name__)
 
 ATTACH_RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-POLL_FIRST_S = 0.5
-"""Time between two looks while something changes there; it grows while nothing does."""
-POLL_GROWTH = 1.5
-TROUBLE_S = 30.0
-"""Longest time between two looks while the provider gives no good answer."""
-LOOK_S = (0.0, 1.0, 2.0, 4.0)
-"""Pauses before each look for a prediction that may have begun."""
-SKEW_S = 5.0
-"""How far the provider's clock may be behind ours."""
-KEYLESS_S, MODELLESS_S = 60.0, 600.0
-"""When to look again whether a token has a key, and the provider the model."""
-FORGET_S = 600.0
-"""How long after its limits one that does not end is still followed: its coordinator has given it up."""
-
-
-class Files(Protocol):
-    """What becomes of files on their way there and back."""
-
-    async def given(self, errand: Errand) -> bytes:
-        """The input as the provider can use it, the same each time. Raises Unfit, BlobsUnavailable."""
-
-    async def kept(
-        self, errand: Errand, output: Raw, known: dict[str, wire.StoredFile]
-    ) -> tuple[Raw, tuple[wire.StoredFile, ...]]:
-        """The output with what it has at the provider stored here. ``known`` is what is stored already, by
-        URL; it grows. Raises Unfit."""
-
-
-class Caps(Protocol):
-    """What a token may have of providers in a day, durably."""
-
-    async def reserve(self, errand: Errand) -> float:
-        """Count one; 0 when it may begin, else seconds until it may."""
-
-    async def release(self, errand: Errand) -> None:
-        """It has not begun."""
-
-    async def settle(self, errand: Errand, remote: Remote) -> None:
-        """It has ended, and cost what it says."""
-
-
-class Unfit(Exception):
-    """It cannot be done there, or its output cannot be kept. The text is fit for a client's eyes."""
 
 
 class Door:
@@ -108,21 +48,23 @@ class Door:
         public_url: str = "",
     ) -> None:
         self._models = models
-        self._providers = providers
-        self._keys = keys
-        self._files = files
-        self._caps = caps
-        self._awake = awake
         self._clock = clock
         self._limits = limits
-        self._wire_limits = wire_limits
-        self._public_url = public_url
+        self._carrier = Carrier(
+            self,
+            providers=providers,
+            keys=keys,
+            files=files,
+            caps=caps,
+            awake=awake,
+            clock=clock,
+            limits=limits,
+            wire_limits=wire_limits,
+            public_url=public_url,
+        )
         self._jobs: dict[tuple[str, int], Job] = {}
         self._granted: dict[int, int] = {}
         """By object, since its last attach."""
-        self._breakers: defaultdict[tuple[str, bytes], Breaker] = defaultdict(Breaker)
-        self._taken: dict[str, None] = {}
-        """Names at providers that belong to jobs, the last ones."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._attaching: set[int] = set()
         self._open_at = clock.monotonic() + limits.overflow_settle_s
@@ -134,8 +76,7 @@ class Door:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for provider in self._providers.values():
-            await provider.close()
+        await self._carrier.close()
 
     # --- OverflowDoor: what coordinators say --------------------------------------------------------------
 
@@ -168,6 +109,10 @@ class Door:
         job.named = job.named or remote
         job.hint.set()
         return True
+
+    async def access(self, token: str, provider: str) -> tuple[Provider | None, str | None]:
+        """The provider, and the token's key for it; None for what there is not."""
+        return await self._carrier.access(token, provider)
 
     # --- sessions -----------------------------------------------------------------------------------------
 
@@ -206,7 +151,7 @@ class Door:
 
     def _offer(self, number: int) -> None:
         if self._is_open:
-            self._tell(number, wire.Credit(channel=CHANNEL, granted=self._granted[number]))
+            self.tell(number, wire.Credit(channel=CHANNEL, granted=self._granted[number]))
 
     def _judged(self, number: int, verdict: wire.Verdict) -> None:
         job = self._jobs.get((verdict.prediction, verdict.attempt))
@@ -229,14 +174,14 @@ class Door:
             return
         job = self._jobs[errand.prediction, errand.attempt] = Job(errand)
         if errand.remote:
-            self._take_name(errand.remote)
-        self._spawn(self._run(job))
+            self._carrier.knows(errand.remote)
+        self._spawn(self._carrier.carry(job))
 
     def _retell(self, job: Job, *, anew: bool) -> None:
         if job.remote:
-            self._tell_name(job)
+            self.begun(job)
         if job.finished is not None:
-            self._tell(job.errand.number, job.finished)
+            self.tell(job.errand.number, job.finished)
         elif anew:
             job.rewind()
 
@@ -244,20 +189,22 @@ class Door:
         """Its result is durable, or nobody wants it."""
         job = self._jobs.get((prediction, attempt))
         if job is not None and job.finished is not None:
-            self._leave(job)
+            self.left(job)
 
-    def _leave(self, job: Job) -> None:
+    # --- Voice: what the carrier says ---------------------------------------------------------------------
+
+    def left(self, job: Job) -> None:
         self._jobs.pop((job.errand.prediction, job.errand.attempt), None)
         number = job.errand.number
         if number in self._granted:
             self._granted[number] += 1
             self._offer(number)
 
-    def _tell(self, number: int, message: wire.AgentMessage) -> None:
+    def tell(self, number: int, message: wire.AgentMessage) -> None:
         """What no instance hears is told again when the next one calls."""
         self._models.stub(number).hand_over(calls.FromAgent(address=address_of(number), message=message))
 
-    def _tell_name(self, job: Job) -> None:
+    def begun(self, job: Job) -> None:
         errand = job.errand
         self._models.stub(errand.number).hand_over(
             calls.OverflowBegun(
@@ -268,228 +215,7 @@ class Door:
             )
         )
 
-    # --- one job ------------------------------------------------------------------------------------------
-
-    async def _run(self, job: Job) -> None:
-        runner = job.errand.target.provider
-        try:
-            remote = await self._begun(job)
-            if remote is not None:
-                await self._follow(job, remote)
-        except Unfit as error:
-            code = "output_lost" if job.remote else None
-            self._finish(job, job.failed(str(error), code, runner=runner))
-        except Exception:
-            log.exception("overflow: %s broke", job.errand.prediction)
-            text = "the server could not go on with it at the provider"
-            self._finish(job, job.failed(text, "provider_lost", runner=runner))
-
-    async def _begun(self, job: Job) -> Remote | None:
-        """It as the provider has it: found, or begun now, or only its name. None when it has not begun."""
-        errand = job.errand
-        if errand.remote:
-            return Remote(id=errand.remote, status="starting")
-        provider, key = await self._access(errand)
-        if provider is None or key is None:
-            detail = f"its token has no key of {errand.target.provider}"
-            self._hold(job, "overflow_paused", detail, KEYLESS_S, doubtful=bool(errand.since))
-            return None
-        wanted = await self._wanted(errand)
-        if errand.since:
-            await self._awake.wait()  # until then it is not known which ones belong to others
-            try:
-                found = await self._look(job, provider, key, wanted, errand.since)
-            except ProviderError as error:
-                self._hold(job, "overflow_paused", str(error), TROUBLE_S, doubtful=True)
-                return None
-            if found is not None:
-                return self._named(job, found)
-        if job.canceled.is_set():
-            self._finish(job, job.withdrawn())
-            return None
-        return await self._begin(job, provider, key, wanted)
-
-    async def _begin(self, job: Job, provider: Provider, key: str, wanted: Wanted) -> Remote | None:
-        breaker = self._breaker(provider, key)
-        if (wait_s := breaker.wait_s(self._clock.monotonic())) > 0:
-            self._hold(job, "overflow_paused", breaker.said or "one is being tried", wait_s)
-            return None
-        try:
-            return await self._asked(job, provider, key, wanted, breaker)
-        except BaseException:
-            breaker.unused()
-            raise
-
-    async def _asked(
-        self, job: Job, provider: Provider, key: str, wanted: Wanted, breaker: Breaker
-    ) -> Remote | None:
-        errand = job.errand
-        if (wait_s := await self._caps.reserve(errand)) > 0:
-            breaker.unused()
-            detail = f"its token has had what it may of {provider.name} today"
-            self._hold(job, "overflow_cap", detail, wait_s)
-            return None
-        try:
-            remote = await provider.create(key, wanted)
-        except Rejected as error:
-            breaker.passed()
-            await self._caps.release(errand)
-            self._finish(job, job.failed(str(error), runner=provider.name))
-            return None
-        except NoModel as error:  # it need not fail for that: an own worker may come
-            breaker.passed()
-            await self._caps.release(errand)
-            self._hold(job, "overflow_paused", str(error), MODELLESS_S, version_only=True)
-            return None
-        except Unreachable as error:
-            return await self._doubted(job, provider, key, wanted, error)
-        except ProviderError as error:
-            wait_s = breaker.failed(error, self._clock.monotonic())
-            await self._caps.release(errand)
-            self._hold(job, "overflow_paused", str(error), wait_s)
-            return None
-        breaker.passed()
-        return self._named(job, remote)
-
-    async def _doubted(
-        self, job: Job, provider: Provider, key: str, wanted: Wanted, error: Unreachable
-    ) -> Remote | None:
-        """No good answer came: perhaps it has begun. What is not found now is looked for by the next
-        attempt."""
-        breaker = self._breaker(provider, key)
-        wait_s = breaker.failed(error, self._clock.monotonic())
-        doubtful = not isinstance(error, NotReached)
-        if doubtful:
-            with suppress(ProviderError):
-                found = await self._look(job, provider, key, wanted, job.errand.dispatched_at)
-                if found is not None:
-                    breaker.passed()
-                    return self._named(job, found)
-        await self._caps.release(job.errand)
-        self._hold(job, "overflow_paused", str(error), wait_s, doubtful=doubtful)
-        return None
-
-    async def _look(
-        self, job: Job, provider: Provider, key: str, wanted: Wanted, since: int
-    ) -> Remote | None:
-        """The one that has begun under a name that nobody knows. Raises ProviderError when that cannot be
-        said."""
-        trouble: ProviderError = Unreachable("")
-        for pause_s in LOOK_S:
-            await sleep(self._clock, pause_s)
-            try:
-                if job.named:
-                    return await provider.get(key, job.named)
-                return await provider.find(key, wanted, since - int(SKEW_S * 1e6), frozenset(self._taken))
-            except (Unreachable, Throttled) as error:
-                trouble = error
-        raise trouble
-
-    async def _follow(self, job: Job, remote: Remote) -> None:
-        """Until it has ended, or everybody has given it up."""
-        errand = job.errand
-        known: dict[str, wire.StoredFile] = {}
-        give_up = self._clock.monotonic() + errand.run_s + self._limits.cancel_grace_s + FORGET_S
-        wait_s = 0.0 if errand.remote else POLL_FIRST_S
-        asked = False
-        while not remote.ended:
-            await self._said(job, remote, known)
-            await self._pause(job, wait_s)
-            if self._clock.monotonic() > give_up:
-                log.warning("overflow: %s does not end at %s", errand.prediction, errand.target.provider)
-                self._leave(job)
-                return
-            provider, key = await self._access(errand)
-            if provider is None or key is None:
-                wait_s = TROUBLE_S
-                continue
-            try:
-                if job.canceled.is_set() and not asked:
-                    await provider.cancel(key, job.remote)
-                    asked, wait_s = True, POLL_FIRST_S
-                before, remote = remote, await provider.get(key, job.remote)
-            except Gone as error:
-                self._finish(job, job.failed(str(error), "provider_lost", runner=provider.name))
-                return
-            except ProviderError as error:
-                log.warning("overflow: %s cannot be looked at: %s", errand.prediction, error)
-                wait_s = _patience_s(error, wait_s)
-            else:
-                longest_s = self._longest_s(errand)
-                wait_s = POLL_FIRST_S if _changed(before, remote) else min(wait_s * POLL_GROWTH, longest_s)
-        await self._ended(job, remote, known)
-
-    async def _said(self, job: Job, remote: Remote, known: dict[str, wire.StoredFile]) -> None:
-        """Tell what is new in a state that is not the last."""
-        try:
-            output, files = await self._files.kept(job.errand, remote.output, known)
-        except Unfit as error:  # at its end that decides
-            log.warning("overflow: %s: %s", job.errand.prediction, error)
-            return
-        by_key = {file.key: file for file in files}
-        for message in job.said(remote, listed(output), by_key, self._clock.now()):
-            self._tell(job.errand.number, message)
-
-    async def _ended(self, job: Job, remote: Remote, known: dict[str, wire.StoredFile]) -> None:
-        errand, runner = job.errand, job.errand.target.provider
-        await self._caps.settle(errand, remote)
-        output, files = NOTHING, NO_FILES
-        if remote.status == "succeeded":
-            output, files = await self._files.kept(errand, remote.output, known)
-        if len(bytes(output)) > self._wire_limits.result_bytes:
-            text = f"the output is larger than {self._wire_limits.result_bytes} bytes"
-            self._finish(job, job.failed(text, "invalid_output", runner=runner, logs=remote.logs))
-            return
-        log_bytes = self._wire_limits.log_bytes
-        self._finish(job, job.ended(remote, output, files, runner=runner, log_bytes=log_bytes))
-
-    async def _pause(self, job: Job, seconds: float) -> None:
-        """That long, or until there is a reason to look."""
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, job.hint.set)
-        try:
-            await job.hint.wait()
-            job.hint.clear()
-        finally:
-            timer.cancel()
-
-    def _longest_s(self, errand: Errand) -> float:
-        """Where the provider tells of the end, and nobody reads meanwhile, few looks are enough."""
-        told = self._public_url and not errand.streams
-        return TROUBLE_S if told else self._limits.overflow_poll_s
-
-    # --- what jobs need -----------------------------------------------------------------------------------
-
-    async def _access(self, errand: Errand) -> tuple[Provider | None, str | None]:
-        return (
-            self._providers.get(errand.target.provider),
-            await self._keys(errand.token, errand.target.provider),
-        )
-
-    async def _wanted(self, errand: Errand) -> Wanted:
-        target = errand.target
-        return Wanted(
-            model=target.model,
-            version=target.version,
-            input=await self._files.given(errand),
-            webhook=webhook_url(self._public_url, errand) if self._public_url else "",
-            run_s=errand.run_s,
-        )
-
-    def _breaker(self, provider: Provider, key: str) -> Breaker:
-        return self._breakers[provider.name, hashlib.sha256(key.encode()).digest()]
-
-    def _named(self, job: Job, remote: Remote) -> Remote:
-        job.remote = remote.id
-        self._take_name(remote.id)
-        self._tell_name(job)
-        return remote
-
-    def _take_name(self, remote: str) -> None:
-        self._taken[remote] = None
-        while len(self._taken) > REMEMBERED:
-            del self._taken[next(iter(self._taken))]
-
-    def _hold(
+    def held(
         self,
         job: Job,
         reason: Literal["overflow_cap", "overflow_paused"],
@@ -512,41 +238,9 @@ class Door:
             version_only=version_only,
         )
         self._models.stub(errand.number).hand_over(held)
-        self._leave(job)
-
-    def _finish(self, job: Job, finished: wire.Finished) -> None:
-        self._tell(job.errand.number, finished)
+        self.left(job)
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _changed(before: Remote, now: Remote) -> bool:
-    return (now.status, now.logs, bytes(now.output)) != (before.status, before.logs, bytes(before.output))
-
-
-def _patience_s(error: ProviderError, waited_s: float) -> float:
-    """When to look again after no good answer."""
-    if isinstance(error, BadKey):
-        return TROUBLE_S
-    least_s = error.retry_after_s if isinstance(error, Throttled) else 0.0
-    return min(max(2 * waited_s, POLL_FIRST_S, least_s), TROUBLE_S)
-
-
-NOTHING = Raw(b"null")
-NO_FILES: tuple[wire.StoredFile, ...] = ()
-REMEMBERED = 10_000
-"""Names at providers that are known to be taken."""
-WEBHOOK_PATH = "/v1/overflow"
-
-
-def mark_of(errand: Errand) -> str:
-    """What a provider proves with that it speaks of this attempt."""
-    return hmac.new(errand.secret.encode(), b"overflow webhook", hashlib.sha256).hexdigest()[:32]
-
-
-def webhook_url(public_url: str, errand: Errand) -> str:
-    """Where the provider tells of its end: the same each time."""
-    return f"{public_url}{WEBHOOK_PATH}/{errand.prediction}/{errand.attempt}/{mark_of(errand)}"

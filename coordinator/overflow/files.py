@@ -23,7 +23,7 @@ from coordinator.blobs.base import Blobs, Stored
 from coordinator.blobs.errors import BlobsUnavailable, Exists, Missing, TooLarge
 from coordinator.blobs.keys import output_key
 from coordinator.blobs.signing import Signer
-from coordinator.overflow.door import Unfit
+from coordinator.overflow.carrier import Unfit
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.provider import Provider
 from coordinator.protocol import messages as wire
@@ -43,7 +43,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 
 class OverflowFiles:
-    """Implements ``door.Files``. ``base`` is where the provider reaches us, empty when it cannot."""
+    """Implements ``carrier.Files``. ``base`` is where the provider reaches us, empty when it cannot."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class OverflowFiles:
     async def kept(
         self, errand: Errand, output: Raw, known: dict[str, wire.StoredFile]
     ) -> tuple[Raw, tuple[wire.StoredFile, ...]]:
-        """See ``door.Files``."""
+        """See ``carrier.Files``."""
         if b"http" not in bytes(output):
             return output, ()
         provider = self._providers[errand.target.provider]

@@ -4,7 +4,7 @@ import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 
-from coordinator.overflow.door import WEBHOOK_PATH
+from coordinator.overflow.carrier import WEBHOOK_PATH
 from edge.context import edge_of, json_reply
 from edge.errors import not_found
 from edge.replies import HTTPRequest, read_body

@@ -13,7 +13,8 @@ from msgspec import Raw
 from coordinator import calls
 from coordinator.actor.errors import CommitFailed
 from coordinator.errors import Unavailable
-from coordinator.overflow.door import Door, mark_of
+from coordinator.overflow.carrier import mark_of
+from coordinator.overflow.door import Door
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.policy import Overflow
 from coordinator.overflow.provider import (

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from coordinator.actor.clock import SystemClock
 from coordinator.blobs.disk import DiskBlobs
 from coordinator.blobs.signing import Signer
-from coordinator.overflow.door import Unfit
+from coordinator.overflow.carrier import Unfit
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.files import OverflowFiles
 from coordinator.overflow.policy import Overflow

@@ -5,7 +5,7 @@ Of what waits only a window is in memory (``backlog.py``).
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -181,6 +181,8 @@ class Book:
         self.provider: Session | None = None
         """The door to providers, once it was called for."""
         self.candidates = Candidates()
+        self.away = Counter[str]()
+        """How many run at a provider, by token."""
         self.leaving: dict[SocketAddress, Session] = {}
         """Those that only stay for the work that they have."""
         self.forecast = Forecast()
@@ -377,6 +379,8 @@ class Book:
         entry.attempt = attempt
         entry.history, entry.recall = History(self.limits.history_bytes), None
         self.running[entry.document.id] = entry
+        if _is_away(entry):
+            self.away[entry.document.token] += 1
         entry.charged = entry.waiting or self.waiting(entry)
         entry.charged_at = self.turn.monotonic
         entry.waiting = None
@@ -385,15 +389,20 @@ class Book:
     def stop(self, entry: Entry, *, counts: bool = True) -> None:
         """No attempt of it is open any more. What does not count is given back to its owners."""
         self.running.pop(entry.document.id, None)
-        open_attempt = entry.find(entry.attempt)
-        if open_attempt is not None and open_attempt.provider:
+        if _is_away(entry):
             counts = False  # what a provider did took nothing away from others
+            self._came_back(entry.document.token)
         entry.attempt, entry.session, entry.deadline = 0, None, None
         entry.recall = None
         if (charged := entry.charged) is not None:
             entry.charged = None
             took_s = self.turn.monotonic - entry.charged_at if counts else 0.0
             self.queue.ended(charged.flow, charged.cost_s, took_s)
+
+    def _came_back(self, token: str) -> None:
+        self.away[token] -= 1
+        if not self.away[token]:
+            del self.away[token]
 
     def flush(self) -> None:
         """At the end of each turn: stage what it changed, let go of what need not be in memory, and set the
@@ -487,6 +496,11 @@ class Book:
         if first is not None and (self._timer_at is None or first < self._timer_at):
             self._timer_at = first
             self.turn.timer_at(first)
+
+
+def _is_away(entry: Entry) -> bool:
+    attempt = entry.find(entry.attempt)
+    return attempt is not None and attempt.provider != ""
 
 
 def end_of(prediction: str) -> str:

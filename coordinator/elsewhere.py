@@ -111,9 +111,15 @@ class Elsewhere:
 
     def _open(self, prediction: str) -> bool:
         """Whether its token has nothing against it."""
-        entry = self._book.entries[prediction]
+        book, entry = self._book, self._book.entries[prediction]
         assert entry.waiting is not None
-        return self._pause_of(entry.document) is None and not self._book.queue.held(entry.waiting)
+        if self._full(entry.document) or self._pause_of(entry.document) is not None:
+            return False
+        return not book.queue.held(entry.waiting)
+
+    def _full(self, document: Document) -> bool:
+        """Whether as many of its token run there as may: one token takes nothing from another."""
+        return self._book.away[document.token] >= self._book.limits.overflow_running
 
     def _due(self, group: Group, rank: tuple[Any, ...], *, wake: bool = False) -> bool:
         """Whether the rule of the group lets its first one go."""
@@ -151,7 +157,7 @@ class Elsewhere:
             return None
         for pause in self._held_by(document):
             return pause.reason
-        return "overflow_full" if not self._takes(book.provider) else None
+        return "overflow_full" if self._full(document) or not self._takes(book.provider) else None
 
     def _pause_of(self, document: Document) -> Pause | None:
         """What holds it up now; looked at again when that is over."""
@@ -186,7 +192,6 @@ class Elsewhere:
             state=standing.state if standing is not None and standing.state != "ok" else state,
             reason="" if paused is None else paused.detail,
             running=sum(e.session is session for e in self._book.running.values()),
-            free=max(0, session.free),
             probe_at=None if paused is None else paused.until,
         )
 

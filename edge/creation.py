@@ -1,6 +1,6 @@
 """What a creation asks of a coordinator, and how it is asked so that it happens once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.letters import CALLBACK_EVENTS, COGFLARE
+from coordinator.overflow.policy import Overflow
 from coordinator.scheduling.flow import Needs
 from coordinator.stub import ModelStub
 from edge.auth import Principal
@@ -141,10 +142,22 @@ async def prepare(
         dialect=principal.api,
         wait_s=wait_s,
         metadata=metadata,
-        overflow=None if edge.services.overflow is None else overflow_of(principal, target),
+        overflow=await _overflow(edge, principal, target, files),
         retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
     )
     return Order(number, call, target)
+
+
+async def _overflow(
+    edge: Edge, principal: Principal, target: Target, files: Mapping[str, str]
+) -> Overflow | None:
+    """How it may run at a provider. What has files that this one could not get waits for an own worker,
+    unless none may have it."""
+    door = edge.services.overflow
+    overflow = None if door is None else overflow_of(principal, target)
+    if door is None or overflow is None or not files or overflow.when == "always":
+        return overflow
+    return overflow if await door.takes_files(set(files.values())) else None
 
 
 async def under(edge: Edge, order: Order, id: str) -> Order:

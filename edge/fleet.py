@@ -136,6 +136,7 @@ class Fleet:
             webhook=document.webhook,
             webhook_events=document.webhook_events,
             redriven_from=document.id,
+            overflow=document.overflow,
             deployment=document.deployment,
             metadata=document.metadata,
             dialect=document.dialect,

@@ -8,13 +8,14 @@ import hashlib
 import hmac
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Literal, Protocol
 
 from msgspec import Raw
 
 from coordinator.actor.clock import Clock, sleep
+from coordinator.errors import Unavailable
 from coordinator.overflow.breaker import Breaker
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.job import Job, listed
@@ -53,6 +54,9 @@ FORGET_S = 600.0
 
 class Files(Protocol):
     """What becomes of files on their way there and back."""
+
+    async def fit(self, keys: Collection[str]) -> bool:
+        """Whether a provider could have these. Raises BlobsUnavailable."""
 
     async def given(self, errand: Errand) -> bytes:
         """The input as the provider can use it, the same each time. Raises Unfit, BlobsUnavailable."""
@@ -143,6 +147,10 @@ class Carrier:
         for provider in self._providers.values():
             await provider.close()
 
+    async def takes_files(self, keys: Collection[str]) -> bool:
+        """Whether a provider could have these stored files. Raises BlobsUnavailable."""
+        return await self._files.fit(keys)
+
     async def carry(self, job: Job) -> None:
         runner = job.errand.target.provider
         try:
@@ -152,10 +160,15 @@ class Carrier:
         except Unfit as error:
             code = "output_lost" if job.remote else None
             self._finish(job, job.failed(str(error), code, runner=runner))
+        except Unavailable as error:  # of what is asked before it begins
+            doubtful = bool(job.errand.since)
+            self._voice.held(job, "overflow_paused", str(error), error.retry_after_s, doubtful=doubtful)
         except Exception:
             log.exception("overflow: %s broke", job.errand.prediction)
             text = "the server could not go on with it at the provider"
-            self._finish(job, job.failed(text, "provider_lost", runner=runner))
+            # What has a name there is not begun again: it would break again, and cost as much.
+            code = "output_lost" if job.remote else "provider_lost"
+            self._finish(job, job.failed(text, code, runner=runner))
 
     async def _begun(self, job: Job) -> Remote | None:
         """It as the provider has it: found, or begun now, or only its name. None when it has not begun."""
@@ -264,6 +277,7 @@ class Carrier:
         known: dict[str, wire.StoredFile] = {}
         give_up = self._clock.monotonic() + errand.run_s + self._limits.cancel_grace_s + FORGET_S
         wait_s = 0.0 if errand.remote else POLL_FIRST_S
+        provider, key = None, None
         asked = False
         while not remote.ended:
             await self._said(job, remote, known)
@@ -272,9 +286,10 @@ class Carrier:
                 log.warning("overflow: %s does not end at %s", errand.prediction, errand.target.provider)
                 self._voice.left(job)
                 return
-            provider, key = await self.access(errand.token, errand.target.provider)
+            if key is None:
+                provider, key = await self._access_or_none(errand)
             if provider is None or key is None:
-                wait_s = TROUBLE_S
+                wait_s = min(max(2 * wait_s, POLL_FIRST_S), TROUBLE_S)
                 continue
             try:
                 if job.canceled.is_set() and not asked:
@@ -287,6 +302,8 @@ class Carrier:
             except ProviderError as error:
                 log.warning("overflow: %s cannot be looked at: %s", errand.prediction, error)
                 wait_s = _patience_s(error, wait_s)
+                if isinstance(error, BadKey):
+                    key = None  # perhaps the token has another one by now
             else:
                 longest_s = self._longest_s(errand)
                 wait_s = POLL_FIRST_S if _changed(before, remote) else min(wait_s * POLL_GROWTH, longest_s)
@@ -314,7 +331,10 @@ class Carrier:
             self._finish(job, job.failed(text, "invalid_output", runner=runner, logs=remote.logs))
             return
         log_bytes = self._wire_limits.log_bytes
-        self._finish(job, job.ended(remote, output, files, runner=runner, log_bytes=log_bytes))
+        ended = job.ended(remote, output, files, runner=runner, log_bytes=log_bytes)
+        if remote.status == "canceled" and not job.canceled.is_set():
+            ended = job.cut_off(ended, self._clock.now())
+        self._finish(job, ended)
 
     async def _pause(self, job: Job, seconds: float) -> None:
         """That long, or until there is a reason to look."""
@@ -335,6 +355,13 @@ class Carrier:
     async def access(self, token: str, provider: str) -> tuple[Provider | None, str | None]:
         """The provider, and the token's key for it; None for what there is not."""
         return self._providers.get(provider), await self._keys(token, provider)
+
+    async def _access_or_none(self, errand: Errand) -> tuple[Provider | None, str | None]:
+        try:
+            return await self.access(errand.token, errand.target.provider)
+        except Unavailable as error:
+            log.warning("overflow: the key of %s cannot be looked up: %s", errand.token, error)
+            return None, None
 
     async def _wanted(self, errand: Errand) -> Wanted:
         target = errand.target

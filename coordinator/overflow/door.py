@@ -9,7 +9,7 @@ name, by what the provider lists.
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
 
 from coordinator import calls
@@ -25,6 +25,8 @@ from coordinator.stub import Models
 
 log = logging.getLogger(__name__)
 
+NO_LIMIT = 2**53 - 1
+"""What the door takes: the coordinator knows how much each token may have there."""
 ATTACH_RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -63,8 +65,7 @@ class Door:
             public_url=public_url,
         )
         self._jobs: dict[tuple[str, int], Job] = {}
-        self._granted: dict[int, int] = {}
-        """By object, since its last attach."""
+        self._attached: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._attaching: set[int] = set()
         self._open_at = clock.monotonic() + limits.overflow_settle_s
@@ -114,14 +115,18 @@ class Door:
         """The provider, and the token's key for it; None for what there is not."""
         return await self._carrier.access(token, provider)
 
+    async def takes_files(self, keys: Collection[str]) -> bool:
+        """Whether a provider could have these stored files. Raises BlobsUnavailable."""
+        return await self._carrier.takes_files(keys)
+
     # --- sessions -----------------------------------------------------------------------------------------
 
     async def _attach(self, number: int) -> None:
         tries = 0
         while True:
             held = tuple(job.held() for job in self._jobs.values() if job.errand.number == number)
-            self._granted[number] = self._limits.overflow_running - len(held)
-            granted = self._granted[number] if self._is_open else 0
+            self._attached.add(number)
+            granted = NO_LIMIT if self._is_open else 0
             call = calls.AttachOverflow(address=address_of(number), granted=granted, held=held)
             self._attaching.discard(number)  # who calls from now on has not seen this one
             try:
@@ -146,12 +151,8 @@ class Door:
 
     async def _open(self) -> None:
         await sleep(self._clock, self._open_at - self._clock.monotonic())
-        for number in list(self._granted):
-            self._offer(number)
-
-    def _offer(self, number: int) -> None:
-        if self._is_open:
-            self.tell(number, wire.Credit(channel=CHANNEL, granted=self._granted[number]))
+        for number in self._attached:
+            self.tell(number, wire.Credit(channel=CHANNEL, granted=NO_LIMIT))
 
     def _judged(self, number: int, verdict: wire.Verdict) -> None:
         job = self._jobs.get((verdict.prediction, verdict.attempt))
@@ -169,7 +170,6 @@ class Door:
     def _take(self, errand: Errand) -> None:
         known = self._jobs.get((errand.prediction, errand.attempt))
         if known is not None:
-            self._granted[errand.number] += 1
             self._retell(known, anew=True)
             return
         job = self._jobs[errand.prediction, errand.attempt] = Job(errand)
@@ -195,10 +195,6 @@ class Door:
 
     def left(self, job: Job) -> None:
         self._jobs.pop((job.errand.prediction, job.errand.attempt), None)
-        number = job.errand.number
-        if number in self._granted:
-            self._granted[number] += 1
-            self._offer(number)
 
     def tell(self, number: int, message: wire.AgentMessage) -> None:
         """What no instance hears is told again when the next one calls."""

@@ -7,7 +7,7 @@ import base64
 import logging
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
@@ -74,6 +74,14 @@ class OverflowFiles:
         await self._far.aclose()
 
     # --- there --------------------------------------------------------------------------------------------
+
+    async def fit(self, keys: Collection[str]) -> bool:
+        """See ``carrier.Files``."""
+        if self._base:
+            return True
+        stats = [await self._blobs.stat(key) for key in keys]
+        size = sum(stat.length for stat in stats if stat is not None)
+        return size <= self._limits.overflow_inline_bytes
 
     async def given(self, errand: Errand) -> bytes:
         """Stored files as signed URLs of ours, the same each time, or as data URIs. Raises Unfit,

@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.provider import Remote
 from coordinator.protocol import messages as wire
 
 CHANNEL = 0
+_EARLY = 2_000_000
+"""By how many microseconds a provider's clock may be ahead of ours, when it keeps a limit."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -98,6 +101,17 @@ class Job:
             started_at=remote.started_at or self._started_at,
         )
         return self.finished
+
+    def cut_off(self, ended: wire.Finished, now: int) -> wire.Finished:
+        """It was canceled there and nobody here has asked for that: its time was over, or somebody did it
+        there."""
+        if now - self.errand.dispatched_at >= self.errand.run_s * 1e6 - _EARLY:
+            error = f"ran longer than its limit of {self.errand.run_s:g} s"
+            ended = replace(ended, status="failed", error=error, error_code="run_timeout")
+        else:
+            ended = replace(ended, error="it was canceled at the provider")
+        self.finished = ended
+        return ended
 
     def failed(self, error: str, code: str | None = None, *, runner: str, logs: str = "") -> wire.Finished:
         """It came to nothing. Without a code it is the model's own failure."""

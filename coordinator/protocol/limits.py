@@ -164,7 +164,7 @@ class ServerLimits:
     legacy_job_files: int = _limit(1000, "files that a worker of 2022 may upload for one job")
     legacy_job_bytes: int = _limit(5 * 1024 * MIB, "bytes that a worker of 2022 may upload for one job")
     overflow_running: int = _limit(
-        50, "predictions of one model that may run at a provider at the same time", 1
+        50, "predictions of one token and one model that may run at a provider at the same time", 1
     )
     overflow_settle_s: float = _limit(
         10.0, "time after a start in which own workers may come back before anything runs at a provider"

@@ -1,7 +1,7 @@
 """Predictions at a provider from end to end, with real coordinators, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from coordinator.overflow.door import Door
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.policy import Overflow
 from coordinator.overflow.provider import (
+    BadKey,
     NoModel,
     NotReached,
     OutOfCredit,
@@ -40,6 +41,9 @@ SETTLE_S = 10.0
 
 class Plain:
     """Inputs and outputs without files."""
+
+    async def fit(self, keys: Collection[str]) -> bool:
+        return True
 
     async def given(self, errand: Errand) -> bytes:
         return errand.input
@@ -77,6 +81,7 @@ class House(Coordination):
         super().__init__(folder, clock, limits)
         self.provider = Elsewhere(clock.now)
         self.keys: dict[str, str] = {"tok_1": "key-1", "tok_2": "key-2", "tok_3": "key-1"}
+        self.keys_away = False
         self.purse = Purse()
         self.public_url = ""
         self.mine: Door | None = None
@@ -98,6 +103,8 @@ class House(Coordination):
         self.coordinators.connect(self.sockets, None, self.mine)
 
     async def _key(self, token: str, provider: str) -> str | None:
+        if self.keys_away:
+            raise Unavailable("the control store is away")
         return self.keys.get(token)
 
     async def stop(self) -> None:
@@ -241,6 +248,70 @@ class TestRun:
         assert [each.wanted.input for each in house.provider.begun] == [b'{"n":1}']
         assert house.provider.asked == 1 and other
         await house.stop()
+
+    async def test_a_limit_that_the_provider_kept(self, server: House, provider: Elsewhere) -> None:
+        id = await server.go(run_s=60.0)
+        begun = await provider.one()
+        assert begun.wanted.run_s == 60
+        await server.passes(61)
+        provider.becomes(begun.id, "canceled")
+        document = await server.end(id)
+        assert (document.status, document.error_code) == (Status.FAILED, "run_timeout")
+
+    async def test_one_that_somebody_canceled_there(self, server: House, provider: Elsewhere) -> None:
+        id = await server.go()
+        provider.becomes((await provider.one()).id, "canceled")
+        document = await server.end(id)
+        assert (document.status, document.error) == (Status.CANCELED, "it was canceled at the provider")
+
+    async def test_a_token_takes_no_slots_from_another(
+        self, tmp_path: Path, clock: VirtualClock, limits: ServerLimits
+    ) -> None:
+        house = House(tmp_path, clock, replace(limits, overflow_running=2))
+        await house.start()
+        ids = [await house.go() for _ in range(3)]
+        await house.provider.one(2)
+        assert await reason(house, ids[2]) == "overflow_full"
+        await house.go(token="tok_2")
+        assert (await house.provider.one(3)).key == "key-2"
+        house.provider.becomes(house.provider.begun[0].id, "succeeded")
+        await house.end(ids[0])
+        await house.provider.one(4)
+        await house.stop()
+
+
+class TestKeys:
+    async def test_another_key_in_its_middle(self, server: House, provider: Elsewhere) -> None:
+        id = await server.go()
+        begun = await provider.one()
+        provider.down = BadKey("replicate says: no such key")
+        await server.passes(2)
+        server.keys["tok_1"] = "key-1b"
+        provider.down = None
+        provider.becomes(begun.id, "succeeded", "same")
+        assert (await server.end(id)).output == b'"same"'
+        assert provider.asked == 1
+
+    async def test_a_control_store_that_is_away(self, server: House, provider: Elsewhere) -> None:
+        server.keys_away = True
+        await server.go()
+        await server.passes(3)
+        assert provider.asked == 0
+        server.keys_away = False
+        await server.passes(3)
+        await provider.one()
+
+    async def test_it_is_away_after_a_restart(self, server: House, provider: Elsewhere) -> None:
+        id = await server.go()
+        begun = await provider.one()
+        await server.settled()
+        server.keys_away = True
+        await server.restart()
+        await server.passes(5)
+        server.keys_away = False
+        provider.becomes(begun.id, "succeeded", "same")
+        assert (await server.end(id)).output == b'"same"'
+        assert provider.asked == 1
 
 
 class TestBreaker:

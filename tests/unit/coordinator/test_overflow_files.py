@@ -116,6 +116,11 @@ class TestGiven:
         with pytest.raises(Unfit, match="no longer stored"):
             await made.files().given(replace(ERRAND, input_files={OURS: "uploads/none/x"}))
 
+    async def test_whether_it_could(self, made: Made) -> None:
+        assert await made.files().fit({KEY})
+        assert not await made.files(overflow_inline_bytes=5).fit({KEY})
+        assert await made.files(BASE, overflow_inline_bytes=5).fit({KEY})
+
 
 class TestKept:
     async def test_files_are_stored_under_the_attempts_key(self, made: Made, there: Replicate) -> None:

@@ -25,6 +25,7 @@ from edge.legacy.door import LegacyDoor
 from edge.links import Links
 from edge.openai import routes as openai
 from edge.problems import problem_of
+from edge.provided import ProvidedModels
 from edge.refusal import refuse_upgrade
 from edge.replies import PROBLEM_JSON, Header, HTTPRequest, Reply
 from edge.routes import (
@@ -70,10 +71,19 @@ def create_app(services: Services) -> ASGIApp:
     """The ASGI application of one server. It owns nothing: ``services`` is stopped by who built it."""
     links = Links(services.public_url, services.signer, services.limits.file_url_ttl_s, services.clock.now)
     tokens = StreamTokens(services.signer)
+    provided = None
+    if services.overflow is not None:
+        provided = ProvidedModels(
+            services.overflow.access,
+            services.store.provider_versions,
+            services.clock,
+            services.limits.overflow_lookup_s,
+        )
     edge = Edge(
         services=services,
         authenticator=services.authenticator,
-        catalog=Catalog(services.store, services.clock, _CATALOG_TTL_S),
+        catalog=Catalog(services.store, services.clock, _CATALOG_TTL_S, provided),
+        provided=provided,
         links=links,
         stream_tokens=tokens,
         render=Renderer(links, tokens),

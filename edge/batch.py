@@ -16,10 +16,10 @@ from edge.auth import Principal
 from edge.catalog import Target
 from edge.context import Edge
 from edge.creation import Order, create_many, input_of, prepare, under
-from edge.errors import InvalidField, Problem, invalid_input, invalid_version
+from edge.errors import InvalidField, Problem, invalid_input
 from edge.lookup import find
 from edge.schemas import BatchBody, BatchItemOut, BatchOut, parse_create, refuse_id
-from edge.submit import accepted, shown, wanted_version
+from edge.submit import accepted, shown, target_of
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -119,9 +119,7 @@ async def _prepared(edge: Edge, principal: Principal, headers: Headers, text: by
         body = parse_create(text)
         refuse_id(body)
         given = input_of(body, edge.services.limits.input_depth)
-        target = await edge.catalog.target(principal, wanted_version(body))
-        if target is None:
-            raise invalid_version()
+        target = await target_of(edge, principal, body)
         return await prepare(edge, principal, headers, body, given, target)
     except Problem as problem:
         return problem

@@ -3,6 +3,7 @@
 from functools import partial
 
 import msgspec
+from msgspec.structs import replace
 
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
@@ -14,8 +15,13 @@ from coordinator.store.models import ModelRow, VersionRow
 from edge.auth import Principal
 from edge.fresh import Fresh
 from edge.inputs import FORGOTTEN, VersionSchema, version_schema
+from edge.provided import ProvidedModels
 
 _CACHED = 10_000
+NEVER = "never"
+"""What ``ModelConfig.overflow`` is of models that never run at a provider,"""
+ALWAYS = "always"
+"""and of those that nobody here could run."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -50,10 +56,16 @@ def reference(text: str) -> Reference | None:
 
 
 class Catalog:
-    """Reads models and versions as an account sees them. New registrations are visible within ``ttl_s``."""
+    """Reads models and versions as an account sees them. New registrations are visible within ``ttl_s``.
 
-    def __init__(self, store: Store, clock: Clock, ttl_s: float) -> None:
+    ``provided`` has what a provider would run of what is not known here, None for nothing.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, ttl_s: float, provided: ProvidedModels | None = None
+    ) -> None:
         self._store = store
+        self._provided = provided
         self._models: Fresh[tuple[str, str, tuple[str, ...] | None], ModelRow | None] = Fresh(
             ttl_s=ttl_s, size=_CACHED, monotonic=clock.monotonic
         )
@@ -104,8 +116,38 @@ class Catalog:
             (account, name), partial(self._store.deployments.get, account, name)
         )
 
-    async def target(self, principal: Principal, wanted: Reference) -> Target | None:
-        """What the token's pools can serve of what is wanted, or None when none ever could."""
+    async def target(self, principal: Principal, wanted: Reference, *, here: bool = False) -> Target | None:
+        """What the token's pools can serve of what is wanted; what they never could, the provider of its key
+        can perhaps, unless it is to be ``here``. None when nobody can. Raises Problem when the provider does
+        not say."""
+        found = await self._here(principal, wanted)
+        return found if found is not None or here else await self._there(principal, wanted)
+
+    async def _there(self, principal: Principal, wanted: Reference) -> Target | None:
+        if self._provided is None or not principal.replicate or not principal.pools:
+            return None
+        own = None if wanted.model is None else await self.model(principal.account, wanted.model)
+        config = ModelConfig() if own is None else own.config
+        if config.overflow == NEVER:
+            return None
+        name, _, version = config.replicate_model.partition(":")
+        name, version = name or wanted.model or "", wanted.version or version
+        offer = await self._provided.offer(principal, name or None, version or None)
+        if offer is None:
+            return None
+        model = wanted.model or offer.model
+        schema = self._remember(model, offer.version, offer.openapi_schema)
+        await self._store.provider_versions.put(model, offer.version, offer.openapi_schema)
+        return Target(
+            pools=principal.pools[:1],
+            model=model,
+            pinned=offer.version,
+            version=offer.version,
+            schema=schema,
+            config=replace(config, overflow=ALWAYS, replicate_model=offer.model, gpu="", gpu_memory=0),
+        )
+
+    async def _here(self, principal: Principal, wanted: Reference) -> Target | None:
         if wanted.version is not None:
             row = await self.version(principal.account, wanted.model, wanted.version)
             if row is None:
@@ -153,7 +195,9 @@ class Catalog:
         # A worker of 2022 says nothing of its inputs: what is secret, the schema says that it was checked by.
         model = await self.model(document.account, document.model)
         if model is None or model.latest_version is None:
-            return document.version, FORGOTTEN
+            # Of one that runs at a provider by its name, what that said of it then.
+            there = await self._schemas.get((document.model, ""), partial(self._schema, document.model, ""))
+            return document.version, there or FORGOTTEN
         return document.version or model.latest_version.id, self._know(model.latest_version)
 
     async def gpus(self, pool: str, model: str) -> list[tuple[str, int]]:
@@ -173,6 +217,8 @@ class Catalog:
     async def _schema(self, model: str, version: str) -> VersionSchema | None:
         # Not as the account sees it now: a version that is gone still says which inputs are secret.
         openapi_schema = await self._store.models.schema(model, version)
+        if openapi_schema is None:
+            openapi_schema = await self._store.provider_versions.schema(model, version)
         return None if openapi_schema is None else self._remember(model, version, openapi_schema)
 
     def _know(self, row: VersionRow) -> VersionSchema:

@@ -7,6 +7,7 @@ from edge.auth import Authenticator, Principal
 from edge.catalog import Catalog
 from edge.frames import SharedFrames
 from edge.links import Links
+from edge.provided import ProvidedModels
 from edge.replies import HTTPRequest, Reply
 from edge.schemas import Renderer, encode
 from edge.services import Services
@@ -30,6 +31,8 @@ class Edge:
     render: Renderer
     throttle: Throttle
     unanswered: Unanswered
+    provided: ProvidedModels | None = None
+    """Of tokens with a key of a provider; None where there is no provider."""
     frames: SharedFrames = field(default_factory=SharedFrames)
     """Of all event streams."""
 

@@ -141,8 +141,7 @@ def invalid_input(*fields: InvalidField) -> Problem:
     return Problem("invalid_input", lines, invalid_fields=fields)
 
 
-def invalid_version() -> Problem:
-    return Problem(
-        "invalid_version",
-        "The specified version does not exist (or perhaps you don't have permission to use it?)",
-    )
+def invalid_version(hint: str = "") -> Problem:
+    """``hint`` says what else to try."""
+    detail = "The specified version does not exist (or perhaps you don't have permission to use it?)"
+    return Problem("invalid_version", f"{detail}. {hint}" if hint else detail)

@@ -11,7 +11,8 @@ V = TypeVar("V")
 class Fresh(Generic[K, V]):
     """Answers from memory for ``ttl_s`` seconds after a load, then loads again. Failures are not kept.
 
-    A value may be None; absence is as fresh as presence. At most ``size`` entries; the oldest loads give way.
+    A value may be None; absence is as fresh as presence, or as ``absent_s`` says. At most ``size`` entries;
+    the oldest loads give way.
     """
 
     def __init__(
@@ -20,8 +21,10 @@ class Fresh(Generic[K, V]):
         ttl_s: float,
         size: int,
         monotonic: Callable[[], float],
+        absent_s: float | None = None,
     ) -> None:
         self._ttl_s = ttl_s
+        self._absent_s = ttl_s if absent_s is None else absent_s
         self._size = size
         self._monotonic = monotonic
         self._entries: dict[K, tuple[float, V]] = {}
@@ -59,7 +62,8 @@ class Fresh(Generic[K, V]):
         value = await load()
         if self._loading.get(key) is asyncio.current_task():
             self._entries.pop(key, None)
-            self._entries[key] = (asked_at + self._ttl_s, value)
+            ttl_s = self._absent_s if value is None else self._ttl_s
+            self._entries[key] = (asked_at + ttl_s, value)
             while len(self._entries) > self._size:
                 del self._entries[next(iter(self._entries))]
         return value

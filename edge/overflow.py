@@ -5,10 +5,9 @@ from urllib.parse import urlsplit
 
 from coordinator.overflow.policy import Overflow, When
 from edge.auth import Principal
-from edge.catalog import Target
+from edge.catalog import NEVER, Target
 from edge.quantities import parse_duration
 
-NEVER = "never"
 DEFAULT: When = "saturated"
 """For the models of a token that has a key: the rule of 2022."""
 _WAIT_OVER = "wait_over"

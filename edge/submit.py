@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_NAMELESS = (
+    "Whose version it is at Replicate is not known here: write owner/name:VERSION, or ask for the model "
+    "first (GET /v1/models/owner/name)."
+)
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 """On the answer to a request that has created nothing more."""
 
@@ -54,6 +58,15 @@ def wanted_version(body: CreateBody) -> Reference:
         return Reference(named.model, wanted.version or named.version)
     assert wanted is not None
     return wanted
+
+
+async def target_of(edge: Edge, principal: Principal, body: CreateBody) -> Target:
+    """What is to run. Raises Problem."""
+    wanted = wanted_version(body)
+    target = await edge.catalog.target(principal, wanted)
+    if target is None:
+        raise invalid_version(_NAMELESS if principal.replicate and wanted.model is None else "")
+    return target
 
 
 async def submit(

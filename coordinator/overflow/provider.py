@@ -43,14 +43,29 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
+class RemoteVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a model at the provider."""
+
+    id: str
+    """64 hex, or a word of the provider's for one that it does not tell."""
+    openapi_schema: bytes = b"{}"
+    cog_version: str = ""
+    created_at: int = 0
+    """Microseconds since the epoch."""
+
+
 class RemoteModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of the provider; without a version it runs what it likes."""
+    """A model of the provider."""
 
     name: str
+    latest: RemoteVersion | None = None
     version: str = ""
-    openapi_schema: bytes = b""
-    cog_version: str = ""
+    """The one to ask for; empty where the model is asked for by its name, and the provider chooses."""
     description: str = ""
+    private: bool = False
+    run_count: int = 0
+    links: Mapping[str, str] = {}
+    """Where more is said of it, by the names of Replicate's fields."""
 
 
 class ProviderError(Exception):
@@ -115,6 +130,15 @@ class Provider(Protocol):
 
     async def model(self, key: str, name: str) -> RemoteModel | None:
         """What is called ``owner/name`` there."""
+
+    async def version(self, key: str, name: str, id: str) -> RemoteVersion | None:
+        """A version of that model."""
+
+    async def versions(self, key: str, name: str) -> list[RemoteVersion]:
+        """Its newest versions, the newest first; none of a model that is only asked for by its name."""
+
+    async def model_of(self, key: str, version: str) -> str | None:
+        """The name of the model of this version, when what this key has run last says so."""
 
     def owns(self, url: str) -> bool:
         """Whether it is of the very server that the operator named."""

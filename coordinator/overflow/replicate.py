@@ -24,11 +24,13 @@ from coordinator.overflow.provider import (
     Rejected,
     Remote,
     RemoteModel,
+    RemoteVersion,
     Status,
     Throttled,
     Unreachable,
     Wanted,
 )
+from coordinator.protocol.names import valid_version
 
 T = TypeVar("T")
 
@@ -41,6 +43,8 @@ CONNECT_S = 5.0
 ANSWER_S = 30.0
 """It answers a creation within seconds; ``Prefer: wait`` is never asked for."""
 ANSWER_BYTES = 64 * 1024 * 1024
+VERSION_PAGES = 4
+"""Pages of a model's versions that are read."""
 FIND_PAGES = 10
 """Pages of a hundred that are looked through for a prediction whose id is not known."""
 RETRY_AFTER_S = 30.0
@@ -84,15 +88,32 @@ class _Page(msgspec.Struct):
 
 class _Version(msgspec.Struct):
     id: str
+    created_at: str | None = None
     cog_version: str | None = None
     openapi_schema: Raw = Raw(b"null")
+
+
+class _Versions(msgspec.Struct):
+    results: list[_Version]
+    next: str | None = None
 
 
 class _Model(msgspec.Struct):
     owner: str
     name: str
     description: str | None = None
+    visibility: str | None = None
+    is_official: bool | None = None
+    run_count: int | None = None
     latest_version: _Version | None = None
+    github_url: str | None = None
+    paper_url: str | None = None
+    license_url: str | None = None
+    weights_url: str | None = None
+    cover_image_url: str | None = None
+
+
+_LINKS = ("github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
 
 
 class Replicate:
@@ -176,9 +197,7 @@ class Replicate:
                 same = each.input == given and each.id not in known and _is_of(each, wanted)
                 if same and (_time(each.created_at) or since) >= since:
                     found = each  # pages are newest first: the last one is the oldest
-            # Only what is asked for: the key goes to nobody whom an answer names.
-            query = urlsplit(page.next or "").query
-            path = f"/predictions?{query}" if query else None
+            path = _next("/predictions", page.next)
         return None if found is None else await self.get(key, found.id)
 
     async def model(self, key: str, name: str) -> RemoteModel | None:
@@ -187,16 +206,43 @@ class Replicate:
         except Rejected:
             return None
         found = _decoded(content, _Model)
-        version = found.latest_version
-        if version is None or version.id == _HIDDEN:
-            return RemoteModel(name=f"{found.owner}/{found.name}", description=found.description or "")
+        latest = None if found.latest_version is None else _version(found.latest_version)
+        # What an official model runs has an id, too, but only some of these are taken.
+        named = latest is not None and valid_version(latest.id) and not found.is_official
         return RemoteModel(
             name=f"{found.owner}/{found.name}",
-            version=version.id,
-            openapi_schema=bytes(version.openapi_schema),
-            cog_version=version.cog_version or "",
+            latest=latest,
+            version=latest.id if latest is not None and named else "",
             description=found.description or "",
+            private=found.visibility == "private",
+            run_count=found.run_count or 0,
+            links={name: link for name in _LINKS if (link := getattr(found, name))},
         )
+
+    async def version(self, key: str, name: str, id: str) -> RemoteVersion | None:
+        try:
+            content = await self._ask("GET", f"/models/{quote(name)}/versions/{quote(id, safe='')}", key)
+        except Rejected:
+            return None
+        return _version(_decoded(content, _Version))
+
+    async def versions(self, key: str, name: str) -> list[RemoteVersion]:
+        path, found = f"/models/{quote(name)}/versions", list[RemoteVersion]()
+        following: str | None = path
+        for _ in range(VERSION_PAGES):
+            if following is None:
+                break
+            try:
+                page = _decoded(await self._ask("GET", following, key), _Versions)
+            except Rejected:
+                break
+            found += map(_version, page.results)
+            following = _next(path, page.next)
+        return found
+
+    async def model_of(self, key: str, version: str) -> str | None:
+        page = _decoded(await self._ask("GET", "/predictions", key), _Page)
+        return next((each.model for each in page.results if each.version == version and each.model), None)
 
     def owns(self, url: str) -> bool:
         return _origin(url) == self._origin
@@ -268,6 +314,22 @@ def _decoded(content: bytes, type: type[T]) -> T:
         return msgspec.json.decode(content, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreachable(f"the answer was not understood: {error}") from None
+
+
+def _next(path: str, url: str | None) -> str | None:
+    """The following page. Only the query is taken: the key goes to nobody whom an answer names."""
+    query = urlsplit(url or "").query
+    return f"{path}?{query}" if query else None
+
+
+def _version(found: _Version) -> RemoteVersion:
+    schema = bytes(found.openapi_schema)
+    return RemoteVersion(
+        id=found.id,
+        openapi_schema=b"{}" if schema == b"null" else schema,
+        cog_version=found.cog_version or "",
+        created_at=_time(found.created_at) or 0,
+    )
 
 
 def _remote(found: _Prediction) -> Remote:

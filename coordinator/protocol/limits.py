@@ -173,6 +173,9 @@ class ServerLimits:
         5.0, "longest time between two looks at what runs at a provider; half a second while it changes", 0.1
     )
     overflow_answer_s: float = _limit(30.0, "time that a provider has for each answer", 0.1)
+    overflow_lookup_s: float = _limit(
+        300.0, "time that a provider's word on a model that is not known here is taken for true", 1.0
+    )
     overflow_inline_bytes: int = _limit(
         MIB,
         "input files of one prediction that a provider gets as data URIs, where it cannot fetch them from us",

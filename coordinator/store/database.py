@@ -21,6 +21,7 @@ from coordinator.store.model_edits import ModelEdits
 from coordinator.store.models import Models
 from coordinator.store.objects import Objects
 from coordinator.store.overflow_days import OverflowDays
+from coordinator.store.provider_versions import ProviderVersions
 from coordinator.store.schema import meta
 from coordinator.store.storage_use import StorageUse
 from coordinator.store.tokens import Tokens
@@ -58,6 +59,7 @@ class Store:
         self.aliases = Aliases(connections)
         self.webhook_secrets = WebhookSecrets(connections)
         self.overflow_days = OverflowDays(connections)
+        self.provider_versions = ProviderVersions(connections)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock = wall_clock) -> Self:

@@ -276,3 +276,13 @@ overflow_days = Table(
     Column("count", BigInteger, nullable=False),
     Column("cost", Float, nullable=False),
 )
+
+# No foreign key: a model that only a provider has is no model of ours, and its name stays free here.
+provider_versions = Table(
+    "provider_versions",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("openapi_schema", LargeBinary, nullable=False),
+    Index("ix_provider_versions_version", "version"),
+)

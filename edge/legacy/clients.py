@@ -133,16 +133,16 @@ async def _target(edge: Edge, principal: Principal, body: Body) -> Target:
     model = None if named is None else named.model
     version = body.version if isinstance(body.version, str) else None if named is None else named.version
     # That of workers of 2022 is no version: newer ones may run it as well.
-    if version is not None and valid_version(version) and version != legacy_version(model or ""):
-        target = await edge.catalog.target(principal, Reference(model, version))
-        if target is not None:
-            return target
+    known = version if version and valid_version(version) and version != legacy_version(model or "") else None
+    for here in (True, False):
+        # Own workers first: a version that they do not have is no reason to pay for it elsewhere.
+        for wanted in (Reference(model, known), Reference(model, None)):
+            target = await edge.catalog.target(principal, wanted, here=here)
+            if target is not None:
+                return target
     if model is None:
         raise Problem("bad_request", "There is no such version here, please supply model name")
-    target = await edge.catalog.target(principal, Reference(model, None))
-    if target is None:
-        raise not_found(f"There is no model {model} here: no worker of yours has ever served it.")
-    return target
+    raise not_found(f"There is no model {model} here: no worker of yours has ever served it.")
 
 
 async def _shown(edge: Edge, document: Document) -> Shown:

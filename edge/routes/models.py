@@ -1,4 +1,4 @@
-"""Models and their versions, as workers registered them."""
+"""Models and their versions, as workers registered them; of those that nobody has, as a provider has them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,9 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from coordinator.store.errors import Invalid
-from coordinator.store.model_rows import Sorting
-from edge.context import authorized, json_reply
+from coordinator.store.model_rows import ModelRow, Sorting
+from edge.auth import Principal
+from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, invalid_input, not_found
 from edge.pages import decode_cursor, encode_cursor
 from edge.replies import TEXT, HTTPRequest, Reply
@@ -30,18 +31,15 @@ async def list_models(request: HTTPRequest) -> ASGIApp:
 async def get_model(request: HTTPRequest) -> ASGIApp:
     """One model with its newest version."""
     edge, principal = await authorized(request, "read")
-    row = await edge.catalog.model(principal.account, _model(request))
-    if row is None:
-        raise not_found()
-    return json_reply(edge.render.model(row))
+    return json_reply(edge.render.model(await _found(edge, principal, _model(request))))
 
 
 @get("/v1/models/{owner:str}/{name:str}/readme")
 async def get_readme(request: HTTPRequest) -> ASGIApp:
     """A model's readme, in Markdown."""
     edge, principal = await authorized(request, "read")
-    row = await edge.catalog.model(principal.account, _model(request))
-    if row is None or not row.readme:
+    row = await _found(edge, principal, _model(request))
+    if not row.readme:
         raise not_found()
     return Reply(row.readme.encode(), content_type=TEXT)
 
@@ -51,8 +49,7 @@ async def list_examples(request: HTTPRequest) -> ASGIApp:
     """Replicate's hand-picked predictions of a model. A server of your own has none."""
     edge, principal = await authorized(request, "read")
     model = _model(request)
-    if await edge.catalog.model(principal.account, model) is None:
-        raise not_found()
+    await _found(edge, principal, model)
     return json_reply(edge.render.page([], f"/v1/models/{model}/examples", None))
 
 
@@ -63,7 +60,8 @@ async def list_versions(request: HTTPRequest) -> ASGIApp:
     model = _model(request)
     rows = await edge.services.store.models.versions(principal.account, model)
     if not rows and await edge.catalog.model(principal.account, model) is None:
-        raise not_found()
+        await _found(edge, principal, model)
+        rows = [] if edge.provided is None else await edge.provided.versions(principal, model)
     cursor, following = request.query_params.get("cursor"), None
     if cursor:
         before = decode_cursor(cursor)
@@ -79,7 +77,10 @@ async def list_versions(request: HTTPRequest) -> ASGIApp:
 async def get_version(request: HTTPRequest) -> ASGIApp:
     """One version of a model."""
     edge, principal = await authorized(request, "read")
-    row = await edge.catalog.version(principal.account, _model(request), request.path_params["version"])
+    model, version = _model(request), request.path_params["version"]
+    row = await edge.catalog.version(principal.account, model, version)
+    if row is None and edge.provided is not None:
+        row = await edge.provided.version(principal, model, version)
     if row is None:
         raise not_found()
     return json_reply(edge.render.version(row))
@@ -102,6 +103,16 @@ async def model_page(request: HTTPRequest, words: str) -> ASGIApp:
         kept = {name: query[name] for name in ("sort_by", "sort_direction") if query.get(name)}
         rest = {"cursor": following, **({"query": words} if words else {}), **kept}
     return json_reply(edge.render.page([edge.render.model(row) for row in rows], "/v1/models", rest))
+
+
+async def _found(edge: Edge, principal: Principal, model: str) -> ModelRow:
+    """One that the account may see, else one of the provider. Raises Problem."""
+    row = await edge.catalog.model(principal.account, model)
+    if row is None and edge.provided is not None:
+        row = await edge.provided.model(principal, model)
+    if row is None:
+        raise not_found()
+    return row
 
 
 def _one_of(query: Mapping[str, str], name: str, known: Sequence[str]) -> str:

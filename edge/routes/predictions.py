@@ -12,14 +12,14 @@ from coordinator.prediction import Document
 from edge import listing, lookup
 from edge.catalog import Reference
 from edge.context import Edge, authorized, json_reply
-from edge.errors import InvalidField, Problem, invalid_input, invalid_version, not_found
+from edge.errors import InvalidField, Problem, invalid_input, not_found
 from edge.file_urls import contents
 from edge.legacy import clients
 from edge.prediction_stream import wants_events
 from edge.replies import HTTPRequest, header, read_body
 from edge.routes.streams import follow
 from edge.schemas import PredictionOut, parse_create, refuse_target
-from edge.submit import submit, wanted_version
+from edge.submit import submit, target_of
 
 
 @post("/v1/predictions", opt={"creates": True, "hot": True})
@@ -29,9 +29,7 @@ async def create_prediction(request: HTTPRequest) -> ASGIApp:
     if clients.is_old(principal):
         return await clients.in_words(clients.create(edge, request, principal))
     body = parse_create(await read_body(request, edge.services.limits.body_bytes))
-    target = await edge.catalog.target(principal, wanted_version(body))
-    if target is None:
-        raise invalid_version()
+    target = await target_of(edge, principal, body)
     return await submit(edge, request, principal, body, target)
 
 
@@ -45,9 +43,7 @@ async def put_prediction(request: HTTPRequest) -> ASGIApp:
     if body.id not in (None, id):
         raise invalid_input(InvalidField("conflict", "id", "Must be the one of the path, or left out"))
     body.id = None
-    target = await edge.catalog.target(principal, wanted_version(body))
-    if target is None:
-        raise invalid_version()
+    target = await target_of(edge, principal, body)
     return await submit(edge, request, principal, body, target, own_id=id)
 
 

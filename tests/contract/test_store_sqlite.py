@@ -18,6 +18,7 @@ from tests.contract.suites.store_aliases import AliasesContract
 from tests.contract.suites.store_edits import DeploymentsContract, ModelEditsContract
 from tests.contract.suites.store_index import FilesContract, IndexContract, document
 from tests.contract.suites.store_models import ModelsContract
+from tests.contract.suites.store_providers import ProviderVersionsContract
 from tests.contract.suites.store_tokens import ObjectsContract, StoreClock, TokensContract
 from tests.contract.suites.store_webhooks import WebhookSecretsContract
 
@@ -94,6 +95,10 @@ class TestFiles(FilesContract):
 
 
 class TestAliases(AliasesContract):
+    pass
+
+
+class TestProviderVersions(ProviderVersionsContract):
     pass
 
 

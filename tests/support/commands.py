@@ -146,6 +146,8 @@ class Server:
         if self.command is not None:
             self.command.close()  # of a start before this one
         options = ["--data", str(self.data), "--port", str(self.port), *self.options]
+        if "--replicate-url" not in options:
+            options += ["--replicate-url", ""]  # no test asks the real one
         if self._public_url:
             options += ["--public-url", self._public_url]
         self.command = Command("serve", *options, environment=self._environment)

@@ -13,6 +13,7 @@ from coordinator.overflow.provider import (
     ProviderError,
     Remote,
     RemoteModel,
+    RemoteVersion,
     Status,
     Wanted,
 )
@@ -79,6 +80,15 @@ class Elsewhere:
             if same and each.at >= since and each.id not in known:
                 return each.remote
         return None
+
+    async def version(self, key: str, name: str, id: str) -> RemoteVersion | None:
+        raise NotImplementedError  # no door asks
+
+    async def versions(self, key: str, name: str) -> list[RemoteVersion]:
+        raise NotImplementedError
+
+    async def model_of(self, key: str, version: str) -> str | None:
+        raise NotImplementedError
 
     async def model(self, key: str, name: str) -> RemoteModel | None:
         return None

@@ -57,10 +57,20 @@ class Replicate:
         self.keys: set[str] = {KEY}
         self.models: dict[str, str] = {"acme/elsewhere": VERSION}
         """Newest version by name; empty for an official one."""
+        self.older: dict[str, str] = {}
+        """Another version by name."""
+        self.schemas: dict[str, dict[str, Any]] = {}
+        """OpenAPI document by name; SCHEMA for others."""
+        self.private: dict[str, str] = {}
+        """The key that alone may see a model, by name."""
+        self.looked_up: list[str] = []
+        """Paths of what was asked about models."""
         self.files: dict[str, tuple[str, bytes]] = {}
         """Content type and bytes by path."""
         self.down = 0
         """The status of the answer to every question about predictions, if not 0."""
+        self.models_down = 0
+        """That of every question about models."""
         receiver.answer = self._answer
 
     @property
@@ -121,8 +131,11 @@ class Replicate:
                 return self._create(request.json, request, key)
             case (["models", owner, name, "predictions"], "POST"):
                 return self._create(request.json | {"model": f"{owner}/{name}"}, request, key)
-            case (["models", owner, name], "GET"):
-                return self._model(owner, name)
+            case (["models", owner, name, *rest], "GET"):
+                self.looked_up.append(parts.path)
+                if self.models_down:
+                    return _problem(self.models_down, "Something went wrong")
+                return self._about(f"{owner}/{name}", rest, key)
             case _ if self.down:
                 return _problem(self.down, "Something went wrong")
             case (["predictions"], "GET"):
@@ -140,7 +153,8 @@ class Replicate:
         if isinstance(step, Refusal) and not step.begins:
             return _problem(step.status, step.detail, step.headers)
         version = body.get("version", "")
-        model = body.get("model") or next((m for m, v in self.models.items() if v == version), None)
+        known = (*self.models.items(), *self.older.items())
+        model = body.get("model") or next((m for m, v in known if v == version), None)
         if model is None:
             return _problem(422, "Invalid version or not permitted")
         id = secrets.token_hex(13)
@@ -197,24 +211,42 @@ class Replicate:
                 self.becomes(id, "canceled")
         return self._show(id, key)
 
-    def _model(self, owner: str, name: str) -> Reply:
-        version = self.models.get(f"{owner}/{name}")
-        if version is None:
-            return _problem(404, "The requested resource could not be found.")
-        latest = {"id": version, "created_at": _time(0), "cog_version": "0.9.0", "openapi_schema": SCHEMA}
-        return _json(
-            200,
-            {
-                "url": f"{self.url}/{owner}/{name}",
-                "owner": owner,
-                "name": name,
-                "description": "It runs elsewhere.",
-                "visibility": "public",
-                "run_count": 5,
-                "default_example": None,
-                "latest_version": latest if version else None,
-            },
-        )
+    def _about(self, model: str, rest: list[str], key: str) -> Reply:
+        """A model, its versions, or one of them."""
+        newest = self.models.get(model)
+        missing = _problem(404, "The requested resource could not be found.")
+        if newest is None or self.private.get(model, key) != key:
+            return missing
+        versions = {id: self._version(model, id) for id in (newest, self.older.get(model, "")) if id}
+        match rest:
+            case []:
+                return _json(200, self._model(model, newest))
+            case ["versions"] if versions:
+                page = {"next": None, "previous": None, "results": list(versions.values())}
+                return _json(200, page)
+            case ["versions", id] if id in versions:
+                return _json(200, versions[id])
+        return missing
+
+    def _version(self, model: str, id: str) -> dict[str, Any]:
+        schema = self.schemas.get(model, SCHEMA)
+        at = _time(2e9 if id == self.models[model] else 1e9)
+        return {"id": id, "created_at": at, "cog_version": "0.9.0", "openapi_schema": schema}
+
+    def _model(self, model: str, newest: str) -> dict[str, Any]:
+        owner, _, name = model.partition("/")
+        return {
+            "url": f"{self.url}/{model}",
+            "owner": owner,
+            "name": name,
+            "description": "It runs elsewhere.",
+            "visibility": "private" if model in self.private else "public",
+            "is_official": not newest,
+            "run_count": 5,
+            "github_url": f"https://github.com/{model}",
+            "default_example": None,
+            "latest_version": self._version(model, newest or "hidden"),
+        }
 
     def _find(self, id: str) -> dict[str, Any] | None:
         return next((record for record in self.begun if record["id"] == id), None)

@@ -179,5 +179,31 @@ async def test_looks_a_model_up(client: Client) -> None:
         VERSION,
         "It runs elsewhere.",
     )
-    assert b'"Input"' in found.openapi_schema
+    assert found.latest is not None and b'"Input"' in found.latest.openapi_schema
+    assert found.links == {"github_url": "https://github.com/acme/elsewhere"}
     assert await client.model(KEY, "acme/none") is None
+
+
+async def test_looks_versions_up(there: Replicate, client: Client) -> None:
+    there.older["acme/elsewhere"] = "d" * 64
+    found = await client.versions(KEY, "acme/elsewhere")
+    assert [version.id for version in found] == [VERSION, "d" * 64]
+    assert found[0].created_at > found[1].created_at
+    assert await client.version(KEY, "acme/elsewhere", "d" * 64) == found[1]
+    assert await client.version(KEY, "acme/elsewhere", "c" * 64) is None
+    assert await client.versions(KEY, "acme/none") == []
+
+
+async def test_an_official_model_has_no_version_to_ask_for(there: Replicate, client: Client) -> None:
+    there.models["meta/llama"] = ""
+    found = await client.model(KEY, "meta/llama")
+    assert found is not None and found.version == ""
+    assert found.latest is not None and b'"Input"' in found.latest.openapi_schema
+    assert await client.versions(KEY, "meta/llama") == []
+
+
+async def test_whose_version_it_is_the_last_predictions_of_the_key_say(client: Client) -> None:
+    assert await client.model_of(KEY, VERSION) is None
+    await client.create(KEY, WANTED)
+    assert await client.model_of(KEY, VERSION) == "acme/elsewhere"
+    assert await client.model_of(KEY, "d" * 64) is None

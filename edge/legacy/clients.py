@@ -19,6 +19,7 @@ from edge.catalog import Reference, Target, reference
 from edge.context import Edge, edge_of, json_reply
 from edge.downloads import download
 from edge.errors import Problem, not_found
+from edge.keeping import removed
 from edge.legacy.shapes import Body, Shown, marked_file, shown
 from edge.replies import TEXT, HTTPRequest, Reply, read_body
 from edge.schemas import CreateBody
@@ -107,7 +108,10 @@ async def output_file(request: HTTPRequest, path: str) -> ASGIApp:
     edge, parts = edge_of(request), path.split("/")
     if len(parts) != 3:
         raise not_found("File not found")
-    file = marked_file(await lookup.find_by_id(edge, parts[0]), parts[1])
+    document = await lookup.find_by_id(edge, parts[0])
+    if document.data_removed:
+        raise removed(document)
+    file = marked_file(document, parts[1])
     if file is None:
         raise not_found("File not found")
     services = edge.services

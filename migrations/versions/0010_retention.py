@@ -52,7 +52,7 @@ def _part(name: str, rows: str, *columns: str) -> None:
 
 
 def _look_into_documents() -> None:
-    """How long each prediction's files are, and which files are in its input."""
+    """How long each prediction's files are, and which files those use that have not ended."""
     connection, last = op.get_bind(), ""
     page = sa.text("SELECT id, document FROM predictions WHERE id > :last ORDER BY id LIMIT :most")
     while rows := connection.execute(page, {"last": last, "most": _AT_ONCE}).all():
@@ -64,7 +64,8 @@ def _look_into_documents() -> None:
                     sa.text("UPDATE predictions SET file_bytes = :length WHERE id = :id"),
                     {"length": length, "id": id},
                 )
-            for key in set(known.get("input_files", {}).values()):
+            used = () if "completed_at" in known else known.get("input_files", {}).values()
+            for key in set(used):
                 connection.execute(
                     sa.text("INSERT INTO input_uses (key, prediction) VALUES (:key, :id)"),
                     {"key": key, "id": id},

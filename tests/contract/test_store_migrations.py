@@ -4,8 +4,11 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
@@ -14,6 +17,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from coordinator.store.database import migrate
 from coordinator.store.errors import SchemaTooNew, StoreUnavailable
 from coordinator.store.schema import metadata
+
+ROOT = Path(__file__).parents[2]
 
 
 def url_of(path: Path) -> str:
@@ -28,6 +33,19 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
         return rows
     finally:
         connection.close()
+
+
+def at_revision(path: Path, revision: str) -> None:
+    """A database as an older release has left it."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    finally:
+        engine.dispose()
 
 
 def schema_of(path: Path) -> list[tuple[object, ...]]:
@@ -74,6 +92,42 @@ def test_migrating_again_keeps_everything(tmp_path: Path) -> None:
     migrate(url_of(path))
     assert ask(path, "SELECT * FROM meta") == before
     assert ask(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_files_of_before_are_counted_and_stay(tmp_path: Path) -> None:
+    """Retention came with 0010: it knows which files there are, and removes none of what had ended before."""
+    path = tmp_path / "control.db"
+    at_revision(path, "0009")
+    stored = {"name": "a", "content_type": "a/b", "sha256": "0" * 64}
+    of_before: list[dict[str, object]] = [
+        {"id": "1", "files": [{"key": "outputs/1/k/0/a", "length": 30, **stored}], "status": "succeeded"},
+        {"id": "2", "input_files": {"u": "uploads/f/a"}, "status": "failed"},
+        {"id": "3", "input_files": {"u": "uploads/f/a", "v": "uploads/f/a"}},
+    ]
+    common = {"account": "acme", "token": "t", "pool": "p", "model": "a/m", "created_at": 1, "input": b"{}"}
+    connection = sqlite3.connect(path)
+    for document in of_before:
+        ended = 2 if "status" in document else None
+        packed = msgspec.msgpack.encode(common | document | ({"completed_at": 2} if ended else {}))
+        connection.execute(
+            "INSERT INTO predictions "
+            "(id, account, model, status, created_at, completed_at, sequence, document) "
+            "VALUES (?, 'acme', 'a/m', ?, 1, ?, 1, ?)",
+            (document["id"], document.get("status", "starting"), ended, packed),
+        )
+    connection.execute(
+        "INSERT INTO files VALUES ('f', 'acme', 'uploads/f/a', 'a', 'a/b', 7, 's', 'm', '{}', 1, NULL)"
+    )
+    connection.commit()
+    connection.close()
+    migrate(url_of(path))
+    assert ask(path, "SELECT * FROM storage_use") == [("acme", 30, 0, 7)]
+    assert ask(path, "SELECT id, file_bytes, sweep_at FROM predictions ORDER BY id") == [
+        ("1", 30, None),
+        ("2", 0, None),
+        ("3", 0, None),
+    ]
+    assert ask(path, "SELECT * FROM input_uses") == [("uploads/f/a", "3")]
 
 
 def test_every_database_has_its_own_server_id(tmp_path: Path) -> None:

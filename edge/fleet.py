@@ -139,6 +139,7 @@ class Fleet:
             overflow=document.overflow,
             deployment=document.deployment,
             metadata=document.metadata,
+            retention_s=document.retention_s,
             dialect=document.dialect,
         )
         reply = await self._models.stub(number).create(call)

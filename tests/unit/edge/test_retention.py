@@ -11,6 +11,9 @@ import pytest
 from coordinator.blobs.keys import prediction_prefix
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from coordinator.store.errors import Invalid
+from edge.control import ListDead, Redrive
+from edge.fleet import Fleet
 from edge.times import parse_rfc3339
 from tests.support.edge import BASE, MODEL, TestServer, running
 from tests.support.waiting import until
@@ -221,6 +224,29 @@ class TestDelete:
         await blobs.catch_up()  # type: ignore[attr-defined]
         await server.services.retention.sweep()
         assert (await server.http.get(shown["output"][0])).status_code == 410
+
+
+class TestDeadLetters:
+    async def test_one_is_redriven_with_its_time_and_not_at_all_without_its_input(
+        self, server: TestServer
+    ) -> None:
+        services = server.services
+        fleet = Fleet(services.store, services.models, services.ids, services.clock.now)
+        dead = []
+        for _ in range(2):
+            made = (await post(server, retention="1h")).json()
+            lost = {"error": "gone", "error_code": "output_lost"}
+            server.agent.finish(await server.agent.start(), status="failed", **lost)
+            server.agent.offer()
+            await server.indexed(made["id"])
+            dead.append(made["id"])
+        (again,) = await fleet.carry_out(Redrive(ids=(dead[0],)))
+        server.agent.finish(await server.agent.start(), ["done"])
+        assert kept_s(await server.ended(again["id"])) == 3600
+        await server.http.delete(f"/v1/predictions/{dead[1]}")
+        with pytest.raises(Invalid, match="has been removed"):
+            await fleet.carry_out(Redrive(ids=(dead[1],)))
+        assert [row["id"] for row in await fleet.carry_out(ListDead())] == [dead[0]]
 
 
 class TestInputs:

@@ -37,7 +37,8 @@ class Retention:
         self._store = store
         self._blobs = blobs
         self._clock = clock
-        self._forget_s = limits.forget_s
+        # A key that is still remembered must find what it stands for, or it would be created again.
+        self._forget_s = max(limits.forget_s, limits.idempotency_s)
         self._prefixes = asyncio.Semaphore(PREFIXES_AT_ONCE)
         self._recount_at = 0
         self._swept_at = 0.0

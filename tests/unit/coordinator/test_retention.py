@@ -48,7 +48,7 @@ class Server:
 
     def __init__(self, store: Store, blobs: Watched, clock: VirtualClock) -> None:
         self.store, self.blobs, self.clock = store, blobs, clock
-        self.limits = ServerLimits(forget_s=500.0)
+        self.limits = ServerLimits(forget_s=500.0, idempotency_s=400.0)
         self.retention = Retention(store, blobs, clock, self.limits)
 
     async def put(self, key: str) -> str:
@@ -167,6 +167,15 @@ class TestPredictions:
         assert await server.store.index.get("p", "acme") is None
         assert await server.store.aliases.get("acme", "id", "mine", 1) is None
         assert await server.store.expiry.next_at() is None
+
+    async def test_a_row_stays_as_long_as_keys_are_remembered(self, server: Server) -> None:
+        limits = ServerLimits(forget_s=1.0, idempotency_s=600.0)
+        server.retention = Retention(server.store, server.blobs, server.clock, limits)
+        await server.ended("p", 10.0)
+        for seconds, there in ((10.0, True), (599.0, True), (1.0, False)):
+            await server.clock.advance(seconds)
+            await server.retention.sweep()
+            assert (await server.store.index.get("p", "acme") is not None) == there
 
     async def test_what_older_releases_wrote_stays(self, server: Server) -> None:
         await server.ended("p", FOREVER_S, retention_s=None, expires_at=None)

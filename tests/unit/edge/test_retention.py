@@ -157,7 +157,7 @@ class TestAfterwards:
         assert (await get(server, answered["id"]))["output"] is None
 
     async def test_a_row_is_forgotten_later_and_so_is_the_clients_own_id(self, tmp_path: Path) -> None:
-        async with running(tmp_path, ServerLimits(forget_s=0.0)) as server:
+        async with running(tmp_path, ServerLimits(forget_s=0.0, idempotency_s=0.0)) as server:
             body = {"version": "a" * 64, "input": {"text": "x"}, "retention": 0}
             assert (await server.http.put("/v1/predictions/mine", json=body)).status_code == 201
             dispatch = await server.agent.start()

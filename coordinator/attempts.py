@@ -15,8 +15,10 @@ from coordinator.blobs.keys import is_key, output_prefix
 from coordinator.book import Book, Entry, Session
 from coordinator.calls import SocketAddress
 from coordinator.elsewhere import Elsewhere, errand_of
+from coordinator.long_inputs import LongDispatch
 from coordinator.offers import Offers
 from coordinator.outcomes import REPEATED, Outcome, fault_of, final
+from coordinator.overflow.errand import Errand
 from coordinator.prediction import Attempt, ErrorCode, Happening, Status
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
@@ -169,8 +171,7 @@ class Attempts:
         self.offers.update(session)
         document = entry.document
         if attempt.provider:
-            errand = errand_of(self._book.number, entry, attempt, again=again)
-            self._book.turn.send(session.address, errand)
+            self._tell(session, entry, errand_of(self._book.number, entry, attempt, again=again))
             if document.cancel_requested:
                 self._send_cancel(entry, attempt.number, session)
             return
@@ -183,7 +184,12 @@ class Attempts:
             run_s=document.run_s,
             files={url: self._link(key) for url, key in document.input_files.items()},
         )
-        self._book.turn.send(session.address, dispatch)
+        self._tell(session, entry, dispatch)
+
+    def _tell(self, session: Session, entry: Entry, what: wire.Dispatch | Errand) -> None:
+        """Send it, with its input where that is long."""
+        long = entry.document.long_input
+        self._book.turn.send(session.address, what if long is None else LongDispatch(what, long))
 
     def started(self, entry: Entry, started_at: int) -> None:
         """Running is progress, not a row: after a restart of the server the agent says it again."""

@@ -147,7 +147,7 @@ class Entry:
 
     @property
     def input_bytes(self) -> int:
-        return len(self.document.input)
+        return self.document.input_bytes
 
     def find(self, number: int) -> Attempt | None:
         for attempt in self.document.attempts:

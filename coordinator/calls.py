@@ -9,7 +9,7 @@ import msgspec
 
 from coordinator.letters import REPLICATE, State, Try
 from coordinator.overflow.policy import Overflow
-from coordinator.prediction import Document
+from coordinator.prediction import Document, LongInput
 from coordinator.protocol.messages import AgentMessage, Attach, Event, Finished, Held, Hello, Upload
 
 
@@ -33,6 +33,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     input: bytes
     version: str = ""
     input_files: dict[str, str] = {}
+    long_input: LongInput | None = None
+    """Where it is; then ``input`` is ``{}``."""
     streams: bool = False
     again: bool = False
     """It may have been accepted before."""

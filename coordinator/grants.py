@@ -135,23 +135,12 @@ class Grants:
         )
 
     async def _place(self, upload: wire.Upload, key: str, id: str, plan: Plan, number: int) -> wire.PartTo:
-        length, sha256 = plan.length_of(number), plan.parts[number - 1]
-        ttl_s = self._limits.upload_ttl_s
+        part = plan.part(number)
         if upload.direct:
-            direct = await self._blobs.uploads.put_url(
-                key, id, number, length=length, sha256=sha256, ttl_s=ttl_s
-            )
+            direct = await self._blobs.uploads.put_url(key, id, part, self._limits.upload_ttl_s)
             if direct is not None:
                 return wire.PartTo(number=number, url=direct.url, headers=direct.headers)
-        url = self._signer.part_path(
-            key,
-            id,
-            number,
-            start=plan.start_of(number),
-            length=length,
-            sha256=sha256,
-            expires_at=self._expires_at(),
-        )
+        url = self._signer.part_path(key, id, part, expires_at=self._expires_at())
         return wire.PartTo(number=number, url=url)
 
     def _forget(self, prediction: str, key: str, id: str) -> None:

@@ -21,6 +21,7 @@ from coordinator.book import Project
 from coordinator.errors import Unavailable
 from coordinator.grants import Grants
 from coordinator.letters import Try
+from coordinator.long_inputs import LongDispatches
 from coordinator.model import Model
 from coordinator.overflow.errand import GATEWAY, Errand
 from coordinator.prediction import Document, decode
@@ -86,6 +87,7 @@ class Coordinators:
         self._limits = limits
         self._on_fatal = on_fatal
         self._grants = Grants(blobs, signer, clock, limits)
+        self._long_dispatches = LongDispatches(blobs, clock, self._deliver)
         self._sockets: Sockets | None = None
         self._webhooks: Webhooks | None = None
         self._overflow: OverflowDoor | None = None
@@ -120,6 +122,7 @@ class Coordinators:
         """Make everything durable, then end. Safe twice."""
         await self.namespace.stop()
         await self._grants.stop()
+        await self._long_dispatches.stop()
         await self.projector.stop()
 
     # --- Outside: what objects send and ask for -----------------------------------------------------------
@@ -130,7 +133,11 @@ class Coordinators:
             if document.status.terminal:
                 self._grants.ended(document.id)
             self.projector.add(address.number, document, recent=not address.again)
-        elif address.gateway == GATEWAY:
+        elif not self._long_dispatches.send(address, message):
+            self._deliver(address, message)
+
+    def _deliver(self, address: Any, message: Any) -> None:
+        if address.gateway == GATEWAY:
             if self._overflow is not None:
                 self._overflow.deliver(address, message)
         elif self._sockets is not None:

@@ -46,6 +46,7 @@ def without_data(document: Document) -> Document:
         document,
         input=b"{}",
         input_files={},
+        long_input=None,
         output=None,
         files=(),
         logs="",

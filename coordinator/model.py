@@ -165,7 +165,7 @@ class Model:
             return calls.Found(document=snapshot(known))
         if call.life and not self._repeats.may_begin(call.id, call.life):
             return self._unknown()
-        if refusal := self._refusal(len(call.input)):
+        if refusal := self._refusal(call.long_input.length if call.long_input else len(call.input)):
             return refusal
         now = book.turn.now
         limits = book.limits
@@ -183,6 +183,7 @@ class Model:
             version=call.version,
             pinned=bool(call.version),
             input_files=call.input_files,
+            long_input=call.long_input,
             streams=call.streams,
             queue_deadline_at=now + int(queue_s * 1e6),
             queue_s=queue_s,

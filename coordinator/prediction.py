@@ -104,6 +104,13 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """The provider may have begun it all the same: its answer was lost."""
 
 
+class LongInput(msgspec.Struct, frozen=True, gc=False):
+    """An input that lies in the storage of files, its length in bytes."""
+
+    key: str
+    length: int
+
+
 class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Everything known of a prediction: what coordinators store, the index keeps and the edge renders."""
 
@@ -115,13 +122,15 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     model: str
     created_at: int
     input: bytes
-    """The client's JSON object, as sent."""
+    """The client's JSON object, as sent; ``{}`` where it is long."""
     status: Status = Status.STARTING
     version: str = ""
     """64 hex; empty until dispatch when the client did not pin one."""
     pinned: bool = False
     input_files: dict[str, str] = {}
     """URL as it stands in the input -> key of the blob behind it."""
+    long_input: LongInput | None = None
+    """Where the input is (``long_inputs.py``) that would be too much for a row."""
     output: bytes | None = None
     """JSON; a stored file stands as ``cogflare://blob/<key>``. None until there is any."""
     files: tuple[StoredFile, ...] = ()
@@ -189,6 +198,11 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     data_removed: bool = False
     sequence: int = 1
     """Counts the states that leave the coordinator; the index keeps only the highest."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Length of the input, wherever it is."""
+        return len(self.input) if self.long_input is None else self.long_input.length
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -77,8 +77,9 @@ class Retention:
         now = self._clock.now()
         over = [due.document for due in rows if is_over(due.document, now)]
         held = await self._store.expiry.held([file.key for each in over for file in each.files])
+        long = [each.long_input.key for each in over if each.long_input is not None]
         await self._blobs.delete_many(
-            [file.key for each in over for file in each.files if file.key not in held]
+            [*long, *(file.key for each in over for file in each.files if file.key not in held)]
         )
         await asyncio.gather(*(self._clear(due, now, held) for due in rows))
         await self._store.expiry.write([self._after(due, now, held) for due in rows], now)

@@ -17,7 +17,7 @@ def waits(document: Document) -> bool:
 
 def too_large_for_legacy(document: Document) -> bool:
     """Whether a worker of 2022 could not take it: it closes its connection on a larger message."""
-    return len(document.input) + LEGACY_FILE_BYTES * len(document.input_files) > LEGACY_INPUT_BYTES
+    return document.input_bytes + LEGACY_FILE_BYTES * len(document.input_files) > LEGACY_INPUT_BYTES
 
 
 def flow_of(document: Document) -> Flow:
@@ -42,7 +42,7 @@ def waiting_of(document: Document, place: int, cost_s: float = 1.0) -> Waiting:
         since=document.created_at,
         cost_s=cost_s,
         avoid=frozenset(a.agent for a in document.attempts if a.outcome in _FAILED),
-        input_bytes=len(document.input),
+        input_bytes=document.input_bytes,
         terms=Terms(document.account_share, document.token_share, document.max_running),
     )
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from coordinator.errors import Unavailable
+from coordinator.long_inputs import whole
 from coordinator.prediction import Document
 from edge.aliases import Name, digest_of, reserve, reserved
 from edge.auth import Principal
@@ -156,7 +157,7 @@ async def _create(edge: Edge, orders: Sequence[Order], *, again: bool) -> dict[s
 
     async def create(number: int, group: Sequence[Order]) -> None:
         try:
-            replies = await create_many(edge, number, [order.call for order in group], again=again)
+            replies = await create_many(edge, number, group, again=again)
         except Unavailable as error:
             detail = "The server cannot tell now whether this was created."
             problem = Problem("unavailable", detail, retry_after_s=error.retry_after_s)
@@ -184,5 +185,6 @@ async def _item(edge: Edge, headers: Headers, made: Made | Problem) -> BatchItem
         return BatchItemOut(made.status, error=Raw(made.body().rstrip()))
     if made.target is not None:
         return BatchItemOut(201, prediction=await shown(edge, headers, made.target, made.document))
-    version, schema = await edge.catalog.shown(made.document)
-    return BatchItemOut(201, prediction=edge.render.prediction(made.document, version, schema))
+    document = await whole(edge.services.blobs, made.document)
+    version, schema = await edge.catalog.shown(document)
+    return BatchItemOut(201, prediction=edge.render.prediction(document, version, schema))

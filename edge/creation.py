@@ -1,6 +1,7 @@
 """What a creation asks of a coordinator, and how it is asked so that it happens once."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.letters import CALLBACK_EVENTS, COGFLARE
+from coordinator.long_inputs import IN_ITS_PLACE, store
 from coordinator.overflow.policy import Overflow
 from coordinator.scheduling.flow import Needs
 from coordinator.stub import ModelStub
@@ -43,11 +45,13 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A creation that may be asked for: the coordinator's number, and the target in its pool."""
+    """A creation that may be asked for: the coordinator's number, and the target in its pool. ``raw`` is the
+    whole input, of which the call has only the place if it is long."""
 
     number: int
     call: calls.Create
     target: Target
+    raw: bytes
 
 
 def input_of(body: CreateBody, depth: int) -> Input:
@@ -112,13 +116,15 @@ async def prepare(
     raw, value = await without_inline_files(edge, principal.account, given.raw, given.value, target.schema)
     files = await input_files(edge, principal.account, raw, value, target.schema)
     number = await edge.catalog.number(pool, target.model)
+    long = await store(edge.services.blobs, raw) if len(raw) > edge.services.limits.row_input_bytes else None
     call = calls.Create(
         id=edge.services.ids.make(number),
         account=principal.account,
         token=principal.token,
         pool=pool,
         model=target.model,
-        input=raw,
+        input=raw if long is None else IN_ITS_PLACE,
+        long_input=long,
         version=target.pinned,
         input_files=files,
         streams=target.schema.streams,
@@ -145,7 +151,7 @@ async def prepare(
         overflow=await _overflow(edge, principal, target, files),
         retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
     )
-    return Order(number, call, target)
+    return Order(number, call, target, raw)
 
 
 async def _overflow(
@@ -174,26 +180,42 @@ async def under(edge: Edge, order: Order, id: str) -> Order:
             "What this request names is another model now than when it was sent first: use a new key or id."
         )
         raise Problem("key_reused", detail)
-    return Order(number, replace(order.call, id=id, pool=row.pool), order.target)
+    return Order(number, replace(order.call, id=id, pool=row.pool), order.target, order.raw)
 
 
 async def create(edge: Edge, order: Order) -> calls.Found | calls.Refused:
     """Create what nobody else can ask for, and ask again once when the coordinator's instance went away."""
     stub = edge.services.models.stub(order.number)
-    return await repeated(edge, lambda: stub.create(order.call), lambda: _again(edge, stub, order.call))
+    reply = await repeated(edge, lambda: stub.create(order.call), lambda: _again(edge, stub, order.call))
+    return await _with_input(edge, order, reply)
 
 
 async def create_again(edge: Edge, order: Order) -> calls.Found | calls.Refused:
     """Create what may have been created before, may even have ended: then it does not begin anew."""
     stub = edge.services.models.stub(order.number)
-    return await repeated(edge, lambda: _again(edge, stub, order.call))
+    return await _with_input(edge, order, await repeated(edge, lambda: _again(edge, stub, order.call)))
+
+
+async def _with_input(
+    edge: Edge, order: Order, reply: calls.Found | calls.Refused
+) -> calls.Found | calls.Refused:
+    """The reply with a long input that we have at hand. One that nobody will ask for is not kept."""
+    long = order.call.long_input
+    if long is None:
+        return reply
+    if isinstance(reply, calls.Found) and reply.document.long_input == long:
+        return calls.Found(document=replace(reply.document, input=order.raw, long_input=None))
+    with suppress(Unavailable):
+        await edge.services.blobs.delete(long.key)
+    return reply
 
 
 async def create_many(
-    edge: Edge, number: int, creates: Sequence[calls.Create], *, again: bool
+    edge: Edge, number: int, orders: Sequence[Order], *, again: bool
 ) -> list[calls.Found | calls.Refused]:
     """Create several of one coordinator's, in one commit; ``again`` as ``create_again``."""
     stub = edge.services.models.stub(number)
+    creates = [order.call for order in orders]
 
     async def afresh() -> list[calls.Found | calls.Refused]:
         return [_settled(reply) for reply in await stub.create_many(creates)]
@@ -201,7 +223,8 @@ async def create_many(
     async def anew() -> list[calls.Found | calls.Refused]:
         return await _many_again(edge, stub, creates)
 
-    return await repeated(edge, anew if again else afresh, anew)
+    replies = await repeated(edge, anew if again else afresh, anew)
+    return [await _with_input(edge, order, reply) for order, reply in zip(orders, replies, strict=True)]
 
 
 async def _many_again(

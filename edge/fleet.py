@@ -124,6 +124,7 @@ class Fleet:
             input=document.input,
             version=document.version if document.pinned else "",
             input_files=document.input_files,
+            long_input=document.long_input,
             streams=document.streams,
             run_s=document.run_s,
             urgency=document.urgency,

@@ -222,6 +222,7 @@ async def _build(
     webhook_secret = data.key(WEBHOOK_SECRETS)
     webhooks = Webhooks(
         store=store,
+        blobs=blobs,
         secrets=Secrets(store.webhook_secrets, ProviderKeys(lambda: webhook_secret), clock.now),
         signer=signer,
         clock=clock,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.letters import COGFLARE
+from coordinator.long_inputs import whole
 from coordinator.prediction import Document, Status
 from edge.aliases import Name, digest_of, key_of, reserve, reserved
 from edge.aliases import own_id as name_of
@@ -285,6 +286,7 @@ def _slice_s(edge: Edge, until: float) -> float:
 
 async def shown(edge: Edge, asked: Iterable[Header], target: Target, document: Document) -> PredictionOut:
     """A prediction as the answer to its creation has it."""
+    document = await whole(edge.services.blobs, document)
     version, schema = await _made_by(edge, target, document)
     out = edge.render.prediction(document, version, schema, contents=await contents(edge, asked, document))
     if document.webhook:
@@ -302,6 +304,7 @@ async def _made_by(edge: Edge, target: Target, document: Document) -> tuple[str,
 async def _created(edge: Edge, asked: Iterable[Header], made: _Made, wait: Wait | None, status: int) -> Reply:
     document = made.document
     if document.dialect == COGFLARE:
+        document = await whole(edge.services.blobs, document)
         version, schema = await _made_by(edge, made.target, document)
         old = shown_of_2022(edge.render, edge.links, document, version, schema)
         if document.status is Status.STARTING:

@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 
 from coordinator.actor.clock import Clock
+from coordinator.blobs.base import Blobs
 from coordinator.blobs.signing import Signer
 from coordinator.letters import COGFLARE, DEFAULT_EVENTS, EVENTS, REPLICATE
+from coordinator.long_inputs import whole
 from coordinator.prediction import Document
 from coordinator.protocol.addresses import AddressRules, UrlRefused, check_url
 from coordinator.protocol.limits import ServerLimits
@@ -77,16 +79,19 @@ def _is_address(host: str) -> bool:
 class Bodies:
     """The bodies of webhooks in each dialect: what GET gives of the prediction."""
 
-    def __init__(self, render: Renderer, links: Links, catalog: Catalog) -> None:
+    def __init__(self, render: Renderer, links: Links, catalog: Catalog, blobs: Blobs) -> None:
         self._render = render
         self._links = links
         self._catalog = catalog
+        self._blobs = blobs
 
     async def replicate(self, document: Document) -> bytes:
+        document = await whole(self._blobs, document)
         version, schema = await self._catalog.shown(document)
         return encode(self._render.prediction(document, version, schema))
 
     async def cogflare(self, document: Document) -> bytes:
+        document = await whole(self._blobs, document)
         version, schema = await self._catalog.shown(document)
         return encode(shown_of_2022(self._render, self._links, document, version, schema))
 
@@ -98,6 +103,7 @@ class Webhooks:
         self,
         *,
         store: Store,
+        blobs: Blobs,
         secrets: Secrets,
         signer: Signer,
         clock: Clock,
@@ -106,7 +112,8 @@ class Webhooks:
         rules: AddressRules,
     ) -> None:
         links = Links(public_url, signer, limits.file_url_ttl_s, clock.now)
-        bodies = Bodies(Renderer(links, StreamTokens(signer)), links, Catalog(store, clock, _CATALOG_TTL_S))
+        catalog = Catalog(store, clock, _CATALOG_TTL_S)
+        bodies = Bodies(Renderer(links, StreamTokens(signer)), links, catalog, blobs)
         self.rules = rules
         self.secrets = secrets
         self._keys = CachedKeys(secrets, clock)

@@ -196,9 +196,9 @@ class Work:
         except TimeoutError:
             return self._record("failed", error=timed_out(dispatch.run_s), code="run_timeout")
         except msgspec.DecodeError as error:
-            return self._record(
-                "failed", error=f"the input is not a JSON object: {error}", code="input_error"
-            )
+            gone = bytes(dispatch.input) == b"null"
+            why = "the input is gone from the server's storage" if gone else f"it is no JSON object: {error}"
+            return self._record("failed", error=f"the input cannot be used: {why}", code="input_error")
         if self._cancel_grace_s is not None:
             return self._record("canceled")
         left_s = dispatch.run_s - (time.monotonic() - began)

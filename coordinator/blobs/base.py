@@ -38,6 +38,15 @@ class DirectPut(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a blob: its number, from 1, where in the blob it begins, and what it is."""
+
+    number: int
+    start: int
+    length: int
+    sha256: str
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A blob that is to come in parts. Who announces it has read ``sha256`` and ``parts`` in one pass, so who
     holds each part to its own SHA-256, at its place, holds the whole to that of the whole."""
@@ -50,12 +59,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...]
     """SHA-256 of each."""
 
-    def start_of(self, number: int) -> int:
-        """Where in the blob part ``number``, from 1, begins."""
-        return (number - 1) * self.part_bytes
-
-    def length_of(self, number: int) -> int:
-        return min(self.part_bytes, self.length - self.start_of(number))
+    def part(self, number: int) -> Part:
+        """Part ``number``, from 1."""
+        start = (number - 1) * self.part_bytes
+        length = min(self.part_bytes, self.length - start)
+        return Part(number=number, start=start, length=length, sha256=self.parts[number - 1])
 
     def fault(self, least_bytes: int, most_parts: int) -> str | None:
         """What is wrong with it; None when it can be carried out."""
@@ -82,25 +90,13 @@ class Uploads(Protocol):
         """The parts that are there, whole. Raises Missing when the upload has ended, either way."""
         ...
 
-    async def put_url(
-        self, key: str, id: str, number: int, *, length: int, sha256: str, ttl_s: float
-    ) -> DirectPut | None:
+    async def put_url(self, key: str, id: str, part: Part, ttl_s: float) -> DirectPut | None:
         """How whoever holds it may store exactly this part by itself. None when it has to come to ``put``."""
         ...
 
-    async def put(
-        self,
-        key: str,
-        id: str,
-        number: int,
-        chunks: AsyncIterator[bytes],
-        *,
-        start: int,
-        length: int,
-        sha256: str,
-    ) -> None:
-        """Store a part, which begins at ``start`` of the blob; once this returns it survives a power cut. The
-        same again is fine. Raises Missing, and ChecksumMismatch; what ``chunks`` raises passes through."""
+    async def put(self, key: str, id: str, part: Part, chunks: AsyncIterator[bytes]) -> None:
+        """Store a part; once this returns it survives a power cut. The same again is fine. Raises Missing,
+        ChecksumMismatch; what ``chunks`` raises passes through."""
         ...
 
     async def complete(self, key: str, id: str, plan: Plan) -> None:

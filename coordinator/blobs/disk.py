@@ -19,8 +19,9 @@ import msgspec
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
 from coordinator.blobs.disk_errors import in_thread, translated
 from coordinator.blobs.disk_uploads import DiskUploads
-from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists, Missing, TooLarge
+from coordinator.blobs.errors import BadKey, BlobsUnavailable, Exists, Missing, TooLarge
 from coordinator.blobs.keys import check_key
+from coordinator.blobs.parts import announced, bounded
 from coordinator.blobs.spool import Spool
 
 META_SUFFIX = ",meta"
@@ -72,13 +73,8 @@ class DiskBlobs:
         self, spool: Spool, chunks: AsyncIterator[bytes], limit_bytes: int, length: int | None
     ) -> list[bytes]:
         gathered: list[bytes] = []
-        size = total = 0
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > limit_bytes:
-                raise TooLarge(limit_bytes)
-            if length is not None and total > length:
-                raise ChecksumMismatch(f"more than the {length} bytes announced")
+        size = 0
+        async for chunk in bounded(chunks, length=length, limit_bytes=limit_bytes):
             gathered.append(chunk)
             size += len(chunk)
             if size >= WRITE_BYTES:
@@ -96,11 +92,7 @@ class DiskBlobs:
         sha256: str | None,
     ) -> Stored:
         spool.write(rest)
-        stored = spool.finish()
-        if length is not None and stored.length != length:
-            raise ChecksumMismatch(f"{stored.length} bytes instead of the {length} announced")
-        if sha256 is not None and stored.sha256 != sha256:
-            raise ChecksumMismatch(f"SHA-256 is {stored.sha256} instead of the {sha256} announced")
+        stored = announced(spool.finish(), length, sha256)
         meta = Stat(length=stored.length, sha256=stored.sha256, md5=stored.md5, content_type=content_type)
         self._settle(spool.path, meta, path)
         spool.close()

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from coordinator.blobs.base import DirectPut, Plan, Stat
+from coordinator.blobs.base import DirectPut, Part, Plan, Stat
 from coordinator.blobs.disk_errors import in_thread
 from coordinator.blobs.errors import ChecksumMismatch, Missing
 from coordinator.blobs.keys import check_key
@@ -37,7 +37,7 @@ class DiskUploads:
         self._root = root
         self._folder = root / FOLDER
         self._settle = settle
-        self._writers: dict[tuple[str, int], _Part] = {}
+        self._writers: dict[tuple[str, int], _Writer] = {}
 
     async def begin(self, key: str, plan: Plan) -> str:
         check_key(key)
@@ -54,41 +54,29 @@ class DiskUploads:
         folder = self._of(key, id)
         return await in_thread(lambda: _present(folder))
 
-    async def put_url(
-        self, key: str, id: str, number: int, *, length: int, sha256: str, ttl_s: float
-    ) -> DirectPut | None:
+    async def put_url(self, key: str, id: str, part: Part, ttl_s: float) -> DirectPut | None:
         self._of(key, id)
         return None
 
-    async def put(
-        self,
-        key: str,
-        id: str,
-        number: int,
-        chunks: AsyncIterator[bytes],
-        *,
-        start: int,
-        length: int,
-        sha256: str,
-    ) -> None:
-        part = _Part(self._of(key, id), number, start, length)
+    async def put(self, key: str, id: str, part: Part, chunks: AsyncIterator[bytes]) -> None:
+        writer = _Writer(self._of(key, id), part)
         # Who sends a part again does not hear of the first time any more: that one must not write later.
-        before = self._writers.get((id, number))
-        self._writers[id, number] = part
+        before = self._writers.get((id, part.number))
+        self._writers[id, part.number] = writer
         try:
             if before is not None:
                 await in_thread(before.close)
-            if await in_thread(part.open):
-                await _receive(part, chunks)
-                await in_thread(lambda: part.finish(sha256))
+            if await in_thread(writer.open):
+                await _receive(writer, chunks)
+                await in_thread(writer.finish)
             else:
                 async for _ in chunks:  # whoever sends it reads the answer afterwards
                     pass
         finally:
-            if self._writers.get((id, number)) is part:
-                del self._writers[id, number]
+            if self._writers.get((id, part.number)) is writer:
+                del self._writers[id, part.number]
             # Waits for a write that a cancelled put left running; shielded, so that it always happens.
-            await asyncio.shield(asyncio.to_thread(part.close))
+            await asyncio.shield(asyncio.to_thread(writer.close))
 
     async def complete(self, key: str, id: str, plan: Plan) -> None:
         folder = self._of(key, id)
@@ -130,15 +118,15 @@ class DiskUploads:
         return self._folder / id
 
 
-class _Part:
+class _Writer:
     """One part on its way to its place. Each method may block and belongs in a thread; ``close`` may come at
     any time, and then nothing is written any more."""
 
-    def __init__(self, folder: Path, number: int, start: int, length: int) -> None:
+    def __init__(self, folder: Path, part: Part) -> None:
         self._folder = folder
-        self._number = number
-        self._position = start
-        self._left = length
+        self._part = part
+        self._position = part.start
+        self._left = part.length
         self._sha256 = hashlib.sha256()
         self._lock = threading.Lock()
         self._descriptor = -1
@@ -148,7 +136,7 @@ class _Part:
         """Whether there is anything to write: False when the part is there already. First, and once."""
         with self._lock:
             self._check()
-            if (self._folder / str(self._number)).exists():
+            if (self._folder / str(self._part.number)).exists():
                 return False
             try:
                 self._descriptor = os.open(self._folder / "data", os.O_WRONLY | os.O_CLOEXEC)
@@ -170,17 +158,17 @@ class _Part:
                     self._position += written
                     rest = rest[written:]
 
-    def finish(self, sha256: str) -> None:
+    def finish(self) -> None:
         """Make the part durable and mark it as there."""
         with self._lock:
             self._check()
             if self._left:
                 raise ChecksumMismatch(f"the part lacks {self._left} bytes")
-            if self._sha256.hexdigest() != sha256:
-                raise ChecksumMismatch(f"SHA-256 is {self._sha256.hexdigest()} instead of {sha256}")
+            if self._sha256.hexdigest() != self._part.sha256:
+                raise ChecksumMismatch(f"SHA-256 is {self._sha256.hexdigest()}, not {self._part.sha256}")
             os.fsync(self._descriptor)
             try:
-                (self._folder / str(self._number)).touch(0o600)
+                (self._folder / str(self._part.number)).touch(0o600)
                 _sync(self._folder)
             except FileNotFoundError:
                 raise Missing("the upload has ended") from None
@@ -197,20 +185,20 @@ class _Part:
             raise ChecksumMismatch("the part was sent again meanwhile")
 
 
-async def _receive(part: _Part, chunks: AsyncIterator[bytes]) -> None:
+async def _receive(writer: _Writer, chunks: AsyncIterator[bytes]) -> None:
     gathered: list[bytes] = []
     size = 0
     async for chunk in chunks:
         gathered.append(chunk)
         size += len(chunk)
         if size >= WRITE_BYTES:
-            await in_thread(_writer(part, gathered))
+            await in_thread(_writing(writer, gathered))
             gathered, size = [], 0
-    await in_thread(_writer(part, gathered))
+    await in_thread(_writing(writer, gathered))
 
 
-def _writer(part: _Part, chunks: list[bytes]) -> Callable[[], None]:
-    return lambda: part.write(chunks)
+def _writing(writer: _Writer, chunks: list[bytes]) -> Callable[[], None]:
+    return lambda: writer.write(chunks)
 
 
 def _present(folder: Path) -> set[int]:

@@ -5,6 +5,7 @@ so decoding a key and encoding it again gives the same key: ``from_url_path`` ta
 """
 
 import re
+import secrets
 import unicodedata
 from urllib.parse import quote, unquote
 
@@ -38,6 +39,11 @@ def output_prefix(prediction: str, attempt_key: str) -> str:
 def upload_key(file_id: str, name: str) -> str:
     """Where a file that a client uploaded lies."""
     return check_key(f"uploads/{file_id}/{safe_name(name)}")
+
+
+def long_input_key() -> str:
+    """Where an input lies that is too long for a row; unguessable."""
+    return f"inputs/{secrets.token_hex(16)}/input.json"
 
 
 def check_key(key: str) -> str:

@@ -11,12 +11,10 @@ PART_BYTES = 8 * 1024 * 1024
 """A store takes 10,000 parts of one object, each but the last of 5 MiB or more."""
 
 
-async def parts_of(
+async def bounded(
     chunks: AsyncIterator[bytes], *, length: int | None, limit_bytes: int
-) -> AsyncIterator[tuple[bytes, bool]]:
-    """(part, whether it is the last); there is always one. Raises TooLarge, and ChecksumMismatch as soon as
-    there is more than ``length``."""
-    buffer = bytearray()
+) -> AsyncIterator[bytes]:
+    """The same chunks. Raises TooLarge, and ChecksumMismatch as soon as there is more than ``length``."""
     total = 0
     async for chunk in chunks:
         total += len(chunk)
@@ -24,6 +22,24 @@ async def parts_of(
             raise TooLarge(limit_bytes)
         if length is not None and total > length:
             raise ChecksumMismatch(f"more than the {length} bytes announced")
+        yield chunk
+
+
+def announced(stored: Stored, length: int | None, sha256: str | None) -> Stored:
+    """The same. Raises ChecksumMismatch when that was not announced."""
+    if length is not None and stored.length != length:
+        raise ChecksumMismatch(f"{stored.length} bytes instead of the {length} announced")
+    if sha256 is not None and stored.sha256 != sha256:
+        raise ChecksumMismatch(f"SHA-256 is {stored.sha256} instead of the {sha256} announced")
+    return stored
+
+
+async def parts_of(
+    chunks: AsyncIterator[bytes], *, length: int | None, limit_bytes: int
+) -> AsyncIterator[tuple[bytes, bool]]:
+    """(part, whether it is the last); there is always one. Raises as ``bounded`` does."""
+    buffer = bytearray()
+    async for chunk in bounded(chunks, length=length, limit_bytes=limit_bytes):
         buffer += chunk
         while len(buffer) > PART_BYTES:
             part = bytes(memoryview(buffer)[:PART_BYTES])
@@ -55,8 +71,4 @@ class Digest:
     def stored(self, length: int | None, sha256: str | None) -> Stored:
         """What has gone by. Raises ChecksumMismatch when that was not announced."""
         stored = Stored(length=self._length, sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
-        if length is not None and stored.length != length:
-            raise ChecksumMismatch(f"{stored.length} bytes instead of the {length} announced")
-        if sha256 is not None and stored.sha256 != sha256:
-            raise ChecksumMismatch(f"SHA-256 is {stored.sha256} instead of the {sha256} announced")
-        return stored
+        return announced(stored, length, sha256)

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from coordinator.blobs.base import DirectPut, Plan
+from coordinator.blobs.base import DirectPut, Part, Plan
 from coordinator.blobs.errors import BlobsUnavailable, ChecksumMismatch, Missing, TooLarge
 from coordinator.blobs.s3_bucket import ENDED, ONE_REQUEST_BYTES, TAKEN, Bucket, digest_of, head, says
 from coordinator.blobs.s3_errors import translated
@@ -58,41 +58,27 @@ class S3Uploads:
             raise
         return {each["PartNumber"]: each for each in answer.get("Parts", ())}
 
-    async def put_url(
-        self, key: str, id: str, number: int, *, length: int, sha256: str, ttl_s: float
-    ) -> DirectPut | None:
-        return await self._part_url(key, id, number, length, sha256, ttl_s, inside=False)
+    async def put_url(self, key: str, id: str, part: Part, ttl_s: float) -> DirectPut | None:
+        return await self._part_url(key, id, part, ttl_s, inside=False)
 
-    async def _part_url(
-        self, key: str, id: str, number: int, length: int, sha256: str, ttl_s: float, *, inside: bool
-    ) -> DirectPut:
-        digest = digest_of(sha256) if self._bucket.abilities.parts else {}
-        part = {"UploadId": id, "PartNumber": number, "ContentLength": length}
+    async def _part_url(self, key: str, id: str, part: Part, ttl_s: float, *, inside: bool) -> DirectPut:
+        digest = digest_of(part.sha256) if self._bucket.abilities.parts else {}
+        said = {"UploadId": id, "PartNumber": part.number, "ContentLength": part.length}
         url = await self._bucket.signed(
             "upload_part",
             ttl_s,
-            {"Key": self._target(key)} | part | digest,
+            {"Key": self._target(key)} | said | digest,
             inside=inside,
         )
         headers = {"x-amz-checksum-sha256": digest["ChecksumSHA256"]} if digest else {}
         return DirectPut(url=url, headers=headers)
 
-    async def put(
-        self,
-        key: str,
-        id: str,
-        number: int,
-        chunks: AsyncIterator[bytes],
-        *,
-        start: int,
-        length: int,
-        sha256: str,
-    ) -> None:
-        to = await self._part_url(key, id, number, length, sha256, OURS_S, inside=True)
+    async def put(self, key: str, id: str, part: Part, chunks: AsyncIterator[bytes]) -> None:
+        to = await self._part_url(key, id, part, OURS_S, inside=True)
         if self._web is None:
             self._web = httpx.AsyncClient(timeout=PART_S, limits=httpx.Limits(max_connections=None))
-        headers = to.headers | {"Content-Length": str(length)}
-        checked = _checked(chunks, length, sha256)
+        headers = to.headers | {"Content-Length": str(part.length)}
+        checked = _checked(chunks, part)
         with translated(self._bucket.place):
             try:
                 answer = await self._web.put(to.url, content=checked, headers=headers)
@@ -157,12 +143,12 @@ class S3Uploads:
 
 
 def _whole(plan: Plan, number: int, length: int) -> bool:
-    return 1 <= number <= len(plan.parts) and length == plan.length_of(number)
+    return 1 <= number <= len(plan.parts) and length == plan.part(number).length
 
 
-async def _checked(chunks: AsyncIterator[bytes], length: int, sha256: str) -> AsyncIterator[bytes]:
+async def _checked(chunks: AsyncIterator[bytes], part: Part) -> AsyncIterator[bytes]:
     """The bytes, if they are the announced ones; the last ones are held back until that is known."""
-    digest, left, held = hashlib.sha256(), length, b""
+    digest, left, held = hashlib.sha256(), part.length, b""
     async for chunk in chunks:
         left -= len(chunk)
         if left < 0:
@@ -173,7 +159,7 @@ async def _checked(chunks: AsyncIterator[bytes], length: int, sha256: str) -> As
         held = chunk
     if left:
         raise ChecksumMismatch(f"the part lacks {left} bytes")
-    if digest.hexdigest() != sha256:
-        raise ChecksumMismatch(f"SHA-256 is {digest.hexdigest()} instead of {sha256}")
+    if digest.hexdigest() != part.sha256:
+        raise ChecksumMismatch(f"SHA-256 is {digest.hexdigest()}, not {part.sha256}")
     if held:
         yield held

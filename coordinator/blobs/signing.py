@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from coordinator.blobs.base import Part
 from coordinator.blobs.errors import BadKey, BadSignature, Expired
 from coordinator.blobs.keys import check_key, from_url_path
 
@@ -31,17 +32,15 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UploadGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A right to write one blob of exactly this content, or part number ``part`` of it, which begins at
-    ``start``, in the upload of this id."""
+    """A right to write one blob of exactly this content, or ``part`` of it in the upload of this id."""
 
     key: str
     length: int
     sha256: str
     content_type: str
     expires_at: int
-    part: int = 0
+    part: Part | None = None
     upload: str = ""
-    start: int = 0
 
 
 class Signer:
@@ -61,12 +60,11 @@ class Signer:
         claims = {"length": str(length), "sha256": sha256, "type": content_type}
         return self._path("put", PUT_PATH, key, claims, expires_at)
 
-    def part_path(
-        self, key: str, upload: str, part: int, *, start: int, length: int, sha256: str, expires_at: int
-    ) -> str:
+    def part_path(self, key: str, upload: str, part: Part, *, expires_at: int) -> str:
         """Path and query that take one part of a blob, as ``put_path`` a whole one."""
-        claims = {"length": str(length), "sha256": sha256, "type": "", "part": str(part), "upload": upload}
-        return self._path("put", PUT_PATH, key, claims | {"start": str(start)}, expires_at)
+        claims = {"length": str(part.length), "sha256": part.sha256, "type": ""}
+        claims |= {"part": str(part.number), "upload": upload, "start": str(part.start)}
+        return self._path("put", PUT_PATH, key, claims, expires_at)
 
     def verify_get(self, key: str, query: Mapping[str, str], now: int) -> Grant:
         """The grant of a GET. ``key`` is the URL's path after ``/files/``, percent-decoded or not.
@@ -80,15 +78,18 @@ class Signer:
         """The grant of a PUT. ``key`` is the URL's path after ``/uploads/``; raises as ``verify_get``."""
         names = _PART if "part" in query else _WHOLE
         key, claims, expires_at = self._verify("put", key, query, names, now)
+        length, sha256, part = int(claims["length"]), claims["sha256"], None
+        if "part" in claims:
+            number, start = int(claims["part"]), int(claims["start"])
+            part = Part(number=number, start=start, length=length, sha256=sha256)
         return UploadGrant(
             key=key,
-            length=int(claims["length"]),
-            sha256=claims["sha256"],
+            length=length,
+            sha256=sha256,
             content_type=claims["type"],
             expires_at=expires_at,
-            part=int(claims.get("part", 0)),
+            part=part,
             upload=claims.get("upload", ""),
-            start=int(claims.get("start", 0)),
         )
 
     def mac(self, purpose: str, text: str) -> str:

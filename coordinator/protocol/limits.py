@@ -107,6 +107,9 @@ class ServerLimits:
         64 * KIB,
         "largest data URL that stays in an input where it is a file; a larger one is stored as a file",
     )
+    row_input_bytes: int = _limit(
+        64 * KIB, "largest input that is kept in the queue's row; a larger one is a file in the storage", 0
+    )
     file_bytes: int = _limit(100 * MIB, "largest file uploaded by a client")
     form_bytes: int = _limit(256 * KIB, "what is beside the file in the form that uploads it", KIB)
     form_parts: int = _limit(100, "parts of such a form", 2)

@@ -11,6 +11,7 @@ import msgspec
 from litestar.types import ASGIApp
 
 from coordinator.letters import COGFLARE
+from coordinator.long_inputs import whole
 from coordinator.prediction import Document
 from coordinator.protocol.names import legacy_version, valid_version
 from edge import listing, lookup
@@ -150,5 +151,6 @@ async def _target(edge: Edge, principal: Principal, body: Body) -> Target:
 
 
 async def _shown(edge: Edge, document: Document) -> Shown:
+    document = await whole(edge.services.blobs, document)
     version, schema = await edge.catalog.shown(document)
     return shown(edge.render, edge.links, document, version, schema)

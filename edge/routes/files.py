@@ -115,16 +115,8 @@ async def put_stored(request: HTTPRequest) -> ASGIApp:
         raise Problem("checksum_mismatch", f"This URL takes a file of exactly {grant.length} bytes.")
     try:
         async with aclosing(_chunks(request)) as chunks:
-            if grant.part:
-                await edge.services.blobs.uploads.put(
-                    grant.key,
-                    grant.upload,
-                    grant.part,
-                    chunks,
-                    start=grant.start,
-                    length=grant.length,
-                    sha256=grant.sha256,
-                )
+            if grant.part is not None:
+                await edge.services.blobs.uploads.put(grant.key, grant.upload, grant.part, chunks)
             else:
                 await edge.services.blobs.put(
                     grant.key,

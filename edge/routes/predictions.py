@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from coordinator import calls
 from coordinator.errors import Unavailable
+from coordinator.long_inputs import whole
 from coordinator.prediction import Document
 from edge import listing, lookup
 from edge.catalog import Reference
@@ -148,12 +149,14 @@ async def _current(edge: Edge, document: Document) -> Document:
 
 
 async def _shown(edge: Edge, request: HTTPRequest, document: Document) -> PredictionOut:
+    document = await whole(edge.services.blobs, document)
     version, schema = await edge.catalog.shown(document)
     inside = await contents(edge, request.scope["headers"], document)
     return edge.render.prediction(document, version, schema, contents=inside)
 
 
 async def _listed(edge: Edge, document: Document) -> PredictionOut:
+    document = await whole(edge.services.blobs, document)
     version, schema = await edge.catalog.shown(document)
     return edge.render.prediction(document, version, schema, in_list=True)
 

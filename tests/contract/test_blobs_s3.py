@@ -9,19 +9,22 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from coordinator.blobs.base import DirectPut
-from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists
+from coordinator.blobs.errors import BadKey, BlobsUnavailable, ChecksumMismatch, Exists, TooLarge
 from coordinator.blobs.parts import PART_BYTES
 from coordinator.blobs.place import S3Place
 from coordinator.blobs.s3 import S3Blobs
 from coordinator.blobs.s3_errors import BucketRefused
 from coordinator.blobs.s3_probe import Abilities
 from tests.contract.suites.blobs import KEY, BlobsContract, fetch, put, sha256, stream
-from tests.contract.suites.uploads import UploadsContract
+from tests.contract.suites.uploads import DATA, PLAN, UploadsContract
+from tests.contract.suites.uploads import send as send_part
 from tests.support.s3_front import S3Front
 from tests.support.seaweed import BUCKET, SeaweedFS
+from tests.support.waiting import until_async
 
 LARGE = 3 * PART_BYTES + 12345
 CHECKSUM, CONDITION = "x-amz-checksum-sha256", "if-none-match"
@@ -376,3 +379,139 @@ class TestWithoutUs:
         assert await fetch(simple, KEY) == b"hello"
         with pytest.raises(Exists):
             await put(simple, KEY, b"third")
+
+
+class TestPartsWithoutUs:
+    """Signed URLs of the bucket for parts of a blob."""
+
+    async def place(self, blobs: S3Blobs, id: str, number: int, ttl_s: float = 60.0) -> DirectPut:
+        given = await blobs.uploads.put_url(KEY, id, PLAN.part(number), ttl_s)
+        assert given is not None
+        return given
+
+    def piece(self, number: int) -> bytes:
+        part = PLAN.part(number)
+        return DATA[part.start : part.start + part.length]
+
+    async def put_all(self, blobs: S3Blobs) -> str:
+        id = await blobs.uploads.begin(KEY, PLAN)
+        for number in (2, 3, 1):
+            to = await self.place(blobs, id, number)
+            assert (await send(to, self.piece(number))).status_code == 200
+        return id
+
+    async def test_parts_past_us_make_a_blob(self, blobs: S3Blobs) -> None:
+        id = await self.put_all(blobs)
+        assert await blobs.uploads.present(KEY, id, PLAN) == {1, 2, 3}
+        await blobs.uploads.complete(KEY, id, PLAN)
+        stat = await blobs.stat(KEY)
+        assert stat is not None
+        assert (stat.length, stat.sha256, stat.content_type) == (len(DATA), PLAN.sha256, "video/mp4")
+        assert await fetch(blobs, KEY) == DATA
+        assert await uploads(blobs) == []
+
+    async def test_the_store_keeps_the_checksum_of_all_parts(self, blobs: S3Blobs, place: S3Place) -> None:
+        await blobs.uploads.complete(KEY, await self.put_all(blobs), PLAN)
+        found = await blobs._client.head_object(
+            Bucket=place.bucket, Key=place.prefix + KEY, ChecksumMode="ENABLED"
+        )
+        digest = hashlib.sha256(b"".join(bytes.fromhex(each) for each in PLAN.parts)).digest()
+        assert found["ChecksumSHA256"] == f"{base64.b64encode(digest).decode()}-3"
+
+    async def test_exactly_the_announced_part_is_taken(self, behind: S3Blobs) -> None:
+        id = await behind.uploads.begin(KEY, PLAN)
+        to = await self.place(behind, id, 3)
+        assert (await send(to, b"x" * 777)).status_code == 400
+        assert (await send(to, b"x" * 778)).status_code == 403
+        elsewhere = DirectPut(url=to.url.replace("partNumber=3", "partNumber=2"), headers=to.headers)
+        assert (await send(elsewhere, self.piece(3))).status_code == 403
+        assert (await send(to, self.piece(3), Authorization="Bearer x")).status_code == 400
+        assert await behind.uploads.present(KEY, id, PLAN) == set()
+        assert (await send(to, self.piece(3))).status_code == 200
+        assert (await send(to, self.piece(3))).status_code == 200  # its answer may have been lost
+        assert await behind.uploads.present(KEY, id, PLAN) == {3}
+
+    async def test_a_url_ends_and_another_one_goes_on(self, blobs: S3Blobs) -> None:
+        id = await blobs.uploads.begin(KEY, PLAN)
+        old = await self.place(blobs, id, 3, ttl_s=1.0)
+
+        async def refused() -> bool:
+            return (await send(old, self.piece(3))).status_code == 403
+
+        await until_async(refused, "the URL has ended", 10)
+        assert (await send(await self.place(blobs, id, 3), self.piece(3))).status_code == 200
+
+    async def test_a_part_that_breaks_off_is_none(self, blobs: S3Blobs) -> None:
+        id = await blobs.uploads.begin(KEY, PLAN)
+        to = await self.place(blobs, id, 1)
+
+        async def half() -> AsyncIterator[bytes]:
+            yield self.piece(1)[: PLAN.part_bytes // 2]
+            raise ConnectionResetError("the agent was killed")
+
+        with pytest.raises(ConnectionResetError):
+            async with httpx.AsyncClient() as web:
+                headers = to.headers | {"content-length": str(PLAN.part_bytes)}
+                await web.put(to.url, content=half(), headers=headers)
+        assert await blobs.uploads.present(KEY, id, PLAN) == set()
+        assert (await send(to, self.piece(1))).status_code == 200
+
+    async def test_errors_of_the_store_are_tried_again(self, behind: S3Blobs, front: S3Front) -> None:
+        front.fail = [500]
+        id = await behind.uploads.begin(KEY, PLAN)
+        for number in (1, 2, 3):
+            await send_part(behind, id, number)
+        front.fail = [503, 500]
+        assert await behind.uploads.present(KEY, id, PLAN) == {1, 2, 3}
+        front.fail = [500]
+        await behind.uploads.complete(KEY, id, PLAN)
+        assert await fetch(behind, KEY) == DATA
+
+    async def test_a_store_that_fails_on_is_said(self, behind: S3Blobs, front: S3Front) -> None:
+        id = await behind.uploads.begin(KEY, PLAN)
+        front.fail = [500]
+        with pytest.raises(BlobsUnavailable, match="500"):
+            await send_part(behind, id, 3)  # the bytes come once: it is the agent who sends them again
+        front.fail = [500] * 4
+        with pytest.raises(BlobsUnavailable):
+            await behind.uploads.present(KEY, id, PLAN)
+        await send_part(behind, id, 3)
+        assert await behind.uploads.present(KEY, id, PLAN) == {3}
+
+    async def test_a_completion_whose_answer_is_lost(self, behind: S3Blobs, front: S3Front) -> None:
+        id = await self.put_all(behind)
+        front.cut_after_bytes = 10
+        front.cut_what = "POST"
+        await behind.uploads.complete(KEY, id, PLAN)
+        assert front.cut_after_bytes is None
+        stat = await behind.stat(KEY)
+        assert stat is not None
+        assert stat.sha256 == PLAN.sha256
+        assert await uploads(behind) == []
+
+    async def test_a_slow_store_is_waited_for(self, behind: S3Blobs, front: S3Front) -> None:
+        front.delay_s = 0.1
+        id = await self.put_all(behind)
+        await behind.uploads.complete(KEY, id, PLAN)
+        assert await behind.stat(KEY) is not None
+
+    async def test_a_store_that_checks_nothing_is_read_once(self, simple: S3Blobs) -> None:
+        id = await simple.uploads.begin(KEY, PLAN)
+        for number in (1, 2, 3):
+            wrong = b"x" * 777 if number == 3 else self.piece(number)
+            assert (await send(await self.place(simple, id, number), wrong)).status_code == 200
+        await simple.uploads.complete(KEY, id, PLAN)
+        assert await simple.stat(KEY) is None
+        assert await keys(simple) == []
+        await simple.uploads.complete(KEY, await self.put_all(simple), PLAN)
+        stats = await asyncio.gather(simple.stat(KEY), simple.stat(KEY))
+        assert {stat.sha256 for stat in stats if stat is not None} == {PLAN.sha256}
+        assert await keys(simple) == [KEY]
+
+    async def test_what_no_store_copies_at_once_does_not_go_in_parts_there(
+        self, simple: S3Blobs, blobs: S3Blobs
+    ) -> None:
+        plan = msgspec.structs.replace(PLAN, length=5 * 1024**3 + 1)
+        with pytest.raises(TooLarge):
+            await simple.uploads.begin(KEY, plan)
+        await blobs.uploads.abort(KEY, await blobs.uploads.begin(KEY, plan))

@@ -331,6 +331,7 @@ async def running(
         agent = ScriptedAgent(coordinators.models, await store.objects.number("default", MODEL))
         webhooks = Webhooks(
             store=store,
+            blobs=blobs,
             secrets=Secrets(store.webhook_secrets, ProviderKeys(lambda: b"w" * 32), clock.now),
             signer=signer,
             clock=clock,

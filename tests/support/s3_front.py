@@ -34,7 +34,9 @@ class S3Front:
         """Statuses that the next requests are answered with."""
         self.delay_s = 0.0
         self.cut_after_bytes: int | None = None
-        """The next answer with a longer body is cut off there."""
+        """The next answer with a longer body is cut off there,"""
+        self.cut_what = ""
+        """if it is to such a method, where one is named."""
         self.forgets: set[str] = set()
         """Headers that this store does not know."""
 
@@ -86,7 +88,8 @@ class S3Front:
             await response.prepare(request)
             sent = 0
             async for chunk in answer.content.iter_any():
-                if self.cut_after_bytes is not None and sent + len(chunk) > self.cut_after_bytes:
+                cuts = self.cut_after_bytes is not None and self.cut_what in ("", request.method)
+                if cuts and self.cut_after_bytes is not None and sent + len(chunk) > self.cut_after_bytes:
                     await response.write(chunk[: self.cut_after_bytes - sent])
                     self.cut_after_bytes = None
                     assert request.transport is not None

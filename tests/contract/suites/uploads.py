@@ -33,17 +33,9 @@ async def send(
     blobs: Blobs, id: str, number: int, chunks: AsyncIterator[bytes] | None = None, key: str = KEY
 ) -> None:
     """The part of DATA, or something else in its place."""
-    start, length = PLAN.start_of(number), PLAN.length_of(number)
-    piece = DATA[start : start + length]
-    await blobs.uploads.put(
-        key,
-        id,
-        number,
-        chunks or stream(piece[:1000], piece[1000:]),
-        start=start,
-        length=length,
-        sha256=PLAN.parts[number - 1],
-    )
+    part = PLAN.part(number)
+    piece = DATA[part.start : part.start + part.length]
+    await blobs.uploads.put(key, id, part, chunks or stream(piece[:1000], piece[1000:]))
 
 
 async def whole(blobs: Blobs, numbers: Iterable[int] = (3, 1, 2)) -> str:

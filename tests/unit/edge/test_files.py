@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from coordinator.blobs.base import Plan
 from coordinator.protocol.limits import ServerLimits
 from tests.support.edge import BASE, MODEL, TestServer, running
 
@@ -327,6 +328,61 @@ class TestPut:
         url = self.url(server, b"x").replace("/uploads/", "/files/")
         assert (await server.http.get(url)).status_code == 403
         assert (await server.http.put(url, content=b"x")).status_code == 405
+
+
+class TestPutOfAPart:
+    KEY = "outputs/p/k/0/a.png"
+    DATA = b"a picture"
+    PLAN = Plan(
+        length=9,
+        sha256=hashlib.sha256(DATA).hexdigest(),
+        content_type="image/png",
+        part_bytes=5,
+        parts=(hashlib.sha256(b"a pic").hexdigest(), hashlib.sha256(b"ture").hexdigest()),
+    )
+
+    def url(self, server: TestServer, upload: str, number: int, expires_at: int = 1 << 60) -> str:
+        part = self.PLAN.part(number)
+        return server.services.signer.part_path(self.KEY, upload, part, expires_at=expires_at)
+
+    async def test_parts_make_a_file(self, server: TestServer) -> None:
+        uploads = server.services.blobs.uploads
+        id = await uploads.begin(self.KEY, self.PLAN)
+        for number, content in ((2, b"ture"), (1, b"a pic"), (1, b"a pic")):
+            answer = await server.http.put(self.url(server, id, number), content=content)
+            assert answer.status_code == 201
+            assert answer.headers["etag"] == f'"{self.PLAN.parts[number - 1]}"'
+        await uploads.complete(self.KEY, id, self.PLAN)
+        link = server.services.signer.get_path(
+            self.KEY, name="a.png", content_type="image/png", expires_at=1 << 60
+        )
+        assert (await server.http.get(link)).content == self.DATA
+
+    async def test_exactly_what_was_signed(self, server: TestServer) -> None:
+        uploads = server.services.blobs.uploads
+        id = await uploads.begin(self.KEY, self.PLAN)
+        for wrong in (b"pict", b"tur", b"tures"):
+            answer = await server.http.put(self.url(server, id, 2), content=wrong)
+            assert (answer.status_code, answer.json()["code"]) == (422, "checksum_mismatch")
+        url = self.url(server, id, 2)
+        for old, new in (
+            ("part=2", "part=1"),
+            ("start=5", "start=0"),
+            (f"upload={id}", "upload=x"),
+            ("part=2", ""),
+        ):
+            answer = await server.http.put(url.replace(old, new), content=b"ture")
+            assert (answer.status_code, answer.json()["code"]) == (403, "bad_signature")
+        late = await server.http.put(self.url(server, id, 2, expires_at=1), content=b"ture")
+        assert late.json()["code"] == "link_expired"
+        assert await uploads.present(self.KEY, id, self.PLAN) == set()
+
+    async def test_of_an_upload_that_has_ended(self, server: TestServer) -> None:
+        uploads = server.services.blobs.uploads
+        id = await uploads.begin(self.KEY, self.PLAN)
+        await uploads.abort(self.KEY, id)
+        answer = await server.http.put(self.url(server, id, 2), content=b"ture")
+        assert answer.status_code == 404
 
 
 def part(name: str, *more: str) -> bytes:

@@ -1,72 +1,18 @@
 """A whole agent with a real runner against a scripted server: what cuts, crashes and drains leave of work."""
 
 import asyncio
-import hashlib
-import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from coordinator.protocol import messages as m
 from coordinator.protocol.limits import WireLimits
 from gpu_agent import line, report, serving
-from gpu_agent.agent import Agent
-from gpu_agent.choice import Choice
-from gpu_agent.model_dir import ModelDir
 from gpu_agent.serving import PredictorRefused
-from gpu_agent.settings import AgentSettings
-from gpu_agent.source import FolderSource
-from gpu_agent.state_dir import open_state_dir
-from gpu_agent.tls import client_context
-from tests.support.http_server import Answer, http_server
+from tests.support.agent_rig import WORDS, Rig, value
 from tests.support.waiting import until
 from tests.support.wire_server import WireServer, wire_server
 
-TLS = client_context()
-
-WORDS = """
-import os
-import time
-from cog import BasePredictor, ConcatenateIterator, Input
-
-class Predictor(BasePredictor):
-    def predict(
-        self, words: int = 2, hold: str = "", die: bool = False, wrong: bool = False
-    ) -> ConcatenateIterator[str]:
-        for number in range(words):
-            print(f"word {number}")
-            yield f"w{number} "
-        while hold and not os.path.exists(hold):
-            time.sleep(0.01)
-        if die:
-            os._exit(7)
-        if wrong:
-            raise ValueError("this is wrong")
-        yield "end"
-"""
-COPY = """
-from cog import BasePredictor, Path
-
-class Predictor(BasePredictor):
-    def predict(self, image: Path, twice: bool = False) -> list[Path]:
-        data = image.read_bytes()
-        first = Path("/tmp") / f"cogflare-test-{image.name}"
-        first.write_bytes(data[::-1])
-        return [first]
-"""
-FRAMES = """
-import tempfile, pathlib
-from typing import Iterator
-from cog import BasePredictor, Path
-
-class Predictor(BasePredictor):
-    def predict(self, count: int) -> Iterator[Path]:
-        place = pathlib.Path(tempfile.mkdtemp()) / "frame.txt"
-        for number in range(count):
-            place.write_text(f"frame {number}")
-            yield Path(place)
-"""
 SHARED = """
 import asyncio, os, time
 from cog import BasePredictor, concurrent
@@ -100,49 +46,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(serving, "STOP_GRACE_S", 0.5)
 
 
-class Rig:
-    """One agent at a time, on a state directory that lasts."""
-
-    def __init__(self, server: WireServer, folder: Path) -> None:
-        self.server = server
-        self.folder = folder
-        self.agent: Agent | None = None
-        self.task: asyncio.Task[int] | None = None
-        self.state = None
-
-    def start(self, *models: tuple[str, str], **settings) -> "Rig":
-        read = {}
-        for name, source in models or (("acme/words", WORDS),):
-            place = self.folder / name.replace("/", "-")
-            place.mkdir(exist_ok=True)
-            (place / "predict.py").write_text(source)
-            choice = Choice(ModelDir.read(place), sys.executable, "own", "cogflare agent")
-            read[name] = FolderSource(choice, setup_timeout_s=20.0)
-        chosen = AgentSettings(
-            server=self.server.url,
-            token="t",
-            models=tuple(read),
-            name="box",
-            state=self.folder / "state",
-            **{"allow_private": ("127.0.0.0/8",), **settings},
-        )
-        self.state = open_state_dir(chosen.state)
-        self.agent = Agent(chosen, read, self.state, TLS)
-        self.task = asyncio.create_task(self.agent.run())
-        return self
-
-    async def stop(self) -> None:
-        """End the agent as a crash would: nothing is finished or told."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait({self.task})
-            self.state.release()
-            self.task = None
-
-    async def left(self) -> int:
-        return await asyncio.wait_for(self.task, 20)
-
-
 @pytest.fixture
 async def server():
     async with wire_server() as server:
@@ -167,10 +70,6 @@ async def gone(path: Path) -> None:
     async with asyncio.timeout(20):
         while path.exists():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.005)
-
-
-def value(raw: msgspec.Raw):
-    return msgspec.json.decode(raw)
 
 
 async def test_a_prediction_from_dispatch_to_ack(server, rig, tmp_path):
@@ -418,105 +317,6 @@ async def test_what_is_to_be_given_back_is_held_until_that_can_be_told(server, r
     attach = await server.attach()
     assert "calm" in {each.prediction for each in attach.held}
     assert (await server.next(m.Refused, prediction="calm")).reason == "unavailable"
-
-
-async def test_files_in_and_out(server, rig):
-    stored = {}
-
-    def put(request):
-        stored[request.path] = request.body
-        return Answer(201)
-
-    server.files["/files/in/cat.png?signature=s"] = b"meow"
-    async with http_server(put) as storage:
-        rig.start(("acme/copy", COPY))
-        await server.attach()
-        url = "https://public.example/v1/files/f1"
-        await server.dispatch("p", {"image": url}, files={url: "/files/in/cat.png?signature=s"})
-        upload = await server.next(m.Upload)
-        assert (upload.prediction, upload.secret, upload.length) == ("p", "secret-p-1", 4)
-        assert upload.name.endswith("cat.png")
-        assert upload.sha256 == hashlib.sha256(b"woem").hexdigest()
-        answer = m.UploadTo(channel=0, request=upload.request, key="out/k", url=f"{storage.url}/put/k")
-        await server.send(answer)
-        finished = await server.next(m.Finished)
-        assert finished.status == "succeeded", finished
-        assert value(finished.output) == ["cogflare://blob/out/k"]
-        assert [(file.key, file.length) for file in finished.files] == [("out/k", 4)]
-        assert finished.files[0].content_type == "image/png"
-        assert stored == {"/put/k": b"woem"}
-        await server.dispatch("q", {"image": f"{storage.url}/file"}, run_s=30.0)
-        storage.handler = lambda request: Answer(404)
-        finished = await server.next(m.Finished, prediction="q")
-        assert (finished.status, finished.error_code) == ("failed", "input_error")
-        assert finished.error.startswith("input image: could not fetch")
-
-
-async def test_files_that_are_yielded_are_stored_before_they_are_told(server, rig):
-    stored = {}
-
-    def put(request):
-        stored[request.path.rpartition("/")[2]] = request.body
-        return Answer(201)
-
-    async with http_server(put) as storage:
-        rig.start(("acme/frames", FRAMES))
-        await server.attach()
-        await server.dispatch("p", {"count": 3})
-        for number in range(3):
-            upload = await server.next(m.Upload)
-            assert not server.pending(m.Progress)
-            await server.send(
-                m.UploadTo(
-                    channel=0, request=upload.request, key=f"k{number}", url=f"{storage.url}/k{number}"
-                )
-            )
-            (event,) = await server.events("p", 1)
-            assert value(event.data) == f"cogflare://blob/k{number}"
-            assert event.files[0].key == f"k{number}"
-        finished = await server.next(m.Finished)
-        assert value(finished.output) == [f"cogflare://blob/k{number}" for number in range(3)]
-        assert [file.key for file in finished.files] == ["k0", "k1", "k2"]
-        assert stored == {f"k{number}": f"frame {number}".encode() for number in range(3)}
-
-
-async def test_a_process_that_dies_while_storing_leaves_the_rest_to_the_next(server, rig):
-    async with http_server(lambda request: Answer(201)) as storage:
-        server.files["/cat.png"] = b"meow"
-        rig.start(("acme/copy", COPY))
-        await server.attach()
-        await server.dispatch("p", {"image": "https://x/cat.png"}, files={"https://x/cat.png": "/cat.png"})
-        await server.next(m.Upload)
-        await rig.stop()
-        server.forget()
-        # What is left is stored before the model is there again.
-        rig.start(("acme/copy", "import time\ntime.sleep(600)\n"))
-        attach = await server.attach()
-        assert attach.held[0].state == "running"
-        upload = await server.next(m.Upload)
-        assert upload.secret == "secret-p-1"
-        await server.send(
-            m.UploadTo(channel=upload.channel, request=upload.request, key="k", url=f"{storage.url}/k")
-        )
-        finished = await server.next(m.Finished)
-        assert value(finished.output) == ["cogflare://blob/k"]
-        assert storage.requests[0].body == b"woem"
-
-
-async def test_a_refused_upload_fails_the_prediction(server, rig):
-    server.files["/cat.png"] = b"meow"
-    rig.start(("acme/copy", COPY))
-    await server.attach()
-    await server.dispatch("p", {"image": "https://x/cat.png"}, files={"https://x/cat.png": "/cat.png"})
-    upload = await server.next(m.Upload)
-    await server.send(m.UploadRefused(channel=0, request=upload.request, detail="larger than 3 bytes"))
-    finished = await server.next(m.Finished)
-    assert (finished.status, finished.error_code, finished.error) == (
-        "failed",
-        "upload_refused",
-        "larger than 3 bytes",
-    )
-    assert value(finished.output) is None
 
 
 async def test_an_output_over_the_limit_is_refused_with_its_number(server, rig):

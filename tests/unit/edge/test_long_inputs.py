@@ -113,6 +113,17 @@ async def _first(server: TestServer, body: Any, headers: dict[str, str]) -> wire
     return await server.agent.start()
 
 
+async def test_it_goes_when_the_time_of_its_prediction_is_over(server: TestServer, tmp_path: Path) -> None:
+    made = await create(server, retention=0)
+    server.agent.finish(await server.agent.start(), "done")
+    await server.ended(made["id"])
+    await server.indexed(made["id"])
+    await server.services.retention.sweep()
+    shown = (await server.http.get(f"/v1/predictions/{made['id']}")).json()
+    assert (shown["input"], shown["data_removed"]) == ({}, True)
+    assert kept(tmp_path) == []
+
+
 async def test_one_that_is_gone(server: TestServer, tmp_path: Path) -> None:
     first = await create(server)
     await server.agent.start()  # the one slot is taken

@@ -469,6 +469,7 @@ class TestLoad:
 
         monkeypatch.setattr(type(server.store.index), "upsert", watched)
         await server.restart()
+        await until(lambda: told, "the index is told of what it may lack")
         await server.settled()
         assert not {*told} & {*known}
         assert len(told) == 1

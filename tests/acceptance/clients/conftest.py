@@ -24,6 +24,8 @@ CLIENTS = ("python1", "python2", "javascript")
 """The programs, by client: ``replicate`` 1.0.7 and 2.0.0b4 of Python, and 1.4.0 of npm."""
 MODELS = {"echo": "test/echo", "story": "demo/storyteller", "ghost": "test/absent"}
 """Whose newest version the programs are told, and by what name."""
+LIMITED_PER_MIN = 30
+"""How often a minute the limited tokens may create: who has used it up waits for 2 s at most."""
 PROGRAM_S = 120.0
 WAIT_S = 2.0
 """What ``Prefer: wait`` means at most on this server: its clients' own limits are cut down in proportion."""
@@ -76,6 +78,13 @@ def carry_out(world: World, *cases: str, **environment: str) -> dict[str, Report
         return dict(zip(CLIENTS, programs.map(carried_out, CLIENTS), strict=True))
 
 
+def limited(server: Server, name: str, *options: str) -> str:
+    """A token without the admin's freedom from limits."""
+    made = run("token", "create", name, *options, "--data", str(server.data), "--json")
+    assert made.returncode == 0, made.stderr
+    return str(json.loads(made.stdout)["token"])
+
+
 def picture(folder: Path) -> Path:
     path = folder / "picture.png"
     Image.linear_gradient("L").convert("RGB").resize((320, 200)).save(path)
@@ -120,7 +129,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             name: http.get(f"/v1/models/{model}").json()["latest_version"]["id"]
             for name, model in MODELS.items()
         }
-        told = {"url": server.url, "token": token, "picture": str(picture(folder)), **versions}
+        rate = ("--creations-per-min", str(LIMITED_PER_MIN))
+        told = {
+            "url": server.url,
+            "token": token,
+            "limited": {client: limited(server, f"limited-{client}", *rate) for client in CLIENTS},
+            "picture": str(picture(folder)),
+            **versions,
+        }
         yield World(server, Calls(http), token, told)
 
 

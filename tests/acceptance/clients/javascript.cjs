@@ -394,6 +394,33 @@ test("trap: created once", async () => {
   assert.equal(found.length, 1);
 });
 
+test("trap: too many creations", async () => {
+  let answers = [];
+  const seen = async (url, init) => {
+    const response = await fetch(url, init);
+    answers.push(response);
+    return response;
+  };
+  const other = new Replicate({ baseUrl: URL_V1, auth: WORLD.limited.javascript, fetch: seen });
+  const often = async () => {
+    for (let left = 200; left > 0; left -= 1) {
+      answers = [];
+      await other.predictions.create({ model: ECHO, input: { text: "often" } });
+    }
+  };
+  let seconds;
+  await assert.rejects(often(), (error) => {
+    seconds = Number(error.response.headers.get("retry-after"));
+    return error.response.status === 429 && error.message.includes("Your rate limit resets in");
+  });
+  assert.deepEqual(answers.map((answer) => answer.status), Array(6).fill(429));
+  assert(seconds >= 1);
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  answers = [];
+  assert((await other.predictions.create({ model: ECHO, input: { text: "in the end" } })).id);
+  assert.deepEqual(answers.map((answer) => answer.status), [201]);
+});
+
 test("trap: a broken option of its own", async () => {
   const broken = new Replicate({ baseUrl: URL_V1, auth: WORLD.token, fileEncodingStrategy: "data-uri" });
   await assert.rejects(broken.run(ECHO, { input: { text: "x" } }), (error) => {

@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import tempfile
+import time
 from urllib.parse import parse_qs, urlsplit
 
 from cases import WORLD, case, report, until
@@ -13,7 +14,7 @@ URL, TOKEN = f"{WORLD['url']}/v1", WORLD["token"]
 os.environ.update(REPLICATE_BASE_URL=URL, REPLICATE_API_TOKEN=TOKEN, REPLICATE_POLL_INTERVAL="0.05")
 
 import replicate  # noqa: E402 - what it makes by itself knows only the environment
-from replicate import AsyncReplicate, FileOutput, Replicate  # noqa: E402
+from replicate import AsyncReplicate, DefaultHttpxClient, FileOutput, Replicate  # noqa: E402
 from replicate.exceptions import (  # noqa: E402
     AuthenticationError,
     ModelError,
@@ -487,6 +488,22 @@ def _():
         client.models.predictions.create(**NAMED, input={"text": "once"}, extra_headers=key) for _ in range(3)
     ]
     assert len({one.id for one in made}) == 1
+
+
+@case("trap: too many creations")
+def _():
+    answers = []
+    http = DefaultHttpxClient(event_hooks={"response": [answers.append]})
+    patient = Replicate(base_url=URL, bearer_token=WORLD["limited"]["python2"], http_client=http)
+    for _ in range(200):
+        answers.clear()
+        begun = time.monotonic()
+        assert patient.models.predictions.create(**NAMED, input={"text": "often"}).id
+        took_s = time.monotonic() - begun
+        if len(answers) > 1:
+            break
+    assert [answer.status_code for answer in answers] == [429, 201]
+    assert took_s >= int(answers[0].headers["retry-after"]) >= 1
 
 
 report()

@@ -3,7 +3,6 @@
 Where a client itself falls over, its own program has the case; what no client shows is looked at by hand.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,18 @@ import httpx
 import pytest
 
 from coordinator.protocol.limits import ServerLimits
-from tests.acceptance.clients.conftest import CLIENTS, HERE, WAIT_S, Report, World, carry_out, picture
+from tests.acceptance.clients.conftest import (
+    CLIENTS,
+    HERE,
+    WAIT_S,
+    Report,
+    World,
+    carry_out,
+    limited,
+    picture,
+)
 from tests.acceptance.test_serve import certificate
-from tests.support.commands import REPOSITORY, Agent, Calls, Server, run
+from tests.support.commands import REPOSITORY, Agent, Calls, Server
 
 TALE = {"prompt": "a test", "words": 80, "pace": "instant"}
 every = pytest.mark.parametrize("client", CLIENTS)
@@ -198,7 +206,9 @@ def test_every_url_is_on_the_public_base(world: World, tmp_path: Path) -> None:
 
 
 def test_headers_that_are_nice_to_have(world: World) -> None:
-    http = httpx.Client(base_url=world.server.url, headers={"authorization": f"Bearer {limited(world)}"})
+    http = httpx.Client(
+        base_url=world.server.url, headers={"authorization": f"Bearer {limited(world.server, 'limited')}"}
+    )
     with http:
         answer = http.post(
             "/v1/models/test/echo/predictions", json={"input": {"text": "x"}}, headers={"prefer": "wait=2"}
@@ -211,11 +221,13 @@ def test_headers_that_are_nice_to_have(world: World) -> None:
         assert answer.headers["content-type"] == "application/json; charset=utf-8"
 
 
-def limited(world: World) -> str:
-    """A token with the usual limits."""
-    made = run("token", "create", "limited", "--data", str(world.server.data), "--json")
-    assert made.returncode == 0, made.stderr
-    return str(json.loads(made.stdout)["token"])
+def test_a_token_at_its_rate_makes_python_2_wait_as_long_as_it_is_told(reports: dict[str, Report]) -> None:
+    check(reports, "python2", "trap: too many creations")
+
+
+def test_a_token_at_its_rate_is_told_to_programs_of_npm_which_can_wait(reports: dict[str, Report]) -> None:
+    """npm's client sends again at once, whatever ``Retry-After`` says, and gives up with the last answer."""
+    check(reports, "javascript", "trap: too many creations")
 
 
 @every

@@ -1,15 +1,20 @@
 """What an operator may order of accounts and models, carried out on an open control store."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from coordinator.keeping import shown
+from coordinator.prediction import Document
 from coordinator.store.accounts import Account
-from coordinator.store.database import Store
+from coordinator.store.database import Store, wall_clock
 from coordinator.store.errors import Invalid
 from coordinator.store.models import ModelRow
 from coordinator.store.storage_use import Use
+from edge.aliases import is_own_id
 from edge.control import ListAccounts, ListModels, RecordOrder, RotateWebhookSecret, SetAccount, SetModel
+from edge.examples import chosen
 from edge.times import rfc3339
 from edge.webhook_secrets import Secrets
 
@@ -34,10 +39,26 @@ class Records:
             key, until = await self._secrets.rotate(order.account)
             return {"account": order.account, "key": key, "previous_until": rfc3339(until)}
         if isinstance(order, SetModel):
-            return _model(await self._store.models.configure(order.model, order.changes))
+            return _model(await self._set_model(order))
         if isinstance(order, ListModels) and order.model is not None:
             return [_model(await self._store.models.any(order.model))]
         return [_model(row) for row in await self._store.models.all()]
+
+    async def _set_model(self, order: SetModel) -> ModelRow:
+        changes = dict(order.changes)
+        if ids := changes.get("examples"):
+            account = (await self._store.models.any(order.model)).account
+            changes["examples"] = await chosen(order.model, account, ids, partial(self._indexed, account))
+        return await self._store.models.configure(order.model, changes)
+
+    async def _indexed(self, account: str, id: str) -> Document | None:
+        """A prediction that has ended, by our id or by its client's own, as it may be shown now."""
+        now = wall_clock()
+        if is_own_id(id):
+            alias = await self._store.aliases.get(account, "id", id, now)
+            id = id if alias is None else alias.ids[0]
+        document = await self._store.index.get(id, account)
+        return None if document is None else shown(document, now)
 
     async def _set_account(self, order: SetAccount) -> dict[str, Any]:
         accounts, account = self._store.accounts, None

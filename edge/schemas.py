@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from coordinator.calls import Deliveries, Explained
 from coordinator.prediction import Document, Status
-from coordinator.protocol.limits import MODEL_README_LENGTH, MODEL_TEXT_LENGTH
+from coordinator.protocol.limits import MODEL_EXAMPLES, MODEL_README_LENGTH, MODEL_TEXT_LENGTH
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
 from coordinator.store.deployments import Deployment
 from coordinator.store.files import FileRow
@@ -82,7 +82,8 @@ class ModelBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ModelChanges(msgspec.Struct, forbid_unknown_fields=True):
-    """The body that changes one: what is left out stays as it is. ``visibility`` is our own."""
+    """The body that changes one: what is left out stays as it is. ``visibility`` and ``examples``, ids of
+    predictions, are our own."""
 
     description: _Line | UnsetType | None = UNSET
     readme: _Readme | UnsetType | None = UNSET
@@ -92,6 +93,7 @@ class ModelChanges(msgspec.Struct, forbid_unknown_fields=True):
     license_url: _Line | UnsetType | None = UNSET
     cover_image_url: _Line | UnsetType | None = UNSET
     visibility: Literal["public", "private"] | UnsetType = UNSET
+    examples: Annotated[list[_Line], Meta(max_length=MODEL_EXAMPLES)] | UnsetType | None = UNSET
 
 
 class DeploymentBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -286,7 +288,7 @@ class ModelOut(msgspec.Struct):
     license_url: str | None = None
     weights_url: str | None = None
     cover_image_url: str | None = None
-    default_example: None = None
+    default_example: PredictionOut | None = None
 
 
 class HardwareOut(msgspec.Struct):
@@ -507,7 +509,7 @@ class Renderer:
             openapi_schema=Raw(row.openapi_schema),
         )
 
-    def model(self, row: ModelRow) -> ModelOut:
+    def model(self, row: ModelRow, example: PredictionOut | None = None) -> ModelOut:
         owner, _, name = row.model.partition("/")
         return ModelOut(
             url=self._links.model(row.model),
@@ -523,15 +525,7 @@ class Renderer:
             license_url=row.links.get("license_url"),
             weights_url=row.links.get("weights_url"),
             cover_image_url=row.links.get("cover_image_url"),
-        )
-
-    def search(self, query: str, rows: Sequence[ModelRow]) -> SearchOut:
-        """Each has all the words, so they score alike."""
-        return SearchOut(
-            query=query,
-            models=[
-                FoundModel(self.model(row), FoundMetadata(row.description, (), score=1.0)) for row in rows
-            ],
+            default_example=example,
         )
 
     def deployment(self, row: Deployment) -> DeploymentOut:

@@ -375,6 +375,15 @@ class ModelSetSettings:
             "variable": "MODEL_CANCEL_ON_DISCONNECT",
         },
     )
+    example: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "succeeded predictions of it, to show to whoever may see the model, in place of those "
+            "before; each as long as it is kept",
+            "metavar": "ID",
+            "variable": "MODEL_EXAMPLE",
+        },
+    )
     visibility: str | None = field(
         default=None,
         metadata={
@@ -398,6 +407,7 @@ class ModelSetSettings:
                 "priority",
                 "retention",
                 "cancel-on-disconnect",
+                "example",
                 "openai",
                 "overflow",
                 "replicate-model",

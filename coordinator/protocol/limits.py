@@ -20,6 +20,9 @@ MODEL_TEXT_LENGTH = 1000
 """Longest description of a model, or link to what is said of it, in characters,"""
 MODEL_README_LENGTH = 100_000
 """and its longest readme: no settings, for lists and caches hold them."""
+MODEL_EXAMPLES, MODEL_EXAMPLE_BYTES = 25, MIB
+"""Most examples of a model, which are one page, and the longest input and output of one together, in bytes:
+no settings, for a list of models shows one of each."""
 SEARCH_LENGTH, SEARCH_WORDS = 1000, 32
 """Longest text of a search in characters, and the most words in it: no settings, nobody writes more."""
 LEAST_PART_BYTES, PARTS = 5 * MIB, 1000

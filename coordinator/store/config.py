@@ -37,6 +37,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What a second of it costs there."""
     openai: dict[str, str] | None = None
     """Parameter of OpenAI's API -> name of the input that takes it, empty for none (``edge/openai``)."""
+    examples: tuple[str, ...] = ()
+    """Ids of predictions that whoever may see the model is shown (``edge/examples.py``)."""
 
 
 encode = msgspec.json.Encoder().encode

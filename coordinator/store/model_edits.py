@@ -1,6 +1,6 @@
 """Models as their account changes them: made before a worker has them, described, and taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.protocol.names import valid_model_name
-from coordinator.store.config import ModelConfig, encode
+from coordinator.store.config import ModelConfig, decode, encode
 from coordinator.store.connections import Connections
 from coordinator.store.errors import InUse, Invalid, NameTaken, NotFound
 from coordinator.store.model_rows import Visibility
@@ -61,22 +61,32 @@ class ModelEdits:
 
         await self._connections.write(put)
 
-    async def update(self, account: str, model: str, changes: Mapping[str, str | None]) -> None:
+    async def update(
+        self,
+        account: str,
+        model: str,
+        changes: Mapping[str, str | None],
+        examples: Sequence[str] | None = None,
+    ) -> None:
         """Set ``visibility``, ``description``, ``readme``, and else links; None or empty takes one of these
-        away. Raises NotFound."""
+        away. ``examples`` take the place of those that it has, if they are given. Raises NotFound."""
         c = models.c
         own = (c.name == model, c.account == account)
         columns = ("description", "readme", "visibility")
         texts = {name: changes[name] or "" for name in columns if name in changes}
 
         async def put(connection: AsyncConnection) -> None:
-            stored = await connection.scalar(select(c.links).where(*own))
+            stored = (await connection.execute(select(c.links, c.config).where(*own))).first()
             if stored is None:
                 raise NotFound(f"there is no model {model} of account {account}")
-            links = msgspec.json.decode(stored, type=dict[str, str | None])
+            links = msgspec.json.decode(stored.links, type=dict[str, str | None])
             links |= {name: link for name, link in changes.items() if name not in texts}
             kept = {name: link for name, link in links.items() if link}
-            await connection.execute(update(models).where(*own).values(**texts, links=_text(kept)))
+            values = {**texts, "links": _text(kept)}
+            if examples is not None:
+                config = msgspec.structs.replace(decode(stored.config), examples=tuple(examples))
+                values["config"] = encode(config).decode()
+            await connection.execute(update(models).where(*own).values(**values))
 
         await self._connections.write(put)
 

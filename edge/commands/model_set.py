@@ -25,7 +25,14 @@ FIELDS = (
 )
 
 
-_UNSET = {"gpu": "", "gpu_memory": 0, "overflow": "", "replicate_model": "", "replicate_price": 0.0}
+_UNSET = {
+    "gpu": "",
+    "gpu_memory": 0,
+    "overflow": "",
+    "replicate_model": "",
+    "replicate_price": 0.0,
+    "examples": (),
+}
 """What stands for nothing, where that is not None."""
 
 
@@ -49,10 +56,12 @@ def _changes(settings: ModelSetSettings) -> dict[str, Any]:
         changes["overflow"] = _policy(settings.overflow)
     if settings.replicate_model is not None:
         changes["replicate_model"] = _model_there(settings.replicate_model)
+    if settings.example:
+        changes["examples"] = list(settings.example)
     if settings.openai is not None:
         changes["openai"] = _names(settings.openai)
     for option in settings.reset:
-        name = {"retention": "retention_s"}.get(option, option.replace("-", "_"))
+        name = {"retention": "retention_s", "example": "examples"}.get(option, option.replace("-", "_"))
         if name in changes:
             raise CommandFailed(f"--{option} is both set and reset", ExitCode.USAGE)
         changes[name] = _UNSET.get(name)

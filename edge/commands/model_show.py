@@ -21,7 +21,7 @@ def run(settings: ModelShowSettings) -> int:
     return ExitCode.DONE
 
 
-_NAMES = {"retention_s": "retention"}
+_NAMES = {"retention_s": "retention", "examples": "example"}
 """Options that are not called as what they set."""
 
 
@@ -51,4 +51,6 @@ def _shown(name: str, value: Any) -> str:
         return format_duration(value)
     if name == "gpu_memory":
         return format_size(value)
+    if name == "examples":
+        return ",".join(value)
     return ("off", "on")[value] if isinstance(value, bool) else str(value)

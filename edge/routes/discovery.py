@@ -5,10 +5,11 @@ from litestar.types import ASGIApp
 
 from edge.context import authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, not_found
+from edge.examples import shown_model
 from edge.hardware import skus
 from edge.replies import HTTPRequest, read_body
 from edge.routes.models import model_page
-from edge.schemas import HardwareOut
+from edge.schemas import FoundMetadata, FoundModel, HardwareOut, SearchOut
 from edge.search import checked, words_of
 
 QUERY_PATH = "/v1/models:query"
@@ -50,7 +51,12 @@ async def search(request: HTTPRequest) -> ASGIApp:
         raise Problem("bad_request", "The query parameter 'query' is required.")
     limit = _limit(request.query_params.get("limit"))
     rows, _ = await edge.services.store.models.list(principal.account, None, limit, query)
-    return json_reply(edge.render.search(query, rows))
+    # Each has all the words, so they score alike.
+    found = [
+        FoundModel(await shown_model(edge, row), FoundMetadata(row.description, (), score=1.0))
+        for row in rows
+    ]
+    return json_reply(SearchOut(query=query, models=found))
 
 
 @post(QUERY_PATH, status_code=200, include_in_schema=False)

@@ -1,21 +1,26 @@
 """Models as clients make, describe and take them away.
 
-Who may register a name may make and describe its model. Showing it to all accounts, and taking away, need the
-scope admin: the tokens of GPU machines lie on those machines.
+Who may register a name may make and describe its model. Showing it or its predictions to others, and taking
+away, need the scope admin: the tokens of GPU machines lie on those machines.
 """
+
+from collections.abc import Sequence
 
 from litestar import delete, patch, post
 from litestar.types import ASGIApp
 
 from coordinator import calls
+from coordinator.prediction import Document
 from coordinator.protocol.names import valid_model_name
 from coordinator.store.config import ModelConfig
-from coordinator.store.errors import InUse, NameTaken, NotAllowed, NotFound, StoreError
+from coordinator.store.errors import InUse, Invalid, NameTaken, NotAllowed, NotFound, StoreError
 from coordinator.store.models import check_allowed
+from edge import lookup
 from edge.auth import Principal
 from edge.bodies import parse
 from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, not_found
+from edge.examples import chosen, shown_model
 from edge.hardware import gpu_of, skus
 from edge.replies import HTTPRequest, Reply, read_body
 from edge.schemas import ModelBody, ModelChanges, changed, wrong_links
@@ -61,12 +66,17 @@ async def update_model(request: HTTPRequest) -> ASGIApp:
     if wrong := wrong_links(body):
         raise invalid_input(*wrong)
     model, changes = _model(request, principal), changed(body)
-    if "visibility" in changes:
+    if "visibility" in changes or "examples" in changes:
         principal.require("admin")
+    examples = changes.pop("examples") or () if "examples" in changes else None
     try:
-        await edge.services.store.model_edits.update(principal.account, model, changes)
+        if examples:
+            examples = await _chosen(edge, principal.account, model, examples)
+        await edge.services.store.model_edits.update(principal.account, model, changes, examples)
     except NotFound:
         raise not_found() from None
+    except Invalid as error:
+        raise invalid_input(InvalidField("conflict", "examples", _said(error))) from None
     return json_reply(await _shown(edge, principal, model))
 
 
@@ -120,7 +130,23 @@ async def _shown(edge: Edge, principal: Principal, model: str) -> object:
     row = await edge.catalog.model(principal.account, model)
     if row is None:
         raise not_found()  # somebody took it away in this moment
-    return edge.render.model(row)
+    return await shown_model(edge, row)
+
+
+async def _chosen(edge: Edge, account: str, model: str, ids: Sequence[str]) -> tuple[str, ...]:
+    row = await edge.services.store.models.any(model)
+    if row.account != account:
+        raise not_found()
+
+    async def find(id: str) -> Document | None:
+        try:
+            return await lookup.find(edge, id, account)
+        except Problem as problem:
+            if problem.code == "not_found":
+                return None
+            raise
+
+    return await chosen(model, account, ids, find)
 
 
 def _model(request: HTTPRequest, principal: Principal) -> str:

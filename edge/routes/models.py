@@ -10,6 +10,7 @@ from coordinator.store.model_rows import ModelRow, Sorting
 from edge.auth import Principal
 from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, invalid_input, not_found
+from edge.examples import examples_of, shown_model
 from edge.pages import decode_cursor, encode_cursor
 from edge.replies import TEXT, HTTPRequest, Reply
 from edge.search import checked
@@ -31,7 +32,7 @@ async def list_models(request: HTTPRequest) -> ASGIApp:
 async def get_model(request: HTTPRequest) -> ASGIApp:
     """One model with its newest version."""
     edge, principal = await authorized(request, "read")
-    return json_reply(edge.render.model(await _found(edge, principal, _model(request))))
+    return json_reply(await shown_model(edge, await _found(edge, principal, _model(request))))
 
 
 @get("/v1/models/{owner:str}/{name:str}/readme")
@@ -46,11 +47,12 @@ async def get_readme(request: HTTPRequest) -> ASGIApp:
 
 @get("/v1/models/{owner:str}/{name:str}/examples")
 async def list_examples(request: HTTPRequest) -> ASGIApp:
-    """Replicate's hand-picked predictions of a model. A server of your own has none."""
+    """The predictions of a model that its owner chose to show, in the order of choice: one page."""
     edge, principal = await authorized(request, "read")
     model = _model(request)
-    await _found(edge, principal, model)
-    return json_reply(edge.render.page([], f"/v1/models/{model}/examples", None))
+    row = await _found(edge, principal, model)
+    shown = [example async for example in examples_of(edge, row)]
+    return json_reply(edge.render.page(shown, f"/v1/models/{model}/examples", None))
 
 
 @get("/v1/models/{owner:str}/{name:str}/versions")
@@ -102,7 +104,8 @@ async def model_page(request: HTTPRequest, words: str) -> ASGIApp:
     if following is not None:
         kept = {name: query[name] for name in ("sort_by", "sort_direction") if query.get(name)}
         rest = {"cursor": following, **({"query": words} if words else {}), **kept}
-    return json_reply(edge.render.page([edge.render.model(row) for row in rows], "/v1/models", rest))
+    shown = [await shown_model(edge, row) for row in rows]
+    return json_reply(edge.render.page(shown, "/v1/models", rest))
 
 
 async def _found(edge: Edge, principal: Principal, model: str) -> ModelRow:

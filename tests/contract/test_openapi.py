@@ -189,7 +189,10 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         "create_model": {
             "body": {"owner": "acme", "name": "new", "visibility": "private", "hardware": "cpu"}
         },
-        "update_model": {"body": {"description": "greets", "readme": "# Greets"}},
+        "update_model": {
+            "body": {"description": "greets", "readme": "# Greets", "examples": [api.ended["id"]]}
+        },
+        "list_examples": {"needs": ("PATCH", f"/v1/models/{MODEL}", {"examples": [api.ended["id"]]})},
         "get_readme": {"needs": ("PATCH", f"/v1/models/{MODEL}", {"readme": "# Greets"})},
         "delete_model": {
             "needs": (

@@ -129,12 +129,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             name: http.get(f"/v1/models/{model}").json()["latest_version"]["id"]
             for name, model in MODELS.items()
         }
+        story = {"input": {"prompt": "an example", "words": 80, "pace": "instant"}}
+        path = f"/v1/models/{MODELS['story']}"
+        example = http.post(f"{path}/predictions", json=story, headers={"prefer": "wait"}).json()["id"]
+        http.patch(path, json={"examples": [example]}).raise_for_status()
         rate = ("--creations-per-min", str(LIMITED_PER_MIN))
         told = {
             "url": server.url,
             "token": token,
             "limited": {client: limited(server, f"limited-{client}", *rate) for client in CLIENTS},
             "picture": str(picture(folder)),
+            "example": example,
             **versions,
         }
         yield World(server, Calls(http), token, told)

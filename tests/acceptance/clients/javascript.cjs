@@ -214,6 +214,12 @@ test("models.get", async () => {
   assert(found.latest_version.openapi_schema.components.schemas.Input);
 });
 
+test("model.default_example", async () => {
+  const example = (await replicate.models.get("demo", "storyteller")).default_example;
+  assert.deepEqual([example.id, example.status, example.model], [WORLD.example, "succeeded", STORY]);
+  assert(example.input.prompt === "an example" && example.output.length >= 5);
+});
+
 test("models.list", async () => {
   const names = (await all(replicate.models.list)).map((one) => one.name);
   for (const name of ["echo", "storyteller", "restyle"]) assert(names.includes(name));

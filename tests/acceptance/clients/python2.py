@@ -280,6 +280,15 @@ def _():
     assert client.models.readme.get(model_owner="test", model_name=model().name) == "# Okapi"
 
 
+@case("models.examples.list", "model.default_example")
+def _():
+    named = {"model_owner": "demo", "model_name": "storyteller"}
+    (example,) = client.models.examples.list(**named)
+    assert (example.id, example.status) == (WORLD["example"], "succeeded")
+    assert example.input["prompt"] == "an example" and len(example.output) >= 5
+    assert client.models.get(**named).default_example["id"] == example.id
+
+
 @case("models.delete")
 def _():
     made = client.models.create(owner="test", name="away-python2", visibility="private", hardware="cpu")

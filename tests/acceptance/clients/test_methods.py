@@ -48,6 +48,8 @@ METHODS: Mapping[str, str] = {
     "models.delete": "python1 python2",
     "models.update": "python2",
     "readme.get": "python2",
+    "models.examples.list": "python2",
+    "model.default_example": ALL,
     "model.reload": "python1",
     "models.versions.list": ALL,
     "models.versions.get": ALL,

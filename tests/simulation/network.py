@@ -108,9 +108,9 @@ class End:
             if not self._network.is_down(self.host) and not isinstance(message, Cut):
                 self.break_()  # nobody has this connection: the host says so
             return
-        self.last_heard_at = self._network.loop.time()
         if self._cut is not None:
             return
+        self.last_heard_at = self._network.loop.time()
         if isinstance(message, Cut):
             self._cut = message
         else:

@@ -91,7 +91,7 @@ def _at_worst(chance: random.Random, faults: list[Fault]) -> list[Fault]:
             at_s=fault.at_s + chance.choice((0.01, 0.3, 2.0)),
             kind=chance.choice(("stop_server", "stop_server", "kill_server", "cut")),
             machine=fault.machine,
-            for_s=chance.choice((1.0, 20.0, 45.0, 100.0)),
+            for_s=chance.choice((1.0, 12.0, 20.0, 40.0)),
         )
         for fault in worse
     ]
@@ -99,7 +99,7 @@ def _at_worst(chance: random.Random, faults: list[Fault]) -> list[Fault]:
 
 def _request(chance: random.Random, length_s: float, number: int, served: list[str]) -> Request:
     end = chance.choice(("succeed",) * 8 + ("fail", "crash"))
-    order = {"steps": chance.choice((1, 1, 3, 12)), "end": end, "deaf": chance.random() < 0.2}
+    order = {"steps": chance.choice((1, 3, 8, 20)), "end": end, "deaf": chance.random() < 0.2}
     return Request(
         at_s=chance.uniform(0, length_s),
         key=f"key-{number}",
@@ -118,7 +118,7 @@ def _fault(chance: random.Random, length_s: float, machines: int) -> Fault:
         at_s=chance.uniform(0, length_s),
         kind=kind,
         machine=chance.randrange(machines),
-        for_s=chance.choice((0.5, 3.0, 15.0, 45.0, 100.0))
+        for_s=chance.choice((0.5, 3.0, 12.0, 20.0, 40.0))
         * chance.choice((1, 1, -1) if kind == "clock" else (1,)),
         what=chance.choice(("commit", "commit", "read", "load", "fsync")),
         done=chance.random() < 0.5,

@@ -67,6 +67,7 @@ class Ask(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     status: int
     document: Document | None = None
+    detail: str = ""
 
 
 class Storages(SqliteStorages):
@@ -234,6 +235,8 @@ class Server:
             answer = Answer(problem.status)
         except (Unavailable, StoreError):
             answer = Answer(503)
+        except Exception as error:
+            answer = Answer(500, detail=repr(error))
         with suppress(Cut):
             end.send(answer)
         end.close()
@@ -250,7 +253,7 @@ class Server:
         number = await self.store.objects.number(POOL, ask.fields["model"])
         given = {"pool": POOL, "account": ask.account, "token": f"tok_{ask.account}"} | ask.fields
         call = calls.Create(id=services.ids.make(number), **given)
-        order = creation.Order(number, call, cast(Any, None))
+        order = creation.Order(number, call, cast(Any, None), call.input)
         who = cast(Principal, SimpleNamespace(account=ask.account))
         name, digest = aliases.Name("key", ask.key), aliases.digest_of("/v1/predictions", ask.key)
         ids = await aliases.reserve(cast(Any, services), who, name, digest, (call.id,))

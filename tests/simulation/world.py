@@ -35,7 +35,7 @@ from tests.support.control_store import open_store
 
 LIMITS = ServerLimits(
     queue_window=8,
-    lease_s=30.0,
+    lease_s=10.0,
     wait_s=10.0,
     call_s=10.0,
     idle_s=20.0,
@@ -43,7 +43,7 @@ LIMITS = ServerLimits(
     queue_s=36_000.0,
     webhook_s=5.0,
 )
-WIRE = WireLimits(beat_s=5.0, silence_s=15.0)
+WIRE = WireLimits(beat_s=2.0, silence_s=6.0)
 RESTART_S = (0.2, 3.0)
 """What a supervisor takes to start what has ended."""
 CLIENT_S = 20.0
@@ -247,7 +247,7 @@ class World:
                 self.history.accepted(asked, answer.document)
                 return
             if answer is not None and answer.status not in (429, 503):
-                raise Broken(f"{asked.key} was refused with {answer.status}")
+                raise Broken(f"{asked.key} was refused with {answer.status} {answer.detail}")
             await asyncio.sleep(self.chance.uniform(*AGAIN_S))
 
     async def _asks(self, asked: Asked, verb: str) -> None:
@@ -255,6 +255,8 @@ class World:
             answer = await self._ask(Ask(verb, asked.account, id=asked.id))
             if answer is not None and answer.status == 404:
                 self.history.unknown(asked)
+            if answer is not None and answer.status == 500:
+                raise Broken(f"{verb} of {asked.id} met {answer.detail}")
             if answer is not None and answer.document is not None:
                 return self.history.seen(asked, answer.document)
             await asyncio.sleep(self.chance.uniform(*AGAIN_S))

@@ -36,7 +36,8 @@ test: $(STAMP) $(CLIENTS) ## all tests
 	  wait $$two; second=$$?; echo "$(FAULTS):"; cat build/test-faults.log; \
 	  [ $$parts = 0 ] && [ $$first = 0 ] && [ $$second = 0 ]
 
-soak: $(STAMP) ## generated tests with a hundred times as many examples, new ones each time: some minutes
+soak: $(STAMP) ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
+	@$(VENV)/bin/python -m tests.simulation 0:10000
 	@$(VENV)/bin/pytest --hypothesis-profile=soak tests/contract/test_openapi.py tests/unit/edge/test_generated.py
 
 check: $(STAMP) ## lint, formatting, types

@@ -25,11 +25,18 @@ EPOCH_S = 1_700_000_000
 THREAD_S = (0.0001, 0.002)
 """What a thread takes for its work."""
 
+MOST_ROUNDS = 400_000
+"""Rounds of the loop in one simulation, of which most have some thousands: what goes on for ever is found."""
+
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 
 
 class Stuck(Exception):
     """Nothing is left that could happen, and the simulation is not over."""
+
+
+class Endless(Exception):
+    """Far more happens than should."""
 
 
 class SimLoop(asyncio.SelectorEventLoop):
@@ -227,6 +234,7 @@ class _NoFiles(selectors.BaseSelector):
     def __init__(self, loop: SimLoop) -> None:
         self._loop = loop
         self._keys: dict[Any, selectors.SelectorKey] = {}
+        self._rounds = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
@@ -243,6 +251,9 @@ class _NoFiles(selectors.BaseSelector):
         return self._keys
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._rounds += 1
+        if self._rounds > MOST_ROUNDS:
+            raise Endless
         if timeout is None or timeout > 0:
             self._loop.pass_to_next_timer()
         return []

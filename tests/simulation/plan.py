@@ -74,6 +74,10 @@ def plan_of(seed: int) -> Plan:
     requests = [_request(chance, length_s, number, served) for number in range(chance.choice((4, 10, 25)))]
     faults = [_fault(chance, length_s, len(machines)) for _ in range(chance.choice((0, 2, 5, 10)))]
     faults += _at_worst(chance, faults)
+    if chance.random() < 0.1:  # whoever is cut off comes back to a server that cannot hear
+        at_s = chance.uniform(0, length_s)
+        faults.append(Fault(at_s=at_s, kind="cut", machine=chance.randrange(len(machines))))
+        faults.append(Fault(at_s=at_s + 0.01, kind="stop_server", for_s=chance.choice((12.0, 20.0))))
     return Plan(
         seed=seed,
         length_s=length_s,

@@ -27,7 +27,7 @@ from gpu_agent import line as line_module
 from tests.simulation.agent import PATCHES, Machine, Machines, Run
 from tests.simulation.history import Asked, Broken, History
 from tests.simulation.inline_sqlite import inline_sqlite
-from tests.simulation.loop import PROCESS, Process, ProcessClock, SimLoop, Stuck
+from tests.simulation.loop import PROCESS, Endless, Process, ProcessClock, SimLoop, Stuck
 from tests.simulation.network import Cut, End, Network
 from tests.simulation.plan import MODELS, Fault, Plan, Request
 from tests.simulation.server import HOST, Answer, Ask, Server
@@ -483,6 +483,8 @@ def run(plan: Plan, folder: Path, told: Callable[[str], object] = lambda line: N
             loop.run_until_complete(world.run())
         except Stuck:
             raise Broken("everybody waits for something that nobody does") from None
+        except Endless:
+            raise Broken("it goes on and on") from None
         finally:
             for process in world.processes:
                 process.kill()

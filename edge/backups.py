@@ -58,6 +58,7 @@ class Backups:
         self._projector = projector
         self._task: asyncio.Task[None] | None = None
         self._pace: Pace | None = None
+        self._to = ""
         self._status = BackupStatus(state="failed", message="no backup was made since the server started")
 
     async def carry_out(self, order: BackupOrder) -> Any:
@@ -67,7 +68,7 @@ class Backups:
         elif isinstance(order, AskBackup):
             if self._task is not None and not self._task.done():
                 await asyncio.wait((self._task,), timeout=order.wait_s)
-        elif self._pace is not None:
+        elif self._pace is not None and order.to == self._to:
             self._pace.stop()
         return msgspec.to_builtins(self._status)
 
@@ -81,7 +82,7 @@ class Backups:
         if self._task is not None and not self._task.done():
             raise BackupFailed("a backup is being made already", "wait for its end")
         self._status = BackupStatus(state="running")
-        self._pace = Pace(order.rate_bytes)
+        self._pace, self._to = Pace(order.rate_bytes), order.to
         self._task = asyncio.get_running_loop().create_task(self._run(order, self._pace))
 
     async def _run(self, order: StartBackup, pace: Pace) -> None:

@@ -138,7 +138,8 @@ class AskBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", ta
 
 
 class StopBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="backup.stop"):
-    pass
+    to: str
+    """The folder of the backup that is meant: nobody ends that of somebody else."""
 
 
 BackupOrder = StartBackup | AskBackup | StopBackup

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 
 import httpx
 
@@ -10,6 +11,7 @@ from coordinator.blobs.base import Blobs
 from coordinator.blobs.signing import Signer
 from coordinator.host import Coordinators
 from coordinator.overflow.caps import DailyCaps
+from coordinator.overflow.carrier import Carrier
 from coordinator.overflow.door import Door
 from coordinator.overflow.files import OverflowFiles
 from coordinator.overflow.policy import REPLICATE
@@ -65,8 +67,8 @@ def overflow_door(
         base=base,
     )
     parts.push_async_callback(files.close)
-    door = Door(
-        models=coordinators.models,
+    carrier = partial(
+        Carrier,
         providers=providers,
         keys=key,
         files=files,
@@ -77,5 +79,6 @@ def overflow_door(
         wire_limits=settings.wire,
         public_url=base,
     )
+    door = Door(models=coordinators.models, carrier=carrier, clock=clock, limits=settings.limits)
     parts.push_async_callback(door.stop)
     return door

@@ -305,7 +305,7 @@ class Carrier:
                 if isinstance(error, BadKey):
                     key = None  # perhaps the token has another one by now
             else:
-                longest_s = self._longest_s(errand)
+                longest_s = self._longest_s(errand, provider)
                 wait_s = POLL_FIRST_S if _changed(before, remote) else min(wait_s * POLL_GROWTH, longest_s)
         await self._ended(job, remote, known)
 
@@ -345,9 +345,9 @@ class Carrier:
         finally:
             timer.cancel()
 
-    def _longest_s(self, errand: Errand) -> float:
+    def _longest_s(self, errand: Errand, provider: Provider) -> float:
         """Where the provider tells of the end, and nobody reads meanwhile, few looks are enough."""
-        told = self._public_url and not errand.streams
+        told = self._public_url and provider.tells and not errand.streams
         return TROUBLE_S if told else self._limits.overflow_poll_s
 
     # --- what jobs need -----------------------------------------------------------------------------------

@@ -9,18 +9,18 @@ name, by what the provider lists.
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from coordinator import calls
 from coordinator.actor.clock import Clock, sleep
 from coordinator.errors import Unavailable
-from coordinator.overflow.carrier import Caps, Carrier, Files, mark_of
+from coordinator.overflow.carrier import Carrier, Voice, mark_of
 from coordinator.overflow.errand import Errand, address_of
 from coordinator.overflow.job import CHANNEL, Job
 from coordinator.overflow.provider import Provider
 from coordinator.protocol import messages as wire
-from coordinator.protocol.limits import ServerLimits, WireLimits
+from coordinator.protocol.limits import ServerLimits
 from coordinator.stub import Models
 
 log = logging.getLogger(__name__)
@@ -31,39 +31,14 @@ ATTACH_RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Door:
-    """See the module. ``keys`` gives a token's key of a provider; ``awake`` is set once all coordinators that
-    were at work before a restart are back. ``public_url`` is where the provider can tell of an end; empty
-    when it cannot reach us."""
+    """See the module. ``carrier`` makes what carries jobs, and speaks through the voice it is given."""
 
     def __init__(
-        self,
-        *,
-        models: Models,
-        providers: Mapping[str, Provider],
-        keys: Callable[[str, str], Awaitable[str | None]],
-        files: Files,
-        caps: Caps,
-        awake: asyncio.Event,
-        clock: Clock,
-        limits: ServerLimits,
-        wire_limits: WireLimits,
-        public_url: str = "",
+        self, *, models: Models, carrier: Callable[[Voice], Carrier], clock: Clock, limits: ServerLimits
     ) -> None:
         self._models = models
         self._clock = clock
-        self._limits = limits
-        self._carrier = Carrier(
-            self,
-            providers=providers,
-            keys=keys,
-            files=files,
-            caps=caps,
-            awake=awake,
-            clock=clock,
-            limits=limits,
-            wire_limits=wire_limits,
-            public_url=public_url,
-        )
+        self._carrier = carrier(self)
         self._jobs: dict[tuple[str, int], Job] = {}
         self._attached: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -115,6 +115,10 @@ class Provider(Protocol):
     def name(self) -> str:
         """What ``metrics.runner`` says, as ``replicate``."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether it sends webhooks, as far as that is known."""
+
     async def create(self, key: str, wanted: Wanted) -> Remote:
         """Begin it. After Unreachable it may have begun."""
 

@@ -4,6 +4,7 @@ Shapes and statuses: Replicate's OpenAPI document. ``aborted``, which it says of
 start before its deadline, is a cancel here.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ from coordinator.overflow.provider import (
 )
 from coordinator.protocol.names import valid_version
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 REPLICATE_URL = "https://api.replicate.com"
@@ -55,6 +58,8 @@ _LONGEST_DEADLINE_S = 24 * 3600
 _SHORTEST_DEADLINE_S = 5
 _DETAIL = 1000
 _HIDDEN = "hidden"
+_BAD_WEBHOOK = "webhook"
+"""What the detail of a 422 names when the provider does not send any there."""
 _BAD_VERSION = "Invalid version"
 """What the detail of a 422 says that is not about the input."""
 _STATUSES: Mapping[str, Status] = {
@@ -138,6 +143,11 @@ class Replicate:
         )
         self._newest: dict[str, tuple[str, float]] = {}
         """Version by model, and until when; empty for a model that has none to name."""
+        self._tells = True
+
+    @property
+    def tells(self) -> bool:
+        return self._tells
 
     async def create(self, key: str, wanted: Wanted) -> Remote:
         path, body = "/predictions", {"input": Raw(wanted.input)}
@@ -145,19 +155,32 @@ class Replicate:
             body["version"] = Raw(msgspec.json.encode(version))
         else:  # an official model, which is asked for by its name
             path = f"/models/{quote(wanted.model)}/predictions"
-        if wanted.webhook:
+        if wanted.webhook and self._tells:
             body["webhook"] = Raw(msgspec.json.encode(wanted.webhook))
             body["webhook_events_filter"] = Raw(b'["completed"]')
         seconds = min(max(wanted.run_s, _SHORTEST_DEADLINE_S), _LONGEST_DEADLINE_S)
+        headers = {"Cancel-After": f"{seconds:.0f}"}
         try:
-            content = await self._ask(
-                "POST", path, key, body=body, headers={"Cancel-After": f"{seconds:.0f}"}
-            )
+            content = await self._begun(path, key, body, headers)
         except Rejected as error:
             if _BAD_VERSION in str(error):
                 raise NoModel(f"{error} ({wanted.model}:{wanted.version or 'newest'})") from None
             raise
         return _remote(_decoded(content, _Prediction))
+
+    async def _begun(self, path: str, key: str, body: dict[str, Raw], headers: Mapping[str, str]) -> bytes:
+        """The answer; without a webhook from now on if that is what the provider does not want: a Cogflare,
+        for one, sends none to private addresses."""
+        try:
+            return await self._ask("POST", path, key, body=body, headers=headers)
+        except Rejected as error:
+            if "webhook" not in body or _BAD_WEBHOOK not in str(error):
+                raise
+            log.warning("overflow: no webhooks from %s, it is asked for each end: %s", self.name, error)
+        plain = {name: value for name, value in body.items() if not name.startswith("webhook")}
+        answer = await self._ask("POST", path, key, body=plain, headers=headers)
+        self._tells = False
+        return answer
 
     async def _newest_of(self, key: str, model: str) -> str:
         version, until = self._newest.get(model, ("", 0.0))

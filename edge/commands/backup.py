@@ -74,15 +74,15 @@ def _through_the_server(
     from edge.control import StartBackup, StopBackup
 
     start = StartBackup(to=str(folder), rate_bytes=settings.rate_bytes, hold_s=settings.hold_s)
-    carry_out(data, start, "backup")
     try:
+        carry_out(data, start, "backup")
         while True:
             status = msgspec.convert(_asked(data), BackupStatus)
             if status.state != "running":
                 break
             progress.show(status.step or "begun", status.done, status.total)
     except KeyboardInterrupt:
-        carry_out(data, StopBackup(), "backup")
+        carry_out(data, StopBackup(to=start.to), "backup")
         raise
     if status.manifest is None:
         raise CommandFailed(status.message, ExitCode.STORAGE, status.hint)

@@ -47,6 +47,7 @@ class Elsewhere:
         """Raised by one creation each."""
         self.begins_all_the_same = False
         """What raises has begun."""
+        self.tells = True
         self.down: ProviderError | None = None
         """Raised by everything but creations."""
 

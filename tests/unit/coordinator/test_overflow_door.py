@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from msgspec import Raw
 from coordinator import calls
 from coordinator.actor.errors import CommitFailed
 from coordinator.errors import Unavailable
-from coordinator.overflow.carrier import mark_of
+from coordinator.overflow.carrier import Carrier, mark_of
 from coordinator.overflow.door import Door
 from coordinator.overflow.errand import Errand
 from coordinator.overflow.policy import Overflow
@@ -88,8 +89,8 @@ class House(Coordination):
         self.watch = self._open_door
 
     def _open_door(self) -> None:
-        self.mine = self.door = Door(
-            models=self.models,
+        carrier = partial(
+            Carrier,
             providers={"replicate": self.provider},
             keys=self._key,
             files=Plain(),
@@ -99,6 +100,9 @@ class House(Coordination):
             limits=self.limits,
             wire_limits=WireLimits(),
             public_url=self.public_url,
+        )
+        self.mine = self.door = Door(
+            models=self.models, carrier=carrier, clock=self.clock, limits=self.limits
         )
         self.coordinators.connect(self.sockets, None, self.mine)
 
@@ -554,6 +558,18 @@ class TestHint:
         await breathe()
         document = await house.ended(id)
         assert (document.output, house.provider.looks) == (b'"told"', looks + 1)
+        await house.stop()
+
+    async def test_who_tells_nothing_is_looked_at_as_one_that_does_not_know_us(
+        self, tmp_path: Path, clock: VirtualClock, limits: ServerLimits
+    ) -> None:
+        house = House(tmp_path, clock, limits)
+        house.public_url, house.provider.tells = "https://cogflare.example", False
+        await house.start()
+        await house.go()
+        await house.provider.one()
+        await house.passes(120)
+        assert house.provider.looks > 20
         await house.stop()
 
 

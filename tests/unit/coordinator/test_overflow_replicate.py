@@ -73,6 +73,25 @@ async def test_a_webhook_is_for_the_end_only(there: Replicate, client: Client) -
     assert there.webhooks[remote.id] == "https://here.example/x"
 
 
+async def test_who_takes_no_webhook_is_asked_without_from_then_on(there: Replicate, client: Client) -> None:
+    there.script.append(Refusal(422, "- webhook: the address is not public"))
+    remote = await client.create(KEY, replace(WANTED, webhook="https://here.example/x"))
+    assert not there.webhooks[remote.id]
+    assert not client.tells
+    await client.create(KEY, replace(WANTED, webhook="https://here.example/x"))
+    assert there.creations == 3
+
+
+async def test_what_is_refused_with_and_without_a_webhook_says_nothing_of_webhooks(
+    there: Replicate, client: Client
+) -> None:
+    there.script += [Refusal(422, "- input.webhook is required")] * 2
+    with pytest.raises(Rejected, match="is required"):
+        await client.create(KEY, replace(WANTED, webhook="https://here.example/x"))
+    assert client.tells
+    assert not there.begun
+
+
 @pytest.mark.parametrize(
     ("refusal", "kind"),
     [

@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-import aioboto3  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from coordinator.blobs.base import READ_BYTES, DirectPut, Stat, Stored
@@ -33,6 +32,7 @@ from coordinator.blobs.s3_bucket import (
     Bucket,
     head,
     new_client,
+    new_session,
     says,
 )
 from coordinator.blobs.s3_errors import translated
@@ -68,7 +68,7 @@ class S3Blobs:
         BlobsUnavailable when it does not answer."""
         async with AsyncExitStack() as parts:
             with translated(place):
-                session = aioboto3.Session()
+                session = new_session()
                 client = await parts.enter_async_context(new_client(session, place, place.endpoint))
                 public = client
                 if place.public_endpoint is not None:

@@ -9,15 +9,15 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from functools import cache
 
 from litestar import HttpMethod, Litestar
-from litestar.datastructures import State
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
-from edge.context import RATE, Edge
+from edge.context import EDGE, RATE, Edge
 from edge.cors import Cors
 from edge.errors import not_found
 from edge.legacy import routes as legacy
@@ -92,6 +92,12 @@ def create_app(services: Services) -> ASGIApp:
             services.limits.lost_answer_s, services.limits.lost_answers, services.clock.monotonic
         ),
     )
+    return _Door(edge, services.gateway, services.legacy, Cors(services.cors_origins), services.access)
+
+
+@cache
+def _routes() -> tuple[Litestar, Shortcut]:
+    """Made once in a process: what belongs to one server comes along with each request."""
     handlers = [
         *predictions.HANDLERS,
         *retention.HANDLERS,
@@ -109,7 +115,6 @@ def create_app(services: Services) -> ASGIApp:
     ]
     app = Litestar(
         handlers,
-        state=State({"edge": edge}),
         exception_handlers={Exception: _on_error},  # type: ignore[dict-item]
         openapi_config=None,
         logging_config=None,
@@ -117,9 +122,7 @@ def create_app(services: Services) -> ASGIApp:
         request_max_body_size=None,
     )
     shortcut = Shortcut(app, handlers, _on_error)
-    return _Door(
-        app, shortcut, services.gateway, services.legacy, Cors(services.cors_origins), services.access
-    )
+    return app, shortcut
 
 
 class _Door:
@@ -127,15 +130,14 @@ class _Door:
 
     def __init__(
         self,
-        app: ASGIApp,
-        shortcut: Shortcut,
+        edge: Edge,
         gateway: ASGIApp,
         legacy_door: LegacyDoor,
         cors: Cors,
         access: AccessLog,
     ) -> None:
-        self._app = app
-        self._shortcut = shortcut
+        self._app, self._shortcut = _routes()
+        self._edge = edge
         self._cors = cors
         self._access = access
         self._gateway = gateway
@@ -156,6 +158,7 @@ class _Door:
         named: Header = (b"x-request-id", request_id.encode())
         cors = self._cors.headers(scope["headers"])
         scope[REQUEST_ID] = request_id  # type: ignore[literal-required]
+        scope[EDGE] = self._edge  # type: ignore[literal-required]
         scope["path"] = _api_path(scope["path"], scope["query_string"])
         _route_query(scope)
         started = False

@@ -15,6 +15,8 @@ from edge.stream_tokens import StreamTokens
 from edge.throttle import Throttle
 from edge.unanswered import Unanswered
 
+EDGE = "cogflare.edge"
+"""Where a request's scope has the ``Edge`` that serves it."""
 RATE = "cogflare.rate"
 """Where a request's scope has the headers that say how much of its token's rate is left."""
 
@@ -38,7 +40,7 @@ class Edge:
 
 
 def edge_of(request: HTTPRequest) -> Edge:
-    edge: Edge = request.app.state.edge
+    edge: Edge = request.scope[EDGE]  # type: ignore[literal-required]
     return edge
 
 

@@ -4,8 +4,6 @@ import logging
 from contextlib import AsyncExitStack
 from functools import partial
 
-import httpx
-
 from coordinator.actor.clock import Clock
 from coordinator.blobs.base import Blobs
 from coordinator.blobs.signing import Signer
@@ -19,6 +17,7 @@ from coordinator.overflow.provider import Provider
 from coordinator.overflow.replicate import Replicate
 from coordinator.protocol.addresses import AddressRules
 from coordinator.store.database import Store
+from coordinator.tls import client_context
 from edge.overflow import reachable
 from edge.provider_keys import NotOurs, ProviderKeys
 from edge.settings import ServeSettings
@@ -63,7 +62,7 @@ def overflow_door(
         clock=clock,
         limits=settings.limits,
         rules=AddressRules(settings.allow_private),
-        tls=httpx.create_ssl_context(),
+        tls=client_context(),
         base=base,
     )
     parts.push_async_callback(files.close)

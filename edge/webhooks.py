@@ -3,8 +3,6 @@
 import ipaddress
 from typing import Any
 
-import httpx
-
 from coordinator.actor.clock import Clock
 from coordinator.blobs.base import Blobs
 from coordinator.blobs.signing import Signer
@@ -14,6 +12,7 @@ from coordinator.prediction import Document
 from coordinator.protocol.addresses import AddressRules, UrlRefused, check_url
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.database import Store
+from coordinator.tls import client_context
 from coordinator.webhooks.post import Poster, parse
 from coordinator.webhooks.sender import Sender
 from coordinator.webhooks.slots import Room
@@ -120,7 +119,7 @@ class Webhooks:
         self.sender = Sender(
             poster=Poster(
                 rules,
-                httpx.create_ssl_context(),
+                client_context(),
                 connections=limits.webhook_connections,
                 limit_s=limits.webhook_s,
             ),

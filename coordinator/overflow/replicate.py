@@ -32,6 +32,7 @@ from coordinator.overflow.provider import (
     Wanted,
 )
 from coordinator.protocol.names import valid_version
+from coordinator.tls import client_context
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ class Replicate:
             timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
             headers={"User-Agent": "cogflare"},
             follow_redirects=False,
+            verify=client_context(),
             transport=transport,
         )
         self._newest: dict[str, tuple[str, float]] = {}

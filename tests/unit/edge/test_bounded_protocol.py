@@ -404,7 +404,7 @@ async def test_an_answer_that_nobody_reads_is_not_kept(server: TestServer) -> No
     row = (await server.services.store.files.list("default", before=None, limit=1))[0]
     assert path.endswith(row.id)
     expiry = str(server.services.clock.now() // 1_000_000 + 60)
-    signature = server.app._app.state.edge.links.download_signature("default", row.id, expiry)
+    signature = server.app._edge.links.download_signature("default", row.id, expiry)
     target = f"/v1/files/{row.id}/download?owner=default&expiry={expiry}&signature={signature}"
     async with listening(server.app, DoorLimits(unread_s=0.2)) as door:
         deaf = await door.asked(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())

@@ -7,9 +7,8 @@ EXTRAS := server,examples,dev
 CHECKED := edge coordinator gpu_agent
 # Python that is linted but not type-checked strictly: predictors and tests are written as users write them.
 LINTED := $(CHECKED) migrations tests examples benchmarks docs
-# Tests of whole commands, which wait more than they work: each group runs beside all others.
-ACCEPTANCE := tests/acceptance
-FAULTS := tests/fault tests/legacy tests/simulation
+# Most tests wait more than they work.
+TEST_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The official clients that tests run against us: the oldest of them is in .venv.
 CLIENTS := build/clients/.installed
 
@@ -28,13 +27,7 @@ demo: $(STAMP) ## a server, an agent with three models, and the official Replica
 test: $(STAMP) $(CLIENTS) ## all tests
 	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
 	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
-	@mkdir -p build; trap 'kill $$one $$two 2>/dev/null' EXIT; \
-	  $(VENV)/bin/pytest $(ACCEPTANCE) >build/test-acceptance.log 2>&1 & one=$$!; \
-	  $(VENV)/bin/pytest $(FAULTS) >build/test-faults.log 2>&1 & two=$$!; \
-	  $(VENV)/bin/pytest tests $(patsubst %,--ignore=%,$(ACCEPTANCE) $(FAULTS)); parts=$$?; \
-	  wait $$one; first=$$?; echo "$(ACCEPTANCE):"; cat build/test-acceptance.log; \
-	  wait $$two; second=$$?; echo "$(FAULTS):"; cat build/test-faults.log; \
-	  [ $$parts = 0 ] && [ $$first = 0 ] && [ $$second = 0 ]
+	@$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist worksteal
 
 soak: $(STAMP) ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
 	@$(VENV)/bin/python -m tests.simulation 0:10000

@@ -27,7 +27,7 @@ demo: $(STAMP) ## a server, an agent with three models, and the official Replica
 test: $(STAMP) $(CLIENTS) ## all tests
 	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
 	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
-	@$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist worksteal
+	@$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 soak: $(STAMP) ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
 	@$(VENV)/bin/python -m tests.simulation 0:10000

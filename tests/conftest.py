@@ -17,8 +17,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(SOAK)
-MODELS = Path(__file__).parent / "acceptance" / "models"
+TESTS = Path(__file__).parent
+MODELS = TESTS / "acceptance" / "models"
+LONGEST = ("simulation", "fault", "acceptance", "legacy", "contract", "cog_server")
+"""Folders whose files take long, the longest first: the last to begin should be a short one."""
 WAITER = f"test/waiter={MODELS / 'waiter'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(TESTS).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from coordinator import calls
+from coordinator.blobs.base import Blobs
+from coordinator.blobs.errors import Missing
 from coordinator.errors import Unavailable
 from coordinator.ids import Ids
 from coordinator.keeping import is_over
-from coordinator.prediction import Document
+from coordinator.long_inputs import read, store
+from coordinator.prediction import Document, LongInput
 from coordinator.store.database import Store
 from coordinator.store.errors import Ambiguous, Invalid, NotFound, StoreUnavailable
 from coordinator.store.index import DEAD
@@ -26,9 +29,10 @@ Found = tuple[ObjectRow, calls.Worker]
 class Fleet:
     """Carries out orders. Raises StoreError with the answer for the operator."""
 
-    def __init__(self, store: Store, models: Models, ids: Ids, now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, models: Models, ids: Ids, now: Callable[[], int], blobs: Blobs) -> None:
         self._now = now
         self._store = store
+        self._blobs = blobs
         self._models = models
         self._ids = ids
         self._redriving = asyncio.Lock()
@@ -114,6 +118,7 @@ class Fleet:
         known = await self._store.index.find(id)
         if known is not None and known.status.terminal:
             return _redriven(known)
+        long = await self._own_input(document)
         call = calls.Create(
             id=id,
             again=True,
@@ -124,7 +129,7 @@ class Fleet:
             input=document.input,
             version=document.version if document.pinned else "",
             input_files=document.input_files,
-            long_input=document.long_input,
+            long_input=long,
             streams=document.streams,
             run_s=document.run_s,
             urgency=document.urgency,
@@ -144,9 +149,21 @@ class Fleet:
             dialect=document.dialect,
         )
         reply = await self._models.stub(number).create(call)
+        if long is not None and (isinstance(reply, calls.Refused) or reply.document.long_input != long):
+            await self._blobs.delete(long.key)  # it was redriven before, or not now
         if isinstance(reply, calls.Refused):
             raise StoreUnavailable(f"{document.id} was not taken: {reply.detail}", "try again later")
         return _redriven(reply.document)
+
+    async def _own_input(self, document: Document) -> LongInput | None:
+        """A long input once more: that of the first goes when its time is over."""
+        if document.long_input is None:
+            return None
+        try:
+            return await store(self._blobs, await read(self._blobs, document.long_input))
+        except Missing:
+            said = f"the input of {document.id} is gone from storage"
+            raise Invalid(said, "only its client can send it again") from None
 
 
 def _called(name: str, found: Iterable[Found]) -> list[Found]:

@@ -311,7 +311,9 @@ async def _start_control(
         on_revoked=services.authenticator.forget,
         status=status,
         records=Records(services.store, services.webhooks.secrets),
-        fleet=Fleet(services.store, services.models, services.ids, services.clock.now).carry_out,
+        fleet=Fleet(
+            services.store, services.models, services.ids, services.clock.now, services.blobs
+        ).carry_out,
         backups=backups.carry_out,
     )
     control = ControlServer(data.control_socket, orders.carry_out)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from coordinator.blobs.keys import prediction_prefix
@@ -226,12 +227,16 @@ class TestDelete:
         assert (await server.http.get(shown["output"][0])).status_code == 410
 
 
+def fleet_of(server: TestServer) -> Fleet:
+    services = server.services
+    return Fleet(services.store, services.models, services.ids, services.clock.now, services.blobs)
+
+
 class TestDeadLetters:
     async def test_one_is_redriven_with_its_time_and_not_at_all_without_its_input(
         self, server: TestServer
     ) -> None:
-        services = server.services
-        fleet = Fleet(services.store, services.models, services.ids, services.clock.now)
+        fleet = fleet_of(server)
         dead = []
         for _ in range(2):
             made = (await post(server, retention="1h")).json()
@@ -247,6 +252,20 @@ class TestDeadLetters:
         with pytest.raises(Invalid, match="has been removed"):
             await fleet.carry_out(Redrive(ids=(dead[1],)))
         assert [row["id"] for row in await fleet.carry_out(ListDead())] == [dead[0]]
+
+    async def test_a_long_input_is_redriven_and_outlives_the_first_ones(self, tmp_path: Path) -> None:
+        async with running(tmp_path, ServerLimits(row_input_bytes=100)) as server:
+            text = "x" * 1000
+            made = (await post(server, text=text)).json()
+            lost = {"error": "gone", "error_code": "output_lost"}
+            server.agent.finish(await server.agent.start(), status="failed", **lost)
+            server.agent.offer()
+            await server.indexed(made["id"])
+            (again,) = await fleet_of(server).carry_out(Redrive(ids=(made["id"],)))
+            await server.http.delete(f"/v1/predictions/{made['id']}")
+            dispatch = await server.agent.start()
+            assert msgspec.json.decode(dispatch.input)["text"] == text
+            assert (await get(server, again["id"]))["input"]["text"] == text
 
 
 class TestInputs:

@@ -5,6 +5,7 @@ start before its deadline, is a cancel here.
 """
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -63,6 +64,7 @@ _BAD_WEBHOOK = "webhook"
 """What the detail of a 422 names when the provider does not send any there."""
 _BAD_VERSION = "Invalid version"
 """What the detail of a 422 says that is not about the input."""
+_MASK = re.compile(r"\*{3,}|[\[<(]?redacted[\])>]?", re.IGNORECASE)
 _STATUSES: Mapping[str, Status] = {
     "starting": "starting",
     "processing": "processing",
@@ -219,7 +221,7 @@ class Replicate:
                 break
             page = _decoded(await self._ask("GET", path, key), _Page)
             for each in page.results:
-                same = each.input == given and each.id not in known and _is_of(each, wanted)
+                same = _shows(each.input, given) and each.id not in known and _is_of(each, wanted)
                 if same and (_time(each.created_at) or since) >= since:
                     found = each  # pages are newest first: the last one is the oldest
             path = _next("/predictions", page.next)
@@ -371,6 +373,19 @@ def _remote(found: _Prediction) -> Remote:
         metrics=found.metrics or {},
         started_at=_time(found.started_at),
     )
+
+
+def _shows(shown: Any, given: dict[str, Any]) -> bool:
+    """Whether it may be what was given: a provider does not show secrets."""
+    return shown == given or (
+        isinstance(shown, dict)
+        and shown.keys() == given.keys()
+        and all(value == given[name] or _is_mask(value) for name, value in shown.items())
+    )
+
+
+def _is_mask(value: Any) -> bool:
+    return isinstance(value, str) and _MASK.fullmatch(value) is not None
 
 
 def _is_of(found: _Prediction, wanted: Wanted) -> bool:

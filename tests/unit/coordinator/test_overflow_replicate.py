@@ -176,6 +176,18 @@ class TestFind:
         assert await client.find(KEY, WANTED, since, taken) is None
         assert before.id and other.id
 
+    @pytest.mark.parametrize("shown", ["**********", "[REDACTED]"])
+    async def test_what_it_does_not_show_may_be_the_secret(
+        self, there: Replicate, client: Client, shown: str
+    ) -> None:
+        wanted = replace(WANTED, input=b'{"text": "hi", "key": "of mine"}')
+        made = await client.create(KEY, wanted)
+        there.begun[0]["input"]["key"] = shown
+        found = await client.find(KEY, wanted, 0, NOBODY)
+        assert found is not None and found.id == made.id
+        assert await client.find(KEY, replace(wanted, input=b'{"text": "hi"}'), 0, NOBODY) is None
+        assert await client.find(KEY, replace(wanted, input=b'{"text": "", "key": "x"}'), 0, NOBODY) is None
+
     async def test_over_pages(self, there: Replicate, client: Client) -> None:
         since = int(time.time() * 1e6) - 1_000_000
         first = await client.create(KEY, WANTED)

@@ -15,6 +15,7 @@ import inspect
 import random
 import selectors
 from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -25,8 +26,11 @@ EPOCH_S = 1_700_000_000
 THREAD_S = (0.0001, 0.002)
 """What a thread takes for its work."""
 
-MOST_ROUNDS = 400_000
-"""Rounds of the loop in one simulation, of which most have some thousands: what goes on for ever is found."""
+MOST_STEPS = 1_000_000
+"""Callbacks in one simulation, of which most have some ten thousand: what goes on for ever is found."""
+
+MOST_S = 4 * 3600.0
+"""Virtual time that one simulation may take; most are over within minutes."""
 
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 
@@ -40,11 +44,15 @@ class Endless(Exception):
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """``chance`` decides what threads take."""
+    """``chance`` decides what threads take. Raises Stuck and Endless out of ``run_until_complete``."""
 
     def __init__(self, chance: random.Random) -> None:
         self._elapsed_s = 0.0
-        super().__init__(_NoFiles(self))
+        self._steps = 0
+        self._due: deque[_Owned] = deque()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timers_made = 0
+        super().__init__(_NoFiles())
         self.chance = chance
         self.disk_s: Callable[[Process], float] = lambda process: 0.0
         """What a process's disk takes beside that."""
@@ -53,20 +61,42 @@ class SimLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._elapsed_s
 
-    def pass_to_next_timer(self) -> None:
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0].cancelled():
-            self._elapsed_s = max(self._elapsed_s, scheduled[0].when())
-            return
-        if not scheduled:
+    def _run_once(self) -> None:
+        """In the place of asyncio's, which asks a selector each time and compares its timers in Python."""
+        due, timers = self._due, self._timers
+        if not due:
+            self._pass_to_next_timer()
+        now = self._elapsed_s
+        while timers and timers[0][0] <= now:
+            due.append(heapq.heappop(timers)[2])
+        self._steps += len(due)
+        if self._steps > MOST_STEPS:
+            raise Endless(f"more than {MOST_STEPS:,} things have happened")
+        for _ in range(len(due)):
+            step = due.popleft()
+            if not step._cancelled:  # type: ignore[attr-defined]
+                step._run()
+
+    def _pass_to_next_timer(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers:
             raise Stuck
-        self._elapsed_s = max(self._elapsed_s, scheduled[0].when())
+        self._elapsed_s = max(self._elapsed_s, timers[0][0])
+        if self._elapsed_s > MOST_S:
+            raise Endless(f"it is not over after {MOST_S:,.0f} s")
+
+    def close(self) -> None:
+        super().close()
+        self._due.clear()
+        self._timers.clear()
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> events.Handle:
-        handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)  # type: ignore[attr-defined]
+        handle = _Owned(callback, args, self, context)
+        self._due.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -82,8 +112,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = _Timer(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True
+        self._timers_made += 1  # those of one moment run in the order in which they were made
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
         return timer
 
     def call_later(
@@ -198,17 +228,14 @@ class _Owned(events.Handle):
     """Runs if its process can."""
 
     def _run(self) -> None:
-        process = self._context.get(PROCESS)  # type: ignore[attr-defined]
+        context: contextvars.Context = self._context  # type: ignore[attr-defined]
+        process = context.get(PROCESS)
         if process is None or process.runs(self._again):
             super()._run()  # type: ignore[misc]
 
     def _again(self) -> None:
         if not self.cancelled():
             super()._run()  # type: ignore[misc]
-
-
-class _Handle(_Owned):
-    pass
 
 
 class _Timer(_Owned, asyncio.TimerHandle):
@@ -229,12 +256,10 @@ def _task(
 
 
 class _NoFiles(selectors.BaseSelector):
-    """Selects nothing: what is left to do is the next timer."""
+    """Takes files, and selects nothing."""
 
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._keys: dict[Any, selectors.SelectorKey] = {}
-        self._rounds = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
@@ -251,11 +276,6 @@ class _NoFiles(selectors.BaseSelector):
         return self._keys
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._rounds += 1
-        if self._rounds > MOST_ROUNDS:
-            raise Endless
-        if timeout is None or timeout > 0:
-            self._loop.pass_to_next_timer()
         return []
 
 

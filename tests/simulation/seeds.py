@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from tests.simulation.history import Broken, History
@@ -62,4 +62,6 @@ def failing(seeds: range, jobs: int, *, first: bool = False) -> Iterator[tuple[i
                 yield running[done], reason
                 if first:
                     pool.shutdown(wait=False, cancel_futures=True)
+                    for child in active_children():  # what they are at may take long, and nobody asks for it
+                        child.kill()
                     return

@@ -483,8 +483,8 @@ def run(plan: Plan, folder: Path, told: Callable[[str], object] = lambda line: N
             loop.run_until_complete(world.run())
         except Stuck:
             raise Broken("everybody waits for something that nobody does") from None
-        except Endless:
-            raise Broken("it goes on and on") from None
+        except Endless as error:
+            raise Broken(f"it goes on and on: {error}") from None
         finally:
             for process in world.processes:
                 process.kill()

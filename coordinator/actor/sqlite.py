@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ class SqliteStorages:
         self, root: Path, schema: Schema, *, threads: int, open_limit: int, commit_delay_s: float = 0.0
     ) -> None:
         self._root = root
-        self._plan = _Plan(schema)
+        self._plan = _plan(schema)
         self._writers = Writers(threads, "object-storage")
         self._open_limit = open_limit
         self._commit_delay_s = commit_delay_s
@@ -185,6 +185,11 @@ class SqliteStorage:
 
     async def close(self) -> None:
         await self._storages.run(partial(self._storages.close_file, self._number))
+
+
+@cache
+def _plan(schema: Schema) -> "_Plan":
+    return _Plan(schema)
 
 
 class _Plan:

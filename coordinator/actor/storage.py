@@ -46,7 +46,7 @@ class Move:
     """From the old table's columns, in order, to the parameters of the write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Schema:
     """An object's storage: its tables, what it may write, what it reads when it comes to life and later."""
 

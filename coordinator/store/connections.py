@@ -184,21 +184,25 @@ class Connections:
 
 
 class HotRead:
-    """A compiled SELECT. One trip to the database's thread, where SQLAlchemy's own execution takes four.
+    """A SELECT, compiled when it is first asked. One trip to the database's thread, where SQLAlchemy's own
+    execution takes four.
 
     Values come as the driver gives them: a boolean is 0 or 1.
     """
 
-    __slots__ = ("_connections", "_names", "_sql")
+    __slots__ = ("_connections", "_names", "_sql", "_statement")
 
     def __init__(self, connections: Connections, statement: Select[Any]) -> None:
-        compiled = statement.compile(dialect=connections.dialect)
         self._connections = connections
-        self._sql = str(compiled)
-        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self._statement = statement
+        self._sql = ""
+        self._names: tuple[str, ...] = ()
 
     async def rows(self, **params: Any) -> list[Any]:
         """All rows, as tuples. Cancelling is safe."""
+        if not self._sql:
+            compiled = self._statement.compile(dialect=self._connections.dialect)
+            self._sql, self._names = str(compiled), tuple(compiled.positiontup or ())
         with translated():
             return list(
                 await self._connections.hot.execute_fetchall(

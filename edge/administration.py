@@ -1,12 +1,41 @@
-"""Gives an operator's order to the running server or, when none runs, carries it out on the files."""
+"""Gives an operator's order to the running server, here or over HTTP; when none runs here, carries it out on
+the files."""
 
 import asyncio
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from edge.control import Answer, AskStatus, BackupOrder, FleetOrder, Order, Refusal, Status, ask
 from edge.data_dir import BRIEF_USE_S, DataDir
 from edge.exits import CommandFailed, ExitCode
+from edge.where import Where
+
+
+def ordered(where: Where, order: Order, purpose: str) -> Any:
+    """What the order gave: of the server that the command names, or of the one of the data directory. Raises
+    CommandFailed."""
+    if not where.server:
+        if where.token:
+            raise CommandFailed("--token is for --server, which is not given", ExitCode.USAGE)
+        return carry_out(DataDir(where.data), order, purpose)
+    from edge.remote import give
+
+    if not where.token:
+        raise CommandFailed("--server needs --token, of scope admin", ExitCode.USAGE)
+    return give(where.server, _secret(where.token), order)
+
+
+def _secret(given: str) -> str:
+    """The token itself, or what the file holds. Raises CommandFailed; no message repeats it."""
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).expanduser().read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise CommandFailed(f"--token: {given[1:]} cannot be read: {reason}", ExitCode.USAGE) from None
 
 
 def carry_out(data: DataDir, order: Order, purpose: str) -> Any:
@@ -50,10 +79,13 @@ def _answer(data: DataDir, order: Order, purpose: str) -> Answer:
 
 async def _on_files(data: DataDir, order: Order) -> Answer:
     from coordinator.store.database import Store, migrate, wall_clock
+    from edge.audit import Acts, By
+    from edge.control import user
     from edge.failures import explained
     from edge.orders import Orders
     from edge.provider_keys import LABEL, ProviderKeys
     from edge.records import Records
+    from edge.token_orders import TokenOrders
     from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
     from edge.webhook_secrets import Secrets
 
@@ -66,22 +98,31 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
         seal = ProviderKeys(lambda: data.key(WEBHOOK_SECRETS))
         secrets = Secrets(store.webhook_secrets, seal, wall_clock)
         orders = Orders(
-            store.tokens,
-            provider_keys=ProviderKeys(lambda: data.key(LABEL)),
-            now=wall_clock,
-            on_revoked=_nobody,
+            TokenOrders(
+                store,
+                provider_keys=ProviderKeys(lambda: data.key(LABEL)),
+                now=wall_clock,
+                on_revoked=_nobody,
+                on_changed=_nobody,
+                settle=_nothing,
+            ),
+            acts=Acts(store.audit),
             status=_stopped,
             records=Records(store, secrets),
             fleet=_no_fleet,
             backups=_no_fleet,
         )
-        return await orders.carry_out(order)
+        return await orders.carry_out(order, By(door="files", who=user(os.getuid())))
     finally:
         await store.close()
 
 
 def _nobody(token: str) -> None:
     """No server runs, so no connection depends on the token."""
+
+
+async def _nothing() -> None:
+    """No server runs, so no token is in use."""
 
 
 def _stopped() -> Status:

@@ -24,6 +24,7 @@ from edge.legacy import routes as legacy
 from edge.legacy.door import LegacyDoor
 from edge.links import Links
 from edge.openai import routes as openai
+from edge.orders import Orders
 from edge.problems import problem_of
 from edge.provided import ProvidedModels
 from edge.refusal import refuse_upgrade
@@ -41,6 +42,7 @@ from edge.routes import (
     server,
     streams,
 )
+from edge.routes.admin import routes as admin
 from edge.schemas import Renderer
 from edge.services import Services
 from edge.shortcut import Shortcut
@@ -67,8 +69,9 @@ _UNPREFIXED = (
 )
 
 
-def create_app(services: Services) -> ASGIApp:
-    """The ASGI application of one server. It owns nothing: ``services`` is stopped by who built it."""
+def create_app(services: Services, orders: Orders) -> ASGIApp:
+    """The ASGI application of one server. It owns nothing: ``services`` is stopped by who built it, and
+    ``orders`` carries out what administrators order."""
     links = Links(services.public_url, services.signer, services.limits.file_url_ttl_s, services.clock.now)
     tokens = StreamTokens(services.signer)
     provided = None
@@ -81,6 +84,7 @@ def create_app(services: Services) -> ASGIApp:
         )
     edge = Edge(
         services=services,
+        orders=orders,
         authenticator=services.authenticator,
         catalog=Catalog(services.store, services.clock, _CATALOG_TTL_S, provided),
         provided=provided,
@@ -111,6 +115,7 @@ def _routes() -> tuple[Litestar, Shortcut]:
         *streams.HANDLERS,
         *server.HANDLERS,
         *overflow.HANDLERS,
+        *admin.HANDLERS,
         *legacy.HANDLERS,
     ]
     app = Litestar(

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -35,7 +35,7 @@ class Principal:
     scopes: frozenset[str]
     pools: tuple[str, ...]
     models: tuple[str, ...]
-    """Patterns of the model names that it may register."""
+    """Patterns of the model names that it may use and register; empty for all."""
     name: str
     share: float = 1.0
     account_share: float = 1.0
@@ -53,6 +53,15 @@ class Principal:
     """How long what it makes is kept after its end; None leaves it to the model."""
     api: str = REPLICATE
     """The dialect that its client speaks (``coordinator/letters.py``)."""
+    generation: int = 1
+    """Which of the token's secrets was shown."""
+    maker: "Principal | None" = None
+    """Of a key that an account's token made for a user: that token, whose limits hold, too."""
+
+    @property
+    def counts_as(self) -> str:
+        """The token that what it creates counts as: the keys of one share what that one has."""
+        return self.token if self.maker is None else self.maker.token
 
     def require(self, scope: str) -> None:
         """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""
@@ -63,12 +72,19 @@ class Principal:
 class Watch:
     """One listener for the revocation of a token. Close it, or use it as a context manager."""
 
-    __slots__ = ("_authenticator", "called", "on_revoked", "token")
+    __slots__ = ("_authenticator", "called", "generation", "on_revoked", "token")
 
-    def __init__(self, authenticator: "Authenticator", token: str, on_revoked: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        authenticator: "Authenticator",
+        token: str,
+        on_revoked: Callable[[], object],
+        generation: int | None,
+    ) -> None:
         self._authenticator = authenticator
         self.token = token
         self.on_revoked = on_revoked
+        self.generation = generation
         self.called = False
         """Whether the token was found revoked."""
 
@@ -99,8 +115,10 @@ class Authenticator:
         *,
         failures_per_min: int = 0,
         clients: ClientAddresses | None = None,
+        on_use: Callable[[str, int], object] | None = None,
     ) -> None:
-        """An address may try ``failures_per_min`` wrong tokens; 0 is no limit."""
+        """An address may try ``failures_per_min`` wrong tokens; 0 is no limit. ``on_use`` is told the id of
+        each token that is used, and when, in microseconds since the epoch."""
         self._tokens = tokens
         self._recheck_s = recheck_s
         self._clock = clock
@@ -110,6 +128,7 @@ class Authenticator:
         self._failures_per_min = failures_per_min
         self._failures = Buckets(clock.monotonic)
         self._clients = clients or ClientAddresses()
+        self._on_use = on_use
         self._watches: dict[str, set[Watch]] = {}
         self._timer: Timer | None = None
         self._sweep: asyncio.Task[None] | None = None
@@ -150,29 +169,37 @@ class Authenticator:
         return await self._of_digest(_digest(secret), secret)
 
     async def _of_digest(self, digest: bytes, secret: str) -> Principal | None:
-        found = await self._records.get(digest, partial(self._look_up, secret))
-        if found is None or not found[0].usable(self._clock.now()):
+        found, now = await self._records.get(digest, partial(self._look_up, secret)), self._clock.now()
+        if found is None or not found[0].usable(now):
             return None
+        if self._on_use is not None:
+            self._on_use(found[0].id, now)
         return found[1]
 
-    def watch(self, token: str, on_revoked: Callable[[], object]) -> Watch:
-        """Call ``on_revoked`` once, from the loop, soon after the token with this id stopped being usable."""
-        watch = Watch(self, token, on_revoked)
+    def watch(self, token: str, on_revoked: Callable[[], object], generation: int | None = None) -> Watch:
+        """Call ``on_revoked`` once, from the loop, soon after the token with this id stopped being usable, or
+        that one of its secrets which was shown."""
+        watch = Watch(self, token, on_revoked, generation)
         self._watches.setdefault(token, set()).add(watch)
         self._arm()
         return watch
 
     async def usable(self, token: str) -> bool:
         """Whether the token with this id may be used now. One look into the store."""
-        record = await self._tokens.by_id(token)
-        return record is not None and record.usable(self._clock.now())
+        return await self._usable(await self._tokens.by_id(token))
 
     def forget(self, token: str) -> None:
         """The token with this id has been revoked: trust it no longer, and tell those who watch it."""
-        self._records.forget(lambda found: found is not None and found[0].id == token)
-        for watch in self._watches.pop(token, ()):
-            watch.called = True
-            watch.on_revoked()
+        self._trust_no_longer(token)
+        self._tell(token, lambda watch: True)
+
+    def changed(self, token: str) -> None:
+        """The token with this id has another secret, or other rights: look at it again, and at its keys."""
+        self._trust_no_longer(token)
+        if self._watches and self._sweep is None and not self._stopped:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._start_sweep()
 
     async def stop(self) -> None:
         self._stopped = True
@@ -189,24 +216,38 @@ class Authenticator:
         record = await self._tokens.by_secret(secret)
         if record is None:
             return None
-        principal = Principal(
-            token=record.id,
-            account=record.account,
-            scopes=frozenset(record.scopes),
-            pools=tuple(record.pools),
-            models=tuple(record.models),
-            name=record.name,
-            share=record.share,
-            account_share=record.account_share,
-            storage_at_most=record.account_storage_at_most,
-            max_running=record.max_running,
-            creations_per_min=record.creations_per_min,
-            retention_s=record.retention_s,
-            requests_per_min=record.requests_per_min,
-            replicate=record.replicate is not None,
-            api=record.api,
-        )
-        return record, principal
+        principal = _principal(record)
+        if record.parent is None:
+            return record, principal
+        maker = await self._tokens.by_id(record.parent)
+        if maker is None or not maker.usable(self._clock.now()):
+            return None
+        return record, _key_of(principal, _principal(maker))
+
+    async def _usable(self, record: Token | None) -> bool:
+        if record is None or not record.usable(self._clock.now()):
+            return False
+        return record.parent is None or await self._usable(await self._tokens.by_id(record.parent))
+
+    def _trust_no_longer(self, token: str) -> None:
+        self._records.forget(lambda found: found is not None and token in (found[0].id, found[0].parent))
+
+    def _tell(self, token: str, over: Callable[[Watch], bool]) -> None:
+        """Those of the token's watches that are over."""
+        watches = self._watches.get(token, set())
+        for watch in [watch for watch in watches if over(watch)]:
+            self._unwatch(watch)
+            watch.called = True
+            watch.on_revoked()
+
+    async def _look_at(self, token: str) -> None:
+        record = await self._tokens.by_id(token)
+        if record is None or not await self._usable(record):
+            self.forget(token)
+            return
+        before = record.previous_until is not None and self._clock.now() < record.previous_until
+        oldest = record.generation - before
+        self._tell(token, lambda watch: watch.generation is not None and watch.generation < oldest)
 
     def _refuse_guessing(self, scope: Mapping[str, Any]) -> None:
         if not self._failures_per_min:
@@ -236,8 +277,7 @@ class Authenticator:
 
     async def _look_at_watched(self) -> None:
         for token in tuple(self._watches):
-            if not await self.usable(token):
-                self.forget(token)
+            await self._look_at(token)
 
     def _swept(self, sweep: asyncio.Task[None]) -> None:
         self._sweep = None
@@ -249,6 +289,41 @@ class Authenticator:
                 log.error("watched tokens could not be looked at", exc_info=error)
         if self._watches:
             self._arm()
+
+
+def _principal(record: Token) -> Principal:
+    return Principal(
+        token=record.id,
+        account=record.account,
+        scopes=frozenset(record.scopes),
+        pools=tuple(record.pools),
+        models=tuple(record.models),
+        name=record.name,
+        share=record.share,
+        account_share=record.account_share,
+        storage_at_most=record.account_storage_at_most,
+        max_running=record.max_running,
+        creations_per_min=record.creations_per_min,
+        retention_s=record.retention_s,
+        requests_per_min=record.requests_per_min,
+        replicate=record.replicate is not None,
+        api=record.api,
+        generation=record.generation,
+    )
+
+
+def _key_of(key: Principal, maker: Principal) -> Principal:
+    """A key may do what it was made for as far as its maker may; what it creates is treated as that one's."""
+    return replace(
+        key,
+        scopes=key.scopes if "admin" in maker.scopes else key.scopes & maker.scopes,
+        pools=tuple(pool for pool in key.pools if pool in maker.pools),
+        share=maker.share,
+        max_running=maker.max_running,
+        retention_s=maker.retention_s,
+        replicate=maker.replicate,
+        maker=maker,
+    )
 
 
 def _digest(secret: str) -> bytes:

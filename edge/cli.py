@@ -37,6 +37,8 @@ COMMANDS: Mapping[str, Command] = {
     "token import": Command(
         "edge.commands.token_import", "take over the tokens of a Cogflare of 2022, clients' and workers'"
     ),
+    "token set": Command("edge.commands.token_set", "change what a token may do, and how often"),
+    "token rotate": Command("edge.commands.token_rotate", "give a token another secret"),
     "token list": Command("edge.commands.token_list", "list the tokens, without their secrets"),
     "token revoke": Command("edge.commands.token_revoke", "end a token; takes effect within a second"),
     "account set": Command(
@@ -56,6 +58,7 @@ COMMANDS: Mapping[str, Command] = {
     "worker resume": Command("edge.commands.worker_resume", "give a drained worker work again"),
     "dead list": Command("edge.commands.dead_list", "list predictions that workers failed, not their model"),
     "dead redrive": Command("edge.commands.dead_redrive", "try dead letters again from their kept input"),
+    "audit list": Command("edge.commands.audit_list", "list what administrators have done"),
     "status": Command("edge.commands.status", "say what the server of a data directory is doing"),
     "backup": Command("edge.commands.backup", "copy all of a server's data while it runs, or check a copy"),
     "restore": Command("edge.commands.restore", "make a data directory of a backup"),

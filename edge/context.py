@@ -1,6 +1,7 @@
 """What the handlers of one application share, and how they get at it."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edge.access_log import TOKEN
 from edge.auth import Authenticator, Principal
@@ -15,6 +16,9 @@ from edge.stream_tokens import StreamTokens
 from edge.throttle import Throttle
 from edge.unanswered import Unanswered
 
+if TYPE_CHECKING:
+    from edge.orders import Orders
+
 EDGE = "cogflare.edge"
 """Where a request's scope has the ``Edge`` that serves it."""
 RATE = "cogflare.rate"
@@ -26,6 +30,7 @@ class Edge:
     """One application's parts."""
 
     services: Services
+    orders: "Orders"
     authenticator: Authenticator
     catalog: Catalog
     links: Links

@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import pwd
 import shutil
 import socket
+import struct
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -61,6 +63,25 @@ class ImportTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order",
 
 class ListTokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.list"):
     account: str | None = None
+    token: str | None = None
+    """Only this one, by id or name, which must exist."""
+    after: tuple[int, str] | None = None
+    limit: int | None = None
+    """A page of them; None for all."""
+
+
+class SetToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.set"):
+    token: str
+    changes: dict[str, Any]
+    """Fields of ``token_changes.CHANGEABLE``; ``expire_s`` from now in place of ``expires_at``, None for no
+    end."""
+    account: str | None = None
+
+
+class RotateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.rotate"):
+    token: str
+    overlap_s: float
+    account: str | None = None
 
 
 class RevokeToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="token.revoke"):
@@ -76,7 +97,8 @@ class SetAccount(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
 
 
 class ListAccounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.list"):
-    pass
+    account: str | None = None
+    """Only this one, which must exist."""
 
 
 class RotateWebhookSecret(
@@ -94,6 +116,17 @@ class SetModel(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag
 class ListModels(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.list"):
     model: str | None = None
     """Only this one, which must exist."""
+
+
+TokenOrder = CreateToken | ImportTokens | ListTokens | SetToken | RotateToken | RevokeToken
+
+
+class ListAudit(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="audit.list"):
+    act: str | None = None
+    target: str | None = None
+    token: str | None = None
+    before: int | None = None
+    limit: int = 100
 
 
 RecordOrder = SetAccount | ListAccounts | RotateWebhookSecret | SetModel | ListModels
@@ -144,9 +177,7 @@ class StopBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
 
 BackupOrder = StartBackup | AskBackup | StopBackup
 FleetOrder = ListWorkers | MarkWorker | ListDead | Redrive
-Order = (
-    CreateToken | ImportTokens | ListTokens | RevokeToken | AskStatus | RecordOrder | FleetOrder | BackupOrder
-)
+Order = TokenOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,13 +208,15 @@ Answer = Done | Refusal
 
 _decode_order = msgspec.json.Decoder(Order).decode
 _decode_answer: Callable[[bytes], Answer] = msgspec.json.Decoder(Answer).decode
+Carry = Callable[[Any, str], Awaitable[Answer]]
+"""Carries out an order of somebody on this machine: the name of the operating system's user."""
 _encode = msgspec.json.Encoder().encode
 
 
 class ControlServer:
     """Takes orders on a socket file. ``start`` returns once it listens; ``stop`` is safe at any time."""
 
-    def __init__(self, path: Path, carry_out: Callable[[Any], Awaitable[Answer]]) -> None:
+    def __init__(self, path: Path, carry_out: Carry) -> None:
         self._path = path
         self._carry_out = carry_out
         self._server: asyncio.Server | None = None
@@ -223,7 +256,8 @@ class ControlServer:
         self._busy.add(task)
         try:
             async with asyncio.timeout(ANSWER_S):
-                writer.write(_encode(await self._answer(await reader.readline())) + b"\n")
+                answer = await self._answer(await reader.readline(), peer(writer.get_extra_info("socket")))
+                writer.write(_encode(answer) + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError) as error:
             log.debug("control socket: %s", error)
@@ -231,16 +265,33 @@ class ControlServer:
             self._busy.discard(task)
             writer.close()
 
-    async def _answer(self, line: bytes) -> Answer:
+    async def _answer(self, line: bytes, who: str) -> Answer:
         try:
             order = _decode_order(line)
         except msgspec.DecodeError as error:
             return Refusal(f"the running server does not know this order: {error}", "use its own version", 2)
         try:
-            return await self._carry_out(order)
+            return await self._carry_out(order, who)
         except Exception:
             log.exception("control socket: an order failed")
             return Refusal("the running server failed to do it", "see its log", 1)
+
+
+def peer(connection: Any) -> str:
+    """The user at the other end; our own where the system does not tell, for nobody else may open it."""
+    if connection is None or not hasattr(socket, "SO_PEERCRED"):
+        return user(os.getuid())
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return user(uid)
+
+
+def user(uid: int) -> str:
+    """Name of a user of this machine, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def ask(path: Path, order: Order) -> Answer:

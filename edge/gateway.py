@@ -100,6 +100,7 @@ class Gateway:
             with self._authenticator.watch(
                 principal.token,
                 lambda: connection.close(CloseCode.TOKEN_REVOKED, "the token was revoked"),
+                principal.generation,
             ):
                 await connection.run()
         finally:

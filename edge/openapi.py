@@ -13,6 +13,7 @@ from coordinator.prediction import Status
 from coordinator.protocol.limits import SEARCH_LENGTH
 from edge import schemas
 from edge.listing import SOURCES
+from edge.routes.admin import description as admin
 from edge.routes.discovery import LARGEST_SEARCH
 from edge.routes.models import DIRECTIONS, SORTING
 
@@ -47,6 +48,7 @@ _COMPONENTS = {
     "Why": schemas.WhyOut,
     "Deliveries": schemas.DeliveriesOut,
     "WebhookSecret": schemas.WebhookSecretOut,
+    **admin.COMPONENTS,
 }
 _JSON = "application/json"
 
@@ -218,6 +220,8 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "put_stored": {"201": {"description": "Stored"}},
     "stream_prediction": _EVENTS,
     "stream_files": _EVENTS,
+    **{name: _answer(*answer) for name, answer in admin.ANSWERS.items()},
+    **{name: _page(component) for name, component in admin.PAGES.items()},
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before", "status", "model", "source"),
@@ -232,6 +236,7 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "get_prediction": ("last_event_id",),
     "stream_prediction": ("last_event_id",),
     "stream_files": ("last_event_id",),
+    **admin.QUERIES,
 }
 _REQUIRED_QUERIES = {
     ("search", "query"),
@@ -242,7 +247,7 @@ _REQUIRED_QUERIES = {
         if query not in ("part", "upload", "start")  # of a part alone
     ),
 }
-_QUERY_SCHEMAS: Mapping[str, dict[str, Any]] = {
+_QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "created_after": {"type": "string", "format": "date-time"},
     "created_before": {"type": "string", "format": "date-time"},
     "status": {"enum": [status.value for status in Status]},
@@ -252,6 +257,7 @@ _QUERY_SCHEMAS: Mapping[str, dict[str, Any]] = {
     "query": {"type": "string", "maxLength": SEARCH_LENGTH},
     "search query": {"type": "string", "maxLength": SEARCH_LENGTH, "pattern": r"\S"},
     "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_SEARCH},
+    **admin.QUERY_SCHEMAS,
 }
 _FILE_FORM = {
     "type": "object",
@@ -275,6 +281,7 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "update_model": _content("ModelChanges"),
     "create_file": {"multipart/form-data": {"schema": _FILE_FORM}},
     "put_stored": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    **{name: _content(component) for name, component in admin.BODIES.items()},
 }
 
 

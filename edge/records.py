@@ -30,6 +30,9 @@ class Records:
         if isinstance(order, SetAccount):
             return await self._set_account(order)
         if isinstance(order, ListAccounts):
+            if order.account is not None:
+                account = await self._store.accounts.get(order.account)
+                return [_account(account, await self._store.storage_use.get(account.name))]
             use = await self._store.storage_use.all()
             return [
                 _account(account, use.get(account.name, Use()))

@@ -26,6 +26,7 @@ from coordinator.store.database import Store, migrate
 from edge.access_log import AccessLog
 from edge.address import bind
 from edge.app import create_app
+from edge.audit import Acts
 from edge.auth import Authenticator
 from edge.backups import Backups
 from edge.client_address import ClientAddresses
@@ -36,6 +37,7 @@ from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
 from edge.fleet import Fleet
 from edge.gateway import Gateway
+from edge.last_use import LastUse
 from edge.legacy.door import LegacyDoor
 from edge.listener import http_server, tls, urls
 from edge.orders import Orders
@@ -49,6 +51,7 @@ from edge.sockets import AllSockets
 from edge.storage import open_storage, storage_place
 from edge.subscriptions import Subscriptions
 from edge.times import rfc3339
+from edge.token_orders import TokenOrders
 from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
 from edge.webhook_secrets import Secrets
 from edge.webhooks import Webhooks
@@ -78,10 +81,13 @@ async def serve(settings: ServeSettings) -> int:
             local_url, public_url = urls(settings, listener)
             async with AsyncExitStack() as parts:
                 with explained(data):
-                    services, backups = await _build(settings, data, public_url, parts, run)
+                    services, backups, last_use = await _build(settings, data, public_url, parts, run)
                     secret = await _first_token(services.store, data)
-                    await _start_control(services, backups, data, local_url, parts, run)
-                http = http_server(create_app(services), listener, settings, context)
+                    orders = _orders(services, backups, last_use, data, local_url, run)
+                    control = ControlServer(data.control_socket, orders.on_socket)
+                    parts.push_async_callback(control.stop)
+                    await control.start()
+                http = http_server(create_app(services, orders), listener, settings, context)
                 serving = asyncio.create_task(http.serve())
                 parts.push_async_callback(_end, serving)
                 await _until(http.listening, serving)
@@ -165,7 +171,7 @@ def _check(settings: ServeSettings) -> None:
 
 async def _build(
     settings: ServeSettings, data: DataDir, public_url: str, parts: AsyncExitStack, run: _Run
-) -> tuple[Services, Backups]:
+) -> tuple[Services, Backups, LastUse]:
     limits, clock = settings.limits, SystemClock()
     signer = Signer(data.key("signed urls"))
     ids = Ids(data.key("prediction ids"))
@@ -192,12 +198,14 @@ async def _build(
         limits=limits,
         on_fatal=run.fail,
     )
+    last_use = LastUse(store.token_changes, clock)
     authenticator = Authenticator(
         store.tokens,
         limits.token_recheck_s,
         clock,
         failures_per_min=limits.failed_logins_per_min,
         clients=ClientAddresses(settings.trusted_proxy),
+        on_use=last_use.note,
     )
     gateway = Gateway(
         store=store,
@@ -242,6 +250,7 @@ async def _build(
         parts=parts,
     )
     coordinators.connect(AllSockets((gateway, legacy)), webhooks.sender, overflow)
+    parts.push_async_callback(_bounded, last_use.stop, "last use of tokens")
     parts.push_async_callback(_bounded, webhooks.stop, "webhooks")
     parts.push_async_callback(_bounded, coordinators.stop, "coordinators")
     parts.push_async_callback(_bounded, authenticator.stop, "tokens")
@@ -276,7 +285,7 @@ async def _build(
         overflow=overflow if settings.replicate_url else None,
         retention=retention,
     )
-    return services, backups
+    return services, backups, last_use
 
 
 async def _first_token(store: Store, data: DataDir) -> str | None:
@@ -289,9 +298,9 @@ async def _first_token(store: Store, data: DataDir) -> str | None:
     return secret
 
 
-async def _start_control(
-    services: Services, backups: Backups, data: DataDir, url: str, parts: AsyncExitStack, run: _Run
-) -> None:
+def _orders(
+    services: Services, backups: Backups, last_use: LastUse, data: DataDir, url: str, run: _Run
+) -> Orders:
     def status() -> Status:
         state = "draining" if services.draining.is_set() else "ready" if services.ready else "waking"
         return Status(
@@ -304,11 +313,16 @@ async def _start_control(
         )
 
     provider_secret = data.key(LABEL)
-    orders = Orders(
-        services.store.tokens,
-        provider_keys=ProviderKeys(lambda: provider_secret),
-        now=services.clock.now,
-        on_revoked=services.authenticator.forget,
+    return Orders(
+        TokenOrders(
+            services.store,
+            provider_keys=ProviderKeys(lambda: provider_secret),
+            now=services.clock.now,
+            on_revoked=services.authenticator.forget,
+            on_changed=services.authenticator.changed,
+            settle=last_use.settle,
+        ),
+        acts=Acts(services.store.audit),
         status=status,
         records=Records(services.store, services.webhooks.secrets),
         fleet=Fleet(
@@ -316,9 +330,6 @@ async def _start_control(
         ).carry_out,
         backups=backups.carry_out,
     )
-    control = ControlServer(data.control_socket, orders.carry_out)
-    parts.push_async_callback(control.stop)
-    await control.start()
 
 
 def _tune_interpreter() -> None:

@@ -5,18 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from coordinator.protocol.limits import KIB, MIB, UNUSED_ENVIRONMENT_S, DoorLimits, ServerLimits, WireLimits
-
-DEFAULT_DATA = Path("~/.local/share/cogflare")
-"""In the user's home, not in the working directory: ``cogflare token`` must find what ``cogflare serve``
-made, wherever either is started."""
+from edge.where import DATA, DEFAULT_DATA, WHERE, Where
 
 AccessLevel = Literal["off", "errors", "all"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 FileUrls = Literal["auto", "url", "data"]
-
-
-_DATA = {"help": "directory with all of the server's data"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,7 @@ class ServeSettings:
         default=8000,
         metadata={"help": "port to listen on; 0 for a free one", "minimum": 0, "maximum": 65535},
     )
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    data: Path = field(default=DEFAULT_DATA, metadata=DATA)
     public_url: str | None = field(
         default=None,
         metadata={
@@ -110,13 +104,13 @@ class TokenCreateSettings:
     """``cogflare token create``."""
 
     name: str = field(metadata={"help": "what the token is for; unique in its account", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     account: str = field(default="default", metadata={"help": "account that owns the token"})
     scope: tuple[str, ...] = field(
         default=("submit", "read"),
         metadata={
             "help": "what the token may do",
-            "choices": ("submit", "read", "worker", "admin"),
+            "choices": ("submit", "read", "worker", "keys", "admin"),
         },
     )
     worker: str | None = field(
@@ -198,7 +192,7 @@ class TokenImportSettings:
             "positional": True,
         }
     )
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     account: str = field(default="default", metadata={"help": "account that all of the file goes into"})
     skip_bad: bool = field(
         default=False, metadata={"help": "import what is right and leave out what is not, instead of nothing"}
@@ -211,7 +205,7 @@ class TokenImportSettings:
 class TokenListSettings:
     """``cogflare token list``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     account: str | None = field(default=None, metadata={"help": "only the tokens of this account"})
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
@@ -220,8 +214,10 @@ class TokenListSettings:
 class TokenRevokeSettings:
     """``cogflare token revoke``."""
 
-    token: str = field(metadata={"help": "the token's name, or its id (tok_...)", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    which: str = field(
+        metadata={"help": "the token's name, or its id (tok_...)", "positional": True, "metavar": "TOKEN"}
+    )
+    where: Where = field(default_factory=Where, metadata=WHERE)
     account: str | None = field(default=None, metadata={"help": "account of the name, if several have it"})
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
@@ -245,7 +241,7 @@ class AccountSetSettings:
             "minimum": 0,
         },
     )
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -254,7 +250,7 @@ class WebhookSecretSettings:
     """``cogflare account rotate-webhook-secret``."""
 
     account: str = field(metadata={"help": "the account's name", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -262,7 +258,7 @@ class WebhookSecretSettings:
 class AccountListSettings:
     """``cogflare account list``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -271,7 +267,7 @@ class ModelSetSettings:
     """``cogflare model set``. Its variables have names of their own: a server's limits are not a model's."""
 
     model: str = field(metadata={"help": "owner/name of a model", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     queue_s: float | None = field(
         default=None,
         metadata={"help": "longest time of waiting", "minimum": 1, "variable": "MODEL_QUEUE_S"},
@@ -423,7 +419,7 @@ class ModelSetSettings:
 class ModelListSettings:
     """``cogflare model list``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -432,7 +428,7 @@ class ModelShowSettings:
     """``cogflare model show``."""
 
     model: str = field(metadata={"help": "owner/name of a model", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -440,7 +436,7 @@ class ModelShowSettings:
 class WorkerListSettings:
     """``cogflare worker list``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     model: str | None = field(
         default=None, metadata={"help": "only the workers of this model", "variable": "WORKER_MODEL"}
     )
@@ -453,7 +449,7 @@ class WorkerMarkSettings:
     """``cogflare worker release``, ``drain`` and ``resume``."""
 
     worker: str = field(metadata={"help": "the worker's name, or its agent id (agt_...)", "positional": True})
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     model: str | None = field(
         default=None, metadata={"help": "only for this model", "variable": "WORKER_MODEL"}
     )
@@ -464,7 +460,7 @@ class WorkerMarkSettings:
 class DeadListSettings:
     """``cogflare dead list``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     model: str | None = field(
         default=None, metadata={"help": "only those of this model", "variable": "DEAD_MODEL"}
     )
@@ -479,7 +475,7 @@ class DeadRedriveSettings:
     ids: tuple[str, ...] = field(
         metadata={"help": "ids of dead letters", "positional": True, "metavar": "ID"}
     )
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -487,7 +483,7 @@ class DeadRedriveSettings:
 class StatusSettings:
     """``cogflare status``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    data: Path = field(default=DEFAULT_DATA, metadata=DATA)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
 
@@ -502,7 +498,7 @@ class BackupSettings:
             "metavar": "TO",
         }
     )
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    data: Path = field(default=DEFAULT_DATA, metadata=DATA)
     storage: str = field(
         default="",
         metadata={
@@ -556,7 +552,7 @@ class RestoreSettings:
 class MigrateSettings:
     """``cogflare migrate``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=_DATA)
+    data: Path = field(default=DEFAULT_DATA, metadata=DATA)
 
 
 @dataclass(frozen=True)

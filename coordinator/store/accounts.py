@@ -50,16 +50,25 @@ class Accounts:
         async def work(connection: AsyncConnection) -> Account:
             await connection.execute(update(accounts).where(c.name == name).values(**values))
             row = (await connection.execute(select(*_COLUMNS).where(c.name == name))).first()
-            if row is None:
-                raise NotFound(f"there is no account {name}", "an account is made with its first token")
-            return Account(*row)
+            return _found(name, row)
 
         return await self._connections.write(work)
+
+    async def get(self, name: str) -> Account:
+        """Raises NotFound."""
+        rows = await self._connections.rows(select(*_COLUMNS).where(accounts.c.name == name))
+        return _found(name, rows[0] if rows else None)
 
     async def list(self) -> list[Account]:
         """By name."""
         rows = await self._connections.rows(select(*_COLUMNS).order_by(func.lower(accounts.c.name)))
         return [Account(*row) for row in rows]
+
+
+def _found(name: str, row: Any) -> Account:
+    if row is None:
+        raise NotFound(f"there is no account {name}", "an account is made with its first token")
+    return Account(*row)
 
 
 def check_share(share: float) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from coordinator.store.accounts import Accounts
 from coordinator.store.aliases import Aliases
+from coordinator.store.audit import Audit
 from coordinator.store.connections import Connections, check_url, translated
 from coordinator.store.deployments import Deployments
 from coordinator.store.errors import NotMigrated, StoreUnavailable
@@ -24,6 +25,7 @@ from coordinator.store.overflow_days import OverflowDays
 from coordinator.store.provider_versions import ProviderVersions
 from coordinator.store.schema import meta
 from coordinator.store.storage_use import StorageUse
+from coordinator.store.token_changes import TokenChanges
 from coordinator.store.tokens import Tokens
 from coordinator.store.webhook_secrets import WebhookSecrets
 
@@ -48,6 +50,8 @@ class Store:
         self.server_id = server_id
         self.accounts = Accounts(connections)
         self.tokens = Tokens(connections, clock)
+        self.token_changes = TokenChanges(connections, clock)
+        self.audit = Audit(connections, clock)
         self.models = Models(connections)
         self.model_edits = ModelEdits(connections)
         self.deployments = Deployments(connections)

@@ -10,6 +10,8 @@ from coordinator.store.connections import Connections
 from coordinator.store.errors import NotFound, ObjectNotFound
 from coordinator.store.schema import objects
 
+_COLUMNS = tuple(objects.c[name] for name in ("number", "pool", "model", "active", "alarm_at", "paused"))
+
 
 class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
     """One coordinator: the durable object of one pool and model."""
@@ -19,6 +21,8 @@ class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     active: bool
     alarm_at: int | None = None
+    paused: bool = False
+    """It begins nothing until it is resumed."""
 
 
 class Objects:
@@ -30,9 +34,7 @@ class Objects:
         self._find = connections.prepare(
             select(c.number).where(c.pool == bindparam("pool"), c.model == bindparam("model"))
         )
-        self._describe = connections.prepare(
-            select(c.number, c.pool, c.model, c.active, c.alarm_at).where(c.number == bindparam("number"))
-        )
+        self._describe = connections.prepare(select(*_COLUMNS).where(c.number == bindparam("number")))
 
     async def number(self, pool: str, model: str) -> int:
         """The object's number; makes the object when there is none. Safe when several ask at once."""
@@ -58,7 +60,7 @@ class Objects:
     async def all(self, model: str | None = None) -> list[ObjectRow]:
         """Every object, or those of one model, by number."""
         c = objects.c
-        statement = select(c.number, c.pool, c.model, c.active, c.alarm_at).order_by(c.number)
+        statement = select(*_COLUMNS).order_by(c.number)
         if model is not None:
             statement = statement.where(c.model == model)
         return [_row(row) for row in await self._connections.rows(statement)]
@@ -74,6 +76,10 @@ class Objects:
     async def deactivate(self, number: int, alarm_at: int | None) -> None:
         """The object may sleep until ``alarm_at``, or until it is called. Raises ObjectNotFound."""
         await self._set(number, active=False, alarm_at=alarm_at)
+
+    async def pause(self, number: int, paused: bool) -> None:
+        """Note that its coordinator begins nothing, or does again. Raises ObjectNotFound."""
+        await self._set(number, paused=paused)
 
     async def to_wake(self, now: int) -> list[int]:
         """Numbers of the objects that must be awake at ``now``: active, or with an alarm that is due."""
@@ -97,4 +103,7 @@ class Objects:
 
 
 def _row(row: Any) -> ObjectRow:
-    return ObjectRow(number=row[0], pool=row[1], model=row[2], active=bool(row[3]), alarm_at=row[4])
+    number, pool, model, active, alarm_at, paused = row
+    return ObjectRow(
+        number=number, pool=pool, model=model, active=bool(active), alarm_at=alarm_at, paused=bool(paused)
+    )

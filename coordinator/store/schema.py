@@ -32,6 +32,16 @@ metadata = MetaData(
     }
 )
 
+
+def _some(table: str, name: str, rows: TextClause, *columns: str) -> Index:
+    """An index of some of a table's rows."""
+    return Index(f"ix_{table}_{name}", *columns, sqlite_where=rows, postgresql_where=rows)
+
+
+def _part(name: str, rows: TextClause, *columns: str) -> Index:
+    return _some("predictions", name, rows, *columns)
+
+
 meta = Table(
     "meta",
     metadata,
@@ -71,6 +81,13 @@ tokens = Table(
     Column("creations_per_min", Integer),
     Column("requests_per_min", Integer),
     Column("retention_s", Float),
+    # Which secret this is, counted from 1; the one before is good until then, too.
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("previous_hash", LargeBinary),
+    Column("previous_until", BigInteger),
+    Column("last_used_at", BigInteger),
+    # The token that made it for a user of its own.
+    Column("parent", Text),
     UniqueConstraint("hash"),
     # A revoked token gives its name back.
     Index(
@@ -81,6 +98,25 @@ tokens = Table(
         sqlite_where=text("revoked_at IS NULL"),
         postgresql_where=text("revoked_at IS NULL"),
     ),
+    _some("tokens", "previous_hash", text("previous_hash IS NOT NULL"), "previous_hash"),
+    _some("tokens", "parent", text("parent IS NOT NULL"), "parent"),
+)
+
+# Rows are added, and their outcome once; nothing takes any away.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("token", Text),
+    Column("account", Text),
+    Column("act", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("outcome", Text),
+    sqlite_autoincrement=True,
 )
 
 webhook_secrets = Table(
@@ -100,6 +136,7 @@ objects = Table(
     Column("model", Text, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("alarm_at", BigInteger),
+    Column("paused", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("pool", "model"),
     Index("ix_objects_active", "active"),
     Index("ix_objects_alarm_at", "alarm_at"),
@@ -195,11 +232,6 @@ SWEPT = text("sweep_at IS NOT NULL")
 HAS_FILES = text("file_bytes > 0")
 
 
-def _part(name: str, rows: TextClause, *columns: str) -> Index:
-    """An index of some of the rows."""
-    return Index(f"ix_predictions_{name}", *columns, sqlite_where=rows, postgresql_where=rows)
-
-
 predictions = Table(
     "predictions",
     metadata,
@@ -216,6 +248,8 @@ predictions = Table(
     # When the sweep has something to do for it (``coordinator/keeping.py``), and the length of its files.
     Column("sweep_at", BigInteger),
     Column("file_bytes", BigInteger, nullable=False, server_default="0"),
+    # Which key of a user it was made with, if one that an account's own token has made.
+    Column("key", Text),
     Index("ix_predictions_account_created_at_id", "account", "created_at", "id"),
     Index("ix_predictions_account_model_created_at_id", "account", "model", "created_at", "id"),
     # Most have succeeded: whoever looks for others does not want to read all of them.
@@ -226,6 +260,7 @@ predictions = Table(
     _part("dead_completed_at", text("dead IS NOT NULL"), "completed_at"),
     _part("sweep_at", SWEPT, "sweep_at"),
     _part("file_bytes", HAS_FILES, "account", "file_bytes"),
+    _part("key", text("key IS NOT NULL"), "key", "created_at", "id"),
 )
 
 # Which stored files predictions have in their inputs: a row until the data of that prediction is removed.

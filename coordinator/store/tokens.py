@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import BindParameter, bindparam, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,15 +18,17 @@ from coordinator.store.connections import Connections
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotFound
 from coordinator.store.schema import accounts, tokens
 
-SCOPES = ("submit", "read", "worker", "admin")
+SCOPES = ("submit", "read", "worker", "keys", "admin")
+KEY_SCOPES = ("submit", "read")
+"""What a key may have that a token of scope ``keys`` makes for a user of its own."""
 SECRET_PREFIX = "cf_"  # noqa: S105 - how every secret begins, not one of them
 ID_PREFIX = "tok_"
 PREFIX_LENGTH = 8
 MAX_SECRET_LENGTH = 1024
 
-_COLUMNS = tuple(column for column in tokens.c if column.name != "hash")
+_COLUMNS = tuple(column for column in tokens.c if column.name not in ("hash", "previous_hash"))
 _NAMES = (*(str(column.name) for column in _COLUMNS), "account_share", "account_storage_at_most")
-_RECORDS = select(*_COLUMNS, accounts.c.share, accounts.c.storage_at_most).join(
+RECORDS = select(*_COLUMNS, accounts.c.share, accounts.c.storage_at_most).join(
     accounts, accounts.c.name == tokens.c.account
 )
 _NAME_HINT = "use 1 to 64 letters, digits and . _ @ - inside"
@@ -67,6 +69,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    generation: int = 1
+    """Which of its secrets this is, counted from 1."""
+    previous_until: int | None = None
+    """How long the secret before is good, too."""
+    last_used_at: int | None = None
+    parent: str | None = None
+    """Id of the token that made it for a user of its own."""
 
     def usable(self, now: int) -> bool:
         """Whether the token is good at ``now``, in microseconds since the epoch."""
@@ -83,6 +92,10 @@ def new_id() -> str:
     return ID_PREFIX + base64.b32encode(secrets.token_bytes(10)).decode().lower()
 
 
+def new_secret() -> str:
+    return SECRET_PREFIX + secrets.token_urlsafe(32)
+
+
 def hint_of(secret: str) -> str:
     """The first characters of a secret that somebody else chose: few enough to keep the rest a secret."""
     return secret[: min(PREFIX_LENGTH, len(secret) // 4)]
@@ -94,8 +107,13 @@ class Tokens:
     def __init__(self, connections: Connections, clock: Callable[[], int]) -> None:
         self._connections = connections
         self._clock = clock
-        self._by_hash = connections.prepare(_RECORDS.where(tokens.c.hash == bindparam("hash")))
-        self._by_id = connections.prepare(_RECORDS.where(tokens.c.id == bindparam("id")))
+        secret: BindParameter[bytes] = bindparam("hash")
+        self._by_hash = connections.prepare(
+            RECORDS.add_columns(tokens.c.hash).where(
+                or_(tokens.c.hash == secret, tokens.c.previous_hash == secret)
+            )
+        )
+        self._by_id = connections.prepare(RECORDS.where(tokens.c.id == bindparam("id")))
 
     async def create(
         self,
@@ -114,27 +132,18 @@ class Tokens:
         requests_per_min: int | None = None,
         retention_s: float | None = None,
         replicate: bytes | None = None,
+        parent: str | None = None,
     ) -> tuple[Token, str]:
         """Make a token, and its account when that is new. The second value is the secret, for the only time.
 
         Raises NameTaken when a live token of the account has the name, Invalid for bad names or scopes.
         """
-        wanted = frozenset(scopes)
-        _check(name, account, wanted, pools)
-        _check_patterns(models)
-        check_share(share)
-        if not 0 <= max_running < 1 << 31:
-            raise Invalid(f"{max_running} is no number of predictions", "0 is no limit")
-        for rate in (creations_per_min, requests_per_min):
-            if rate is not None and not 0 <= rate < 1 << 31:
-                raise Invalid(f"{rate} is no number of requests a minute", "0 is no limit")
-        now = self._clock()
-        secret = SECRET_PREFIX + secrets.token_urlsafe(32)
+        now, secret = self._clock(), new_secret()
         token = Token(
             id=new_id(),
             account=account,
             name=name,
-            scopes=wanted,
+            scopes=frozenset(scopes),
             pools=tuple(pools),
             models=tuple(models),
             worker=worker,
@@ -148,8 +157,10 @@ class Tokens:
             prefix=secret[:PREFIX_LENGTH],
             created_at=now,
             expires_at=expires_at,
+            parent=parent,
         )
-        row = _to_row(token) | {"hash": hash_secret(secret)}
+        check(token)
+        row = to_row(token) | {"hash": hash_secret(secret)}
         new_account = self._connections.insert(accounts).on_conflict_do_nothing()
 
         async def insert(connection: AsyncConnection) -> None:
@@ -165,15 +176,21 @@ class Tokens:
         return token, secret
 
     async def by_secret(self, secret: str) -> Token | None:
-        """The record of a secret, usable or not: ask ``usable``. None when it is nobody's."""
+        """The record of a secret, usable or not: ask ``usable``. None when it is nobody's. That of a secret
+        which another one has followed ends when that secret does."""
         if not 0 < len(secret) <= MAX_SECRET_LENGTH:
             return None
-        row = await self._by_hash.first(hash=hash_secret(secret))
-        return None if row is None else _from_row(row)
+        hash = hash_secret(secret)
+        row = await self._by_hash.first(hash=hash)
+        if row is None:
+            return None
+        *columns, current = row
+        token = from_row(columns)
+        return token if bytes(current) == hash else _as_before(token)
 
     async def by_id(self, id: str) -> Token | None:
         row = await self._by_id.first(id=id)
-        return None if row is None else _from_row(row)
+        return None if row is None else from_row(row)
 
     async def known(self, secrets: Sequence[str]) -> dict[str, Token]:
         """The records of those of these secrets that anybody has, by secret."""
@@ -181,9 +198,9 @@ class Tokens:
         found: dict[str, Token] = {}
         for start in range(0, len(hashes), _AT_ONCE):
             batch = tuple(hashes)[start : start + _AT_ONCE]
-            statement = _RECORDS.add_columns(tokens.c.hash).where(tokens.c.hash.in_(batch))
+            statement = RECORDS.add_columns(tokens.c.hash).where(tokens.c.hash.in_(batch))
             for *row, hash in await self._connections.rows(statement):
-                found[hashes[bytes(hash)]] = _from_row(row)
+                found[hashes[bytes(hash)]] = from_row(row)
         return found
 
     async def adopt(
@@ -199,7 +216,7 @@ class Tokens:
         """
         if not valid_name(account):
             raise Invalid(f"{account!r} is no name for an account", _NAME_HINT)
-        rows = [_to_row(token) | {"hash": hash_secret(secret)} for token, secret in made]
+        rows = [to_row(token) | {"hash": hash_secret(secret)} for token, secret in made]
         new_account = self._connections.insert(accounts).on_conflict_do_nothing()
 
         async def work(connection: AsyncConnection) -> None:
@@ -207,7 +224,7 @@ class Tokens:
             if rows:
                 await connection.execute(tokens.insert(), rows)
             for token in changed:
-                await connection.execute(update(tokens).where(tokens.c.id == token.id).values(_to_row(token)))
+                await connection.execute(update(tokens).where(tokens.c.id == token.id).values(to_row(token)))
 
         try:
             await self._connections.write(work)
@@ -216,29 +233,31 @@ class Tokens:
 
     async def list(self, account: str | None = None) -> list[Token]:
         """All tokens, or those of one account, revoked ones too, oldest first."""
-        statement = _RECORDS.order_by(tokens.c.created_at, tokens.c.id)
+        statement = RECORDS.order_by(tokens.c.created_at, tokens.c.id)
         if account is not None:
             statement = statement.where(tokens.c.account == account)
-        return [_from_row(row) for row in await self._connections.rows(statement)]
+        return [from_row(row) for row in await self._connections.rows(statement)]
 
     async def revoke(self, id_or_name: str, account: str | None = None) -> Token:
-        """End a token for good and return it; a revoked one stays as it is.
+        """End a token for good, and the keys that it has made, and return it; a revoked one stays as it is.
 
         A name means the live token of that name, or else the one revoked last. Raises NotFound, and Ambiguous
         when the name is used by several accounts and none was given.
         """
         named = or_(tokens.c.id == id_or_name, tokens.c.name == id_or_name)
-        statement = _RECORDS.where(named)
+        statement = RECORDS.where(named)
         if account is not None:
             statement = statement.where(tokens.c.account == account)
 
         async def work(connection: AsyncConnection) -> Token:
-            found = [_from_row(row) for row in (await connection.execute(statement)).all()]
-            token = _choose(id_or_name, found)
+            found = [from_row(row) for row in (await connection.execute(statement)).all()]
+            token = choose(id_or_name, found)
             if token.revoked_at is not None:
                 return token
             now = self._clock()
-            await connection.execute(update(tokens).where(tokens.c.id == token.id).values(revoked_at=now))
+            made_by_it = (tokens.c.parent == token.id) & tokens.c.revoked_at.is_(None)
+            ends = update(tokens).where(or_(tokens.c.id == token.id, made_by_it))
+            await connection.execute(ends.values(revoked_at=now))
             return msgspec.structs.replace(token, revoked_at=now)
 
         return await self._connections.write(work)
@@ -249,7 +268,7 @@ class Tokens:
         return int(rows[0][0])
 
 
-def _choose(id_or_name: str, found: list[Token]) -> Token:
+def choose(id_or_name: str, found: list[Token]) -> Token:
     for token in found:
         if token.id == id_or_name:
             return token
@@ -264,19 +283,35 @@ def _choose(id_or_name: str, found: list[Token]) -> Token:
     return max(found, key=lambda token: token.revoked_at or 0)
 
 
-def _check(name: str, account: str, scopes: frozenset[str], pools: tuple[str, ...]) -> None:
-    if not valid_name(name) or name.startswith(ID_PREFIX):
-        raise Invalid(f"{name!r} is no name for a token", _NAME_HINT)
-    if not valid_name(account):
-        raise Invalid(f"{account!r} is no name for an account", _NAME_HINT)
-    if not scopes or not scopes <= set(SCOPES):
-        unknown = ", ".join(sorted(scopes - set(SCOPES))) or "none"
+def _as_before(token: Token) -> Token:
+    """The record as the secret before the current one has it: it ends with that secret."""
+    ends = min(at for at in (token.previous_until or 0, token.expires_at) if at is not None)
+    return msgspec.structs.replace(token, expires_at=ends, generation=token.generation - 1)
+
+
+def check(token: Token) -> None:
+    """Raises Invalid for what no record may say."""
+    if not valid_name(token.name) or token.name.startswith(ID_PREFIX):
+        raise Invalid(f"{token.name!r} is no name for a token", _NAME_HINT)
+    if not valid_name(token.account):
+        raise Invalid(f"{token.account!r} is no name for an account", _NAME_HINT)
+    if not token.scopes or not token.scopes <= set(SCOPES):
+        unknown = ", ".join(sorted(token.scopes - set(SCOPES))) or "none"
         raise Invalid(f"unknown scopes: {unknown}", f"scopes are {', '.join(SCOPES)}")
-    if not pools:
+    if not token.pools:
         raise Invalid("no pool is named", "name at least one pool")
-    for pool in pools:
+    for pool in token.pools:
         if not valid_name(pool):
             raise Invalid(f"{pool!r} is no name for a pool", _NAME_HINT)
+    _check_patterns(token.models)
+    check_share(token.share)
+    if not 0 <= token.max_running < 1 << 31:
+        raise Invalid(f"{token.max_running} is no number of predictions", "0 is no limit")
+    for rate in (token.creations_per_min, token.requests_per_min):
+        if rate is not None and not 0 <= rate < 1 << 31:
+            raise Invalid(f"{rate} is no number of requests a minute", "0 is no limit")
+    if token.retention_s is not None and token.retention_s < 0:
+        raise Invalid(f"{token.retention_s:g} is no time", "use seconds, or nothing")
 
 
 def _check_patterns(models: Iterable[str]) -> None:
@@ -286,7 +321,7 @@ def _check_patterns(models: Iterable[str]) -> None:
             raise Invalid(f"no model is called like {pattern!r}", "use owner/name in lower case, * for any")
 
 
-def _to_row(token: Token) -> dict[str, Any]:
+def to_row(token: Token) -> dict[str, Any]:
     row = {str(column.name): getattr(token, str(column.name)) for column in _COLUMNS}
     for name in ("scopes", "pools", "models"):
         values = row[name]
@@ -294,7 +329,7 @@ def _to_row(token: Token) -> dict[str, Any]:
     return row
 
 
-def _from_row(row: Any) -> Token:
+def from_row(row: Any) -> Token:
     fields = dict(zip(_NAMES, row, strict=True))
     for name in ("scopes", "pools", "models"):
         fields[name] = msgspec.json.decode(fields[name])

@@ -17,11 +17,10 @@ KINDS = ("outputs", "inputs", "uploads")
 
 
 def run(settings: AccountListSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ListAccounts
-    from edge.data_dir import DataDir
 
-    found = carry_out(DataDir(settings.data), ListAccounts(), "account list")
+    found = ordered(settings.where, ListAccounts(), "account list")
     if settings.json:
         print(json.dumps(found))
     else:

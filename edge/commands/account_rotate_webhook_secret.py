@@ -13,12 +13,11 @@ ABOUT = (
 
 
 def run(settings: WebhookSecretSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import RotateWebhookSecret
-    from edge.data_dir import DataDir
 
     order = RotateWebhookSecret(account=settings.account)
-    rotated = carry_out(DataDir(settings.data), order, "account rotate-webhook-secret")
+    rotated = ordered(settings.where, order, "account rotate-webhook-secret")
     if settings.json:
         print(json.dumps(rotated))
     else:

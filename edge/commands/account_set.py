@@ -14,16 +14,15 @@ ABOUT = (
 
 
 def run(settings: AccountSetSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import SetAccount
-    from edge.data_dir import DataDir
 
     if settings.share is None and settings.storage_at_most_bytes is None:
         raise CommandFailed("nothing to change was given", ExitCode.USAGE, "see cogflare account set --help")
     order = SetAccount(
         account=settings.account, share=settings.share, storage_at_most=settings.storage_at_most_bytes
     )
-    account = carry_out(DataDir(settings.data), order, "account set")
+    account = ordered(settings.where, order, "account set")
     if settings.json:
         print(json.dumps(account))
     else:

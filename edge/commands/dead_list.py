@@ -16,12 +16,11 @@ COLUMNS = ("id", "account", "model", "code", "ended", "error")
 
 
 def run(settings: DeadListSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ListDead
-    from edge.data_dir import DataDir
 
     order = ListDead(model=settings.model, limit=settings.limit)
-    found: list[dict[str, Any]] = carry_out(DataDir(settings.data), order, "dead list")
+    found: list[dict[str, Any]] = ordered(settings.where, order, "dead list")
     if settings.json:
         print(json.dumps(found))
     elif found:

@@ -15,12 +15,11 @@ ABOUT = (
 
 
 def run(settings: DeadRedriveSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import Redrive
-    from edge.data_dir import DataDir
 
     order = Redrive(ids=settings.ids)
-    made: list[dict[str, Any]] = carry_out(DataDir(settings.data), order, "dead redrive")
+    made: list[dict[str, Any]] = ordered(settings.where, order, "dead redrive")
     if settings.json:
         print(json.dumps(made))
     else:

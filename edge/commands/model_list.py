@@ -12,12 +12,11 @@ COLUMNS = ("model", "account", "visibility", "pools", "runs", "version", "settin
 
 
 def run(settings: ModelListSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.commands.model_show import shown_settings
     from edge.control import ListModels
-    from edge.data_dir import DataDir
 
-    found = carry_out(DataDir(settings.data), ListModels(), "model list")
+    found = ordered(settings.where, ListModels(), "model list")
     if settings.json:
         print(json.dumps(found))
         return ExitCode.DONE

@@ -37,13 +37,12 @@ _UNSET = {
 
 
 def run(settings: ModelSetSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.commands.model_show import described
     from edge.control import SetModel
-    from edge.data_dir import DataDir
 
     order = SetModel(model=settings.model, changes=_changes(settings))
-    model = carry_out(DataDir(settings.data), order, "model set")
+    model = ordered(settings.where, order, "model set")
     print(json.dumps(model) if settings.json else described(model))
     return ExitCode.DONE
 

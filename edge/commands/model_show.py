@@ -12,11 +12,10 @@ ABOUT = "Show one model, and what it sets for its predictions."
 
 
 def run(settings: ModelShowSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ListModels
-    from edge.data_dir import DataDir
 
-    (model,) = carry_out(DataDir(settings.data), ListModels(model=settings.model), "model show")
+    (model,) = ordered(settings.where, ListModels(model=settings.model), "model show")
     print(json.dumps(model) if settings.json else described(model))
     return ExitCode.DONE
 

@@ -1,27 +1,25 @@
 """``cogflare token create``: makes a token and hands over its secret, once."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from edge.commands.secrets import check_place, told, write
 from edge.exits import CommandFailed, ExitCode
 from edge.settings import TokenCreateSettings
 
 SETTINGS = TokenCreateSettings
 ABOUT = (
     "Make a token. Its secret is shown once: on a terminal, with --json, or in the file of --output. "
-    "Works through the running server, or on the files when none runs."
+    "Works through the running server, on the files when none runs, or with --server."
 )
 
 
 def run(settings: TokenCreateSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import CreateToken
-    from edge.data_dir import DataDir
 
-    _check_where_the_secret_goes(settings)
-    data = DataDir(settings.data)
+    check_place(settings.output, json=settings.json)
     scopes, pools = _rights(settings)
     order = CreateToken(
         name=settings.name,
@@ -38,27 +36,14 @@ def run(settings: TokenCreateSettings) -> int:
         retention_s=settings.retention_s,
         replicate=_provider_key(settings.replicate),
     )
-    made: dict[str, Any] = carry_out(data, order, "token create")
+    made: dict[str, Any] = ordered(settings.where, order, "token create")
     if settings.output is not None:
-        _write(settings, made.pop("token"))
+        write(settings.output, made.pop("token"), settings.name)
     if settings.json:
         print(json.dumps(made))
     else:
         _tell(made, settings)
     return ExitCode.DONE
-
-
-def _check_where_the_secret_goes(settings: TokenCreateSettings) -> None:
-    if settings.output is None and not settings.json and not sys.stdout.isatty():
-        raise CommandFailed(
-            "the secret would go to no terminal",
-            ExitCode.USAGE,
-            "say --json, or --output FILE for a 0600 file",
-        )
-    if settings.output is not None and settings.output.exists():
-        raise CommandFailed(f"{settings.output} exists already", ExitCode.USAGE, "give a new file")
-    if settings.output is not None and not settings.output.absolute().parent.is_dir():
-        raise CommandFailed(f"--output: there is no folder {settings.output.parent}", ExitCode.USAGE)
 
 
 def _rights(settings: TokenCreateSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -92,24 +77,7 @@ def _provider_key(given: str | None) -> str | None:
     return key
 
 
-def _write(settings: TokenCreateSettings, secret: str) -> None:
-    from edge.data_dir import write_secret
-
-    assert settings.output is not None  # the caller has checked
-    try:
-        write_secret(settings.output, secret.encode() + b"\n")
-    except OSError as error:
-        raise CommandFailed(
-            f"the token was made, but {settings.output} cannot be written: {error.strerror}",
-            ExitCode.STORAGE,
-            f"revoke it with `cogflare token revoke {settings.name}` and make another",
-        ) from error
-
-
 def _tell(made: dict[str, Any], settings: TokenCreateSettings) -> None:
     rights = f"{', '.join(made['scopes'])} in {', '.join(made['pools'])}"
     print(f"token {made['name']} of account {made['account']} ({rights}), id {made['id']}")
-    if settings.output is not None:
-        print(f"its secret is in {settings.output}")
-    else:
-        print(f"its secret, shown this once:\n\n    {made['token']}\n")
+    print(told(made.get("token"), settings.output))

@@ -16,9 +16,8 @@ ABOUT = (
 
 
 def run(settings: TokenImportSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ImportTokens
-    from edge.data_dir import DataDir
     from edge.kv_file import read_entries
 
     entries, problems = read_entries(settings.file)
@@ -28,7 +27,7 @@ def run(settings: TokenImportSettings) -> int:
         skip_bad=settings.skip_bad,
         dry_run=settings.dry_run or bool(problems and not settings.skip_bad),
     )
-    done: dict[str, Any] = carry_out(DataDir(settings.data), order, "token import")
+    done: dict[str, Any] = ordered(settings.where, order, "token import")
     problems = done["problems"] = problems + done["problems"]
     for problem in problems:
         print(f"cogflare: {problem}", file=sys.stderr)

@@ -9,17 +9,14 @@ from edge.tables import table
 
 SETTINGS = TokenListSettings
 ABOUT = "List the tokens, revoked ones too. Secrets are stored hashed and cannot be shown."
-COLUMNS = ("name", "account", "scopes", "pools", "starts with", "made", "state", "id")
+COLUMNS = ("name", "account", "scopes", "pools", "starts with", "made", "last used", "state", "id")
 
 
 def run(settings: TokenListSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ListTokens
-    from edge.data_dir import DataDir
 
-    found: list[dict[str, Any]] = carry_out(
-        DataDir(settings.data), ListTokens(account=settings.account), "token list"
-    )
+    found: list[dict[str, Any]] = ordered(settings.where, ListTokens(account=settings.account), "token list")
     if settings.json:
         print(json.dumps(found))
     else:
@@ -42,6 +39,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         ",".join(token["pools"]),
         token["prefix"],
         token["created_at"][:10],
+        f"{token['last_used_at'][:16]}Z" if token["last_used_at"] else "never",
         state,
         token["id"],
     )

@@ -10,12 +10,11 @@ ABOUT = "End a token for good. Requests, streams and agents that use it are cut 
 
 
 def run(settings: TokenRevokeSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import RevokeToken
-    from edge.data_dir import DataDir
 
-    order = RevokeToken(token=settings.token, account=settings.account)
-    ended = carry_out(DataDir(settings.data), order, "token revoke")
+    order = RevokeToken(token=settings.which, account=settings.account)
+    ended = ordered(settings.where, order, "token revoke")
     if settings.json:
         print(json.dumps(ended))
     else:

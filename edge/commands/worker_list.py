@@ -16,12 +16,11 @@ COLUMNS = ("worker", "pool", "model", "state", "running", "free", "agent", "why"
 
 
 def run(settings: WorkerListSettings) -> int:
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import ListWorkers
-    from edge.data_dir import DataDir
 
     order = ListWorkers(model=settings.model, all=settings.all)
-    found: list[dict[str, Any]] = carry_out(DataDir(settings.data), order, "worker list")
+    found: list[dict[str, Any]] = ordered(settings.where, order, "worker list")
     if settings.json:
         print(json.dumps(found))
     elif found:

@@ -11,11 +11,10 @@ from edge.tables import table
 
 def mark(settings: WorkerMarkSettings, what: Literal["release", "drain", "resume"]) -> int:
     """Give the order and show how the worker stands then, with each model."""
-    from edge.administration import carry_out
+    from edge.administration import ordered
     from edge.control import MarkWorker
-    from edge.data_dir import DataDir
 
     order = MarkWorker(worker=settings.worker, mark=what, model=settings.model)
-    found: list[dict[str, Any]] = carry_out(DataDir(settings.data), order, f"worker {what}")
+    found: list[dict[str, Any]] = ordered(settings.where, order, f"worker {what}")
     print(json.dumps(found) if settings.json else table([COLUMNS, *map(row, found)]))
     return ExitCode.DONE

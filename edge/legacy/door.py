@@ -94,6 +94,7 @@ class LegacyDoor:
             with self._authenticator.watch(
                 principal.token,
                 lambda: connection.close(CloseCode.TOKEN_REVOKED, "the token was revoked"),
+                principal.generation,
             ):
                 await connection.run()
         except Problem as problem:

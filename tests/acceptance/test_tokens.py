@@ -124,7 +124,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
     [
         (("create", "bot"), 2, "already has a token named bot"),
         (("create", "bad name"), 2, "is no name for a token"),
-        (("create", "x", "--scope", "fly"), 2, "none of submit, read, worker, admin"),
+        (("create", "x", "--scope", "fly"), 2, "none of submit, read, worker, keys, admin"),
         (("create", "x", "--worker", "p", "--scope", "admin"), 2, "leave out --scope"),
         (("create", "x", "--worker", "p", "--pool", "q"), 2, "leave out --pool"),
         (("create", "x", "--pool", "a b"), 2, "'a b' is no name for a pool"),

@@ -57,6 +57,8 @@ class Api:
         self.queued = self.create()["id"]
         self.file = self.upload()["id"]
         self.deploy("one")
+        subject = {"name": "subject", "account": "other"}
+        self.subject = self.http.post("/v1/admin/tokens", json=subject).json()["id"]
 
     def operations(self, mode: GenerationMode = GenerationMode.POSITIVE) -> list[Any]:
         schema = self.schema if mode is GenerationMode.POSITIVE else self.schema_of_others
@@ -83,6 +85,13 @@ class Api:
         names = ["one"] if "/deployments/" in path else [NAME]
         owners = ["default"] if "/deployments/" in path else [OWNER]
         stream = urlsplit(self.ended["urls"]["stream"]).path.rpartition("/")[2]
+        if "/admin/" in path:
+            return {
+                "token": [self.subject],
+                "account": ["other"],  # what becomes of it is nothing to the rest
+                "owner": [OWNER],
+                "name": [NAME],
+            }
         return {"id": ids, "owner": owners, "name": names, "version": [VERSION], "token": [stream]}
 
 
@@ -219,6 +228,23 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         },
         "put_stored": api.server.do(_grant),
         "prediction_page": {"path": {"id": api.ended["id"]}},
+        **administration(),
+    }
+
+
+def administration() -> dict[str, dict[str, Any]]:
+    """The same for what needs an administrator."""
+    imported = {"label": "old", "secret": "a-secret-of-2022-with-enough-letters", "allow": True}
+    return {
+        "admin_create_token": {"body": {"name": "made", "account": "other"}},
+        "admin_import_tokens": {"body": {"entries": [imported], "account": "other"}},
+        "admin_update_token": {"body": {"share": 2}},
+        "admin_rotate_token": {"body": {"overlap_s": 60}},
+        "admin_revoke_token": {
+            "needs": ("POST", "/v1/admin/tokens", {"name": "ending", "account": "other"}),
+            "path": {"token": "ending"},
+        },
+        "admin_update_account": {"body": {"share": 2}},
     }
 
 

@@ -26,12 +26,19 @@ from coordinator.protocol.limits import ServerLimits, WireLimits
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from edge.app import create_app
+from edge.audit import Acts
 from edge.auth import Authenticator
+from edge.control import Status
+from edge.fleet import Fleet
 from edge.gateway import Gateway
+from edge.last_use import LastUse
 from edge.legacy.door import LegacyDoor
+from edge.orders import Orders
 from edge.provider_keys import ProviderKeys
+from edge.records import Records
 from edge.services import Services
 from edge.subscriptions import Subscriptions
+from edge.token_orders import TokenOrders
 from edge.webhook_secrets import Secrets
 from edge.webhooks import Webhooks
 from tests.support.sse import Event, parse
@@ -217,6 +224,7 @@ class TestServer:
     agent: ScriptedAgent
     token: str
     http: httpx.AsyncClient
+    orders: Orders
 
     async def secret(self, name: str, **options: Any) -> str:
         _, secret = await self.services.store.tokens.create(name=name, **options)
@@ -314,9 +322,15 @@ async def running(
             limits=limits,
             on_fatal=_fatal,
         )
+        last_use = LastUse(store.token_changes, clock)
         authenticator = Authenticator(
-            store.tokens, limits.token_recheck_s, clock, failures_per_min=limits.failed_logins_per_min
+            store.tokens,
+            limits.token_recheck_s,
+            clock,
+            failures_per_min=limits.failed_logins_per_min,
+            on_use=last_use.note,
         )
+        stack.push_async_callback(last_use.stop)
         gateway = Gateway(
             store=store,
             models=coordinators.models,
@@ -376,7 +390,8 @@ async def running(
             retention=retention,
         )
         _, token = await store.tokens.create(name="all", scopes=("admin",))
-        app = create_app(services)
+        orders = orders_of(services, last_use)
+        app = create_app(services, orders)
         http = await stack.enter_async_context(
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(app),
@@ -384,7 +399,32 @@ async def running(
                 headers={"authorization": f"Bearer {token}"},
             )
         )
-        yield TestServer(services, app, agent, token, http)
+        yield TestServer(services, app, agent, token, http, orders)
+
+
+def orders_of(services: Services, last_use: LastUse) -> Orders:
+    """What carries out the orders of administrators, as ``serve`` has it; nobody backs up here."""
+
+    async def backups(order: object) -> object:
+        raise AssertionError(order)
+
+    return Orders(
+        TokenOrders(
+            services.store,
+            provider_keys=ProviderKeys(lambda: b"p" * 32),
+            now=services.clock.now,
+            on_revoked=services.authenticator.forget,
+            on_changed=services.authenticator.changed,
+            settle=last_use.settle,
+        ),
+        acts=Acts(services.store.audit),
+        status=lambda: Status(version="1", process=2, url="u", data="d", started_at="t", state="ready"),
+        records=Records(services.store, services.webhooks.secrets),
+        fleet=Fleet(
+            services.store, services.models, services.ids, services.clock.now, services.blobs
+        ).carry_out,
+        backups=backups,
+    )
 
 
 async def register(

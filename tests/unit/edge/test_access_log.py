@@ -19,7 +19,7 @@ from tests.unit.edge.test_bounded_protocol import listening
 
 def asking(server: TestServer, log: AccessLog) -> httpx.AsyncClient:
     """A client of an application with this log."""
-    app = create_app(dataclasses.replace(server.services, access=log))
+    app = create_app(dataclasses.replace(server.services, access=log), server.orders)
     headers = {"authorization": f"Bearer {server.token}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE, headers=headers)
 

@@ -10,6 +10,7 @@ import pytest
 
 from coordinator.store.database import Store, migrate, wall_clock
 from edge.administration import carry_out
+from edge.audit import Acts
 from edge.control import (
     AskStatus,
     ControlServer,
@@ -26,6 +27,7 @@ from edge.exits import CommandFailed, ExitCode
 from edge.orders import Orders
 from edge.provider_keys import ProviderKeys
 from edge.records import Records
+from edge.token_orders import TokenOrders
 from edge.webhook_secrets import Secrets
 
 STATUS = Status(version="1", process=2, url="u", data="d", started_at="t", state="ready")
@@ -38,15 +40,23 @@ class Running:
         self.path = path / "control.sock"
         self.revoked: list[str] = []
 
+    async def settle(self) -> None:
+        pass
+
     async def fleet(self, order: object) -> object:
         return repr(order)
 
     async def start(self, store: Store) -> None:
         orders = Orders(
-            store.tokens,
-            provider_keys=ProviderKeys(lambda: b"p" * 32),
-            now=wall_clock,
-            on_revoked=self.revoked.append,
+            TokenOrders(
+                store,
+                provider_keys=ProviderKeys(lambda: b"p" * 32),
+                now=wall_clock,
+                on_revoked=self.revoked.append,
+                on_changed=self.revoked.append,
+                settle=self.settle,
+            ),
+            acts=Acts(store.audit),
             status=lambda: STATUS,
             records=Records(
                 store, Secrets(store.webhook_secrets, ProviderKeys(lambda: b"w" * 32), wall_clock)
@@ -54,7 +64,7 @@ class Running:
             fleet=self.fleet,
             backups=self.fleet,
         )
-        self.server = ControlServer(self.path, orders.carry_out)
+        self.server = ControlServer(self.path, orders.on_socket)
         await self.server.start()
 
 
@@ -119,7 +129,7 @@ async def test_a_path_too_long_for_a_socket_works_all_the_same(tmp_path: Path) -
     deep.mkdir()
     running = Running(deep)
 
-    async def answer(order: object) -> Done:
+    async def answer(order: object, who: str) -> Done:
         return Done(type(order).__name__)
 
     running.server = ControlServer(running.path, answer)
@@ -135,7 +145,7 @@ async def test_a_socket_file_left_behind_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="refused"):
         ask(tmp_path / "control.sock", AskStatus())
 
-    async def answer(_: object) -> Done:
+    async def answer(_: object, who: str) -> Done:
         return Done(None)
 
     server = ControlServer(tmp_path / "control.sock", answer)

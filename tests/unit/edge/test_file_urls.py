@@ -44,7 +44,7 @@ class Asked:
     """The same server as another one would be: by another public URL, or another --file-urls."""
 
     def __init__(self, server: TestServer, url: str = HTTP, file_urls: FileUrls = "auto") -> None:
-        app = create_app(replace(server.services, public_url=url, file_urls=file_urls))
+        app = create_app(replace(server.services, public_url=url, file_urls=file_urls), server.orders)
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             headers={"authorization": f"Bearer {server.token}"},

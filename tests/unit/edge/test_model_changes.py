@@ -177,7 +177,7 @@ class TestTakingAway:
         made = (await server.http.post("/v1/predictions", json=body)).json()
         await server.http.delete(f"/v1/models/{MODEL}/versions/{OTHER}")
         # By an application that has never seen the version.
-        transport = httpx.ASGITransport(create_app(server.services))
+        transport = httpx.ASGITransport(create_app(server.services, server.orders))
         async with httpx.AsyncClient(transport=transport, headers=server.http.headers) as later:
             shown = (await later.get(made["urls"]["get"])).json()["input"]
         assert shown == {"text": "open", "key": "**********"}

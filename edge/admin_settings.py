@@ -1,0 +1,124 @@
+"""What can be set on the commands that administer tokens, queues and predictions, beside ``settings.py``."""
+
+from dataclasses import dataclass, field
+
+from edge.where import WHERE, Where
+
+_JSON = {"help": "print JSON"}
+_WHICH = {"help": "the token's name, or its id (tok_...)", "positional": True, "metavar": "TOKEN"}
+_ACCOUNT = {"help": "account of the name, if several have it"}
+
+
+@dataclass(frozen=True)
+class TokenSetSettings:
+    """``cogflare token set``. Its variables have names of their own: what is set is one token's."""
+
+    which: str = field(metadata=_WHICH)
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    account: str | None = field(default=None, metadata=_ACCOUNT)
+    scope: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "what it may do from now on",
+            "choices": ("submit", "read", "worker", "keys", "admin"),
+            "variable": "TOKEN_SCOPE",
+        },
+    )
+    pool: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "its pools, the preferred one first", "variable": "TOKEN_POOL"},
+    )
+    allow_model: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "models that it may use and register, as me/*",
+            "metavar": "PATTERN",
+            "variable": "TOKEN_ALLOW_MODEL",
+        },
+    )
+    share: float | None = field(
+        default=None, metadata={"help": "its weight beside others of its account", "variable": "TOKEN_SHARE"}
+    )
+    max_running: int | None = field(
+        default=None,
+        metadata={
+            "help": "predictions of it that may run at once on each model; 0 is no limit",
+            "minimum": 0,
+            "variable": "TOKEN_MAX_RUNNING",
+        },
+    )
+    creations_per_min: int | None = field(
+        default=None,
+        metadata={
+            "help": "how often it may create in a minute; 0 is no limit",
+            "minimum": 0,
+            "variable": "TOKEN_CREATIONS_PER_MIN",
+        },
+    )
+    requests_per_min: int | None = field(
+        default=None,
+        metadata={
+            "help": "how often it may ask for anything else in a minute; 0 is no limit",
+            "minimum": 0,
+            "variable": "TOKEN_REQUESTS_PER_MIN",
+        },
+    )
+    retention_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "how long its predictions are kept after their end",
+            "option": "retention",
+            "variable": "TOKEN_SET_RETENTION",
+        },
+    )
+    expire_s: float | None = field(
+        default=None, metadata={"help": "end it after this time from now", "variable": "TOKEN_SET_EXPIRE_S"}
+    )
+    reset: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "what it has no limit of its own for any more",
+            "choices": ("allow-model", "creations-per-min", "requests-per-min", "retention", "expire-s"),
+            "variable": "TOKEN_RESET",
+        },
+    )
+    json: bool = field(default=False, metadata=_JSON)
+
+
+@dataclass(frozen=True)
+class TokenRotateSettings:
+    """``cogflare token rotate``."""
+
+    which: str = field(metadata=_WHICH)
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    account: str | None = field(default=None, metadata=_ACCOUNT)
+    overlap_s: float = field(
+        default=3600.0, metadata={"help": "how long the secret before is good, too; 0 ends it at once"}
+    )
+    output: str = field(
+        default="",
+        metadata={
+            "help": "write the secret to this new file (mode 0600) instead of showing it",
+            "metavar": "PATH",
+        },
+    )
+    json: bool = field(default=False, metadata={"help": "print JSON, the secret included"})
+
+
+@dataclass(frozen=True)
+class AuditListSettings:
+    """``cogflare audit list``."""
+
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    act: str | None = field(
+        default=None, metadata={"help": "only such acts, as token.create, or all of token", "metavar": "ACT"}
+    )
+    target: str | None = field(
+        default=None,
+        metadata={"help": "only what was done to this: a token's id, a model, an account", "metavar": "WHAT"},
+    )
+    by: str | None = field(
+        default=None, metadata={"help": "only what was done with this token", "metavar": "ID"}
+    )
+    limit: int = field(default=100, metadata={"help": "how many at most", "minimum": 1})
+    json: bool = field(default=False, metadata=_JSON)

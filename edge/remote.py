@@ -1,0 +1,130 @@
+"""Gives an operator's order to a server over HTTP: each order as a request to ``/v1/admin``."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from edge.commands.predicting.api import Api, Refused
+from edge.control import (
+    CreateToken,
+    ImportTokens,
+    ListAccounts,
+    ListAudit,
+    ListTokens,
+    Order,
+    RevokeToken,
+    RotateToken,
+    RotateWebhookSecret,
+    SetAccount,
+    SetToken,
+)
+from edge.exits import CommandFailed, ExitCode
+
+PAGE = 1000
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request. What is ``listed`` comes in pages of ``results``; ``most`` of them are wanted."""
+
+    method: str
+    path: str
+    body: Any = None
+    listed: bool = False
+    most: int | None = None
+    one: bool = False
+    """The order's result is a list of one, which the path names."""
+
+
+def give(server: str, token: str, order: Order) -> Any:
+    """What the order gave. Raises CommandFailed."""
+    return asyncio.run(_give(server, token, call_of(order)))
+
+
+async def _give(server: str, token: str, call: Call) -> Any:
+    async with Api(server, token) as api:
+        try:
+            answer = await api.call(call.method, f"/v1/admin{call.path}", json=call.body)
+            if not call.listed:
+                return [answer] if call.one else answer
+            results = list(answer["results"])
+            while answer["next"] and (call.most is None or len(results) < call.most):
+                # The server's own URL of the next page may be another than ours of the server.
+                query = answer["next"].partition("?")[2]
+                answer = await api.call("GET", f"/v1/admin{call.path.partition('?')[0]}?{query}")
+                results += answer["results"]
+            return results[: call.most]
+        except Refused as refusal:
+            if refusal.status == 404:
+                raise CommandFailed(refusal.message, ExitCode.NOT_FOUND) from None
+            raise
+
+
+def call_of(order: Order) -> Call:
+    """Raises CommandFailed for what only the server's own machine can order."""
+    make = _CALLS.get(type(order))
+    if make is None:
+        raise CommandFailed("this cannot be ordered with --server", ExitCode.USAGE, "give --data")
+    return make(order)
+
+
+def _body(order: Order, *without: str) -> dict[str, Any]:
+    said: dict[str, Any] = msgspec.to_builtins(order)
+    return {
+        name: value for name, value in said.items() if name not in ("order", *without) and value is not None
+    }
+
+
+def _query(**values: Any) -> str:
+    given = {name: value for name, value in values.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _token(order: Any) -> str:
+    return f"/tokens/{quote(order.token, safe='')}"
+
+
+def _tokens(order: ListTokens) -> Call:
+    query = _query(account=order.account)
+    if order.token is not None:
+        return Call("GET", f"/tokens/{quote(order.token, safe='')}{query}", one=True)
+    limit = _query(account=order.account, limit=PAGE)
+    return Call("GET", f"/tokens{limit}", listed=True)
+
+
+def _accounts(order: ListAccounts) -> Call:
+    if order.account is not None:
+        return Call("GET", f"/accounts/{quote(order.account, safe='')}", one=True)
+    return Call("GET", "/accounts", listed=True)
+
+
+def _set_account(order: SetAccount) -> Call:
+    body = _body(order, "account", "storage_at_most")
+    if order.storage_at_most is not None:
+        body["storage_at_most_bytes"] = order.storage_at_most
+    return Call("PATCH", f"/accounts/{quote(order.account, safe='')}", body)
+
+
+def _audit(order: ListAudit) -> Call:
+    query = _query(act=order.act, target=order.target, token=order.token, limit=min(order.limit, PAGE))
+    return Call("GET", f"/audit{query}", listed=True, most=order.limit)
+
+
+_CALLS: Mapping[type, Callable[[Any], Call]] = {
+    CreateToken: lambda order: Call("POST", "/tokens", _body(order)),
+    ImportTokens: lambda order: Call("POST", "/tokens/import", _body(order)),
+    ListTokens: _tokens,
+    SetToken: lambda order: Call("PATCH", _token(order) + _query(account=order.account), order.changes),
+    RotateToken: lambda order: Call(
+        "POST", f"{_token(order)}/rotate{_query(account=order.account)}", {"overlap_s": order.overlap_s}
+    ),
+    RevokeToken: lambda order: Call("DELETE", _token(order) + _query(account=order.account)),
+    ListAccounts: _accounts,
+    SetAccount: _set_account,
+    RotateWebhookSecret: lambda order: Call(
+        "POST", f"/accounts/{quote(order.account, safe='')}/webhook-secret"
+    ),
+    ListAudit: _audit,
+}

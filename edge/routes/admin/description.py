@@ -1,0 +1,57 @@
+"""What the OpenAPI document says of ``/v1/admin``: bodies and answers, by the names of the handlers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.routes.admin import shapes
+from edge.routes.admin.ordering import LARGEST_PAGE
+
+COMPONENTS: Mapping[str, type] = {
+    "AdminToken": shapes.TokenOut,
+    "AdminNewToken": shapes.NewTokenOut,
+    "AdminTokenRequest": shapes.TokenBody,
+    "AdminTokenChanges": shapes.TokenChanges,
+    "AdminRotation": shapes.RotateBody,
+    "AdminImport": shapes.ImportOut,
+    "AdminImportRequest": shapes.ImportBody,
+    "AdminAccount": shapes.AdminAccountOut,
+    "AdminAccountChanges": shapes.AdminAccountChanges,
+    "AdminWebhookSecret": shapes.RotatedSecretOut,
+    "AdminAct": shapes.ActOut,
+}
+ANSWERS: Mapping[str, tuple[str, str]] = {
+    "admin_create_token": ("201", "AdminNewToken"),
+    "admin_import_tokens": ("200", "AdminImport"),
+    "admin_get_token": ("200", "AdminToken"),
+    "admin_update_token": ("200", "AdminToken"),
+    "admin_rotate_token": ("200", "AdminNewToken"),
+    "admin_revoke_token": ("200", "AdminToken"),
+    "admin_get_account": ("200", "AdminAccount"),
+    "admin_update_account": ("200", "AdminAccount"),
+    "admin_rotate_webhook_secret": ("200", "AdminWebhookSecret"),
+}
+"""Status and component."""
+PAGES: Mapping[str, str] = {
+    "admin_list_tokens": "AdminToken",
+    "admin_list_accounts": "AdminAccount",
+    "admin_list_acts": "AdminAct",
+}
+BODIES: Mapping[str, str] = {
+    "admin_create_token": "AdminTokenRequest",
+    "admin_import_tokens": "AdminImportRequest",
+    "admin_update_token": "AdminTokenChanges",
+    "admin_rotate_token": "AdminRotation",
+    "admin_update_account": "AdminAccountChanges",
+}
+QUERIES: Mapping[str, tuple[str, ...]] = {
+    "admin_list_tokens": ("account", "cursor", "limit"),
+    "admin_get_token": ("account",),
+    "admin_update_token": ("account",),
+    "admin_rotate_token": ("account",),
+    "admin_revoke_token": ("account",),
+    "admin_list_acts": ("act", "target", "token", "cursor", "limit"),
+}
+LIMIT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
+QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    f"{name} limit": LIMIT for name, queries in QUERIES.items() if "limit" in queries
+}

@@ -1,0 +1,68 @@
+"""``cogflare ... --server``: administering a server from another machine, by the commands alone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import Server, run
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server") / "data").start()
+    yield server
+    server.close()
+
+
+def ordered(server: Server, *arguments: str) -> Any:
+    """What a command gives of a server that it reaches by HTTP alone."""
+    where = ("--server", server.url, "--token", f"@{server.data / 'admin-token'}", "--json")
+    done = run(*arguments, *where, environment={"HOME": "/nowhere"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_tokens_and_accounts_from_afar(server: Server, tmp_path: Path) -> None:
+    made = ordered(server, "token", "create", "bot", "--account", "acme", "--scope", "read")
+    changed = ordered(server, "token", "set", "bot", "--share", "2", "--requests-per-min", "7")
+    assert (changed["id"], changed["share"], changed["requests_per_min"]) == (made["id"], 2.0, 7)
+    rotated = ordered(server, "token", "rotate", "bot", "--overlap-s", "0")
+    assert rotated["token"] != made["token"]
+    listed = ordered(server, "token", "list", "--account", "acme")
+    assert [(token["id"], token["prefix"]) for token in listed] == [(made["id"], rotated["prefix"])]
+    assert (
+        ordered(server, "account", "set", "acme", "--share", "3", "--storage-at-most", "1MiB")["share"] == 3
+    )
+    assert [row["account"] for row in ordered(server, "account", "list")] == ["acme", "default"]
+    assert ordered(server, "account", "rotate-webhook-secret", "acme")["key"].startswith("whsec_")
+    old = tmp_path / "kv.json"
+    old.write_text(json.dumps({"a-secret-of-2022-with-letters": {"allow": True}}))
+    assert ordered(server, "token", "import", str(old))["applied"]
+    assert ordered(server, "token", "revoke", "bot")["revoked_at"]
+    acts = ordered(server, "audit", "list", "--act", "token")
+    assert [act["act"] for act in acts] == [
+        f"token.{act}" for act in ("revoke", "import", "rotate", "set", "create")
+    ]
+    assert {act["door"] for act in acts} == {"http"}
+    near = json.loads(run("audit", "list", "--data", str(server.data), "--json").stdout)
+    assert near[: len(acts)] != []
+
+
+def test_what_cannot_be_is_one_line_and_a_code(server: Server) -> None:
+    where = ("--server", server.url, "--token", f"@{server.data / 'admin-token'}")
+    for arguments, code, words in (
+        (("token", "revoke", "nobody", *where), 10, "there is no token nobody"),
+        (("token", "create", "-", "--json", *where), 2, "is no name for a token"),
+        (("token", "list", "--server", server.url), 2, "--server needs --token"),
+        (("token", "list", "--server", server.url, "--token", "cf_wrong"), 2, "see --token"),
+        (("token", "list", "--token", "cf_x"), 2, "--token is for --server"),
+        (("token", "list", "--server", server.url, "--token", "@/none"), 2, "cannot be read"),
+        (("token", "list", "--server", "http://127.0.0.1:9", "--token", "x"), 1, "cannot be reached"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -337,7 +337,7 @@ class Attempts:
 
     def waited_too_long(self, entry: Entry) -> None:
         """What waits has reached its deadline."""
-        error = too_long(entry.document, len(self._book.sessions))
+        error = too_long(entry.document, len(self._book.sessions), paused=self._workers.paused)
         self._end(entry, Happening.CANCELED, error=error, error_code=in_vain(entry.document))
 
     def _lost(self, entry: Entry, reason: str) -> None:

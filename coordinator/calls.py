@@ -122,6 +122,7 @@ class Why(Call, frozen=True, kw_only=True, tag="why"):
 
 
 Reason = Literal[
+    "paused",
     "no_workers",
     "no_such_version",
     "no_such_hardware",
@@ -136,11 +137,11 @@ Reason = Literal[
     "overflow_paused",
     "overflow_full",
 ]
-"""Why a prediction waits: no worker is connected; none has its version, or such a GPU; all are of 2022 and
-take no such large input; those that would do get no work because of what they did; they load the model;
-they are being drained; its token runs as many as it may; others have had less of their share; all slots are
-taken. It might run at a provider, but its token has had as much of that as it may today; the provider
-refuses, or cannot be reached; as many run there as may.
+"""Why a prediction waits: an administrator lets nothing of the model begin; no worker is connected; none has
+its version, or such a GPU; all are of 2022 and take no such large input; those that would do get no work
+because of what they did; they load the model; they are being drained; its token runs as many as it may;
+others have had less of their share; all slots are taken. It might run at a provider, but its token has had as
+much of that as it may today; the provider refuses, or cannot be reached; as many run there as may.
 """
 
 
@@ -353,7 +354,7 @@ class MarkWorker(Call, frozen=True, kw_only=True, tag="mark_worker"):
 
     agent: str
     name: str
-    mark: Literal["distrust", "release", "drain", "resume"]
+    mark: Literal["distrust", "quarantine", "release", "drain", "resume"]
     reason: str = ""
 
 
@@ -383,6 +384,28 @@ class WorkersAre(Reply, frozen=True, kw_only=True, tag="workers_are"):
     workers: tuple[Worker, ...]
 
 
+class Pause(Call, frozen=True, kw_only=True, tag="pause"):
+    """Let nothing begin until it may again, on no worker and at no provider; what runs goes on."""
+
+    paused: bool
+
+
+class AskQueue(Call, frozen=True, kw_only=True, tag="ask_queue"):
+    """How much waits and runs."""
+
+
+class QueueIs(Reply, frozen=True, kw_only=True, tag="queue_is"):
+    paused: bool = False
+    waiting: int = 0
+    input_bytes: int = 0
+    oldest_at: int | None = None
+    """When the oldest that waits was created, as far as it is in memory: microseconds since the epoch."""
+    running: int = 0
+    workers: int = 0
+    free: int = 0
+    """Slots that could take something at once."""
+
+
 AnyCall = (
     Create
     | CreateMany
@@ -398,6 +421,8 @@ AnyCall = (
     | Indexed
     | MarkWorker
     | AskWorkers
+    | Pause
+    | AskQueue
     | AskDeliveries
     | Redeliver
     | LetterRendered
@@ -418,6 +443,7 @@ AnyReply = (
     | Done
     | NotAttached
     | WorkersAre
+    | QueueIs
     | Deliveries
 )
 

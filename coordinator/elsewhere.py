@@ -151,7 +151,7 @@ class Elsewhere:
         """Why it does not run at a provider although it might; None when nothing but its rule says so."""
         document, book = entry.document, self._book
         group_rank = book.group_of(entry)
-        if group_rank is None or entry.attempt or document.status.terminal:
+        if group_rank is None or entry.attempt or document.status.terminal or self._workers.paused:
             return None
         if not self._due(*group_rank):
             return None

@@ -64,6 +64,8 @@ class Model:
             calls.Indexed: self._indexed,
             calls.MarkWorker: self._mark_worker,
             calls.AskWorkers: self._ask_workers,
+            calls.Pause: self._pause,
+            calls.AskQueue: self._ask_queue,
             calls.LetterRendered: self._letter_rendered,
             calls.LetterSent: self._letter_sent,
             calls.ProgressSent: self._progress_sent,
@@ -88,6 +90,7 @@ class Model:
         self._book.turn = self._workers.turn = turn
         self._workers.load(rows[WORKERS])
         self._book.load_facts(rows[FACTS])
+        self._workers.load_facts(rows[FACTS])
         for entry in self._book.load(rows):
             document = entry.document
             attempt = next((a for a in document.attempts if a.ended_at is None), None)
@@ -573,6 +576,8 @@ class Model:
             workers.distrust(call.agent, call.name, call.reason)
         elif call.mark == "release":
             workers.release(call.agent)
+        elif call.mark == "quarantine":
+            workers.quarantine_by_hand(call.agent, call.name)
         else:
             workers.drain(call.agent, call.name, draining=call.mark == "drain")
             for session in self._book.sessions.values():
@@ -580,6 +585,25 @@ class Model:
                     self._tell_drain(session, draining=call.mark == "drain")
         self._attempts.dispatch()
         return calls.Done()
+
+    def _pause(self, call: calls.Pause) -> calls.Done:
+        self._workers.pause(call.paused)
+        self._attempts.dispatch()
+        return calls.Done()
+
+    def _ask_queue(self, call: calls.AskQueue) -> calls.QueueIs:
+        book = self._book
+        return calls.QueueIs(
+            paused=self._workers.paused,
+            waiting=len(book.queue),
+            input_bytes=book.queue.input_bytes,
+            oldest_at=min(
+                (e.document.created_at for id, e in book.entries.items() if id in book.queue), default=None
+            ),
+            running=len(book.running),
+            workers=len(book.sessions),
+            free=sum(max(0, session.free) for session in book.sessions.values()),
+        )
 
     def _ask_workers(self, call: calls.AskWorkers) -> calls.WorkersAre:
         attached = {session.agent: session for session in self._book.sessions.values()}

@@ -113,6 +113,17 @@ class ModelStub:
             return reply.workers
         raise _unexpected(reply)
 
+    async def pause(self, paused: bool) -> None:
+        reply = await self._ask(calls.Pause(paused=paused))
+        if not isinstance(reply, calls.Done):
+            raise _unexpected(reply)
+
+    async def queue(self) -> calls.QueueIs:
+        reply = await self._ask(calls.AskQueue())
+        if isinstance(reply, calls.QueueIs):
+            return reply
+        raise _unexpected(reply)
+
     async def mark_worker(self, call: calls.MarkWorker) -> None:
         reply = await self._ask(call)
         if not isinstance(reply, calls.Done):

@@ -71,7 +71,7 @@ def in_vain(document: Document) -> ErrorCode:
     return ErrorCode.DEADLINE_BEFORE_START
 
 
-def too_long(document: Document, workers: int) -> str:
+def too_long(document: Document, workers: int, *, paused: bool = False) -> str:
     """What to say of one whose deadline is over before it ran."""
     total = document.total_deadline_at
     if total is not None and total == deadline_of(document):
@@ -82,7 +82,7 @@ def too_long(document: Document, workers: int) -> str:
     else:
         waited = f" of {document.queue_s:g} s" if document.queue_s else ""
         limit = f"waited longer than its limit{waited} for waiting"
-    text = f"{limit}; connected workers: {workers}"
+    text = f"{limit}; connected workers: {workers}{'; the model is paused' if paused else ''}"
     return f"{text}; its input is too large for those of 2022" if too_large_for_legacy(document) else text
 
 

@@ -50,6 +50,8 @@ def _reason(
     place: Place,
 ) -> Reason:
     sessions = book.sessions.values()
+    if workers.paused:
+        return "paused"
     if not sessions:
         return "no_workers"
     if not fit:

@@ -28,11 +28,13 @@ import msgspec
 from msgspec.structs import replace
 
 from coordinator.actor.turn import Turn
-from coordinator.model_schema import FORGET_WORKER, KEEP_WORKER
+from coordinator.model_schema import FORGET_FACT, FORGET_WORKER, KEEP_FACT, KEEP_WORKER
 from coordinator.protocol.limits import ServerLimits
 
 LONGEST_WAIT_S = 3600.0
 """How far failing probes stretch a quarantine."""
+PAUSED = "paused"
+"""The fact that nothing is to begin."""
 MOST_ROWS = 1000
 """Workers that are remembered for one model: over that the ones marked longest ago are forgotten."""
 
@@ -100,6 +102,8 @@ class Workers:
     def __init__(self, limits: ServerLimits) -> None:
         self.turn: Turn
         self._limits = limits
+        self.paused = False
+        """By an administrator: nothing begins, on whatever worker. Written by ``pause`` and at a load."""
         self.changes = 0
         """How often a standing has changed, so that others can tell whether one has."""
         self._standings: dict[str, Standing] = {}
@@ -133,13 +137,14 @@ class Workers:
     def takes_work(self, agent: str) -> bool:
         """Whether it is to get work as any other."""
         standing = self._standings.get(agent)
-        return standing is None or standing.state == "ok"
+        return not self.paused and (standing is None or standing.state == "ok")
 
     def takes_probe(self, agent: str) -> bool:
         """Whether it is to get one prediction, for trial; say ``began`` when it got it."""
         standing = self._standings.get(agent)
         return (
             standing is not None
+            and not self.paused
             and standing.trust is Trust.QUARANTINED
             and not standing.draining
             and agent not in self._probes
@@ -224,6 +229,26 @@ class Workers:
                 replace(standing, trust=Trust.DISTRUSTED, reason=reason, since=self.turn.now, probes=0)
             )
 
+    def quarantine_by_hand(self, agent: str, name: str) -> None:
+        """As if predictions in a row had gone wrong on it: it is tried after a time, or released."""
+        standing = self._standings.get(agent) or Standing(agent=agent, name=name)
+        if standing.trust is Trust.TRUSTED:
+            reason = "an administrator put it there"
+            self._keep(self._in_quarantine(standing, reason))
+
+    def pause(self, paused: bool) -> None:
+        """Let nothing begin, on whatever worker, until it may again."""
+        if self.paused is not paused:
+            self.paused = paused
+            self.changes += 1
+            if paused:
+                self.turn.write(KEEP_FACT, PAUSED, b"1")
+            else:
+                self.turn.write(FORGET_FACT, PAUSED)
+
+    def load_facts(self, facts: Iterable[tuple[Any, ...]]) -> None:
+        self.paused = any(name == PAUSED for name, _ in facts)
+
     def release(self, agent: str) -> None:
         """Trust it again, as if nothing had been. Does nothing for one that is trusted."""
         standing = self._standings.get(agent)
@@ -253,6 +278,9 @@ class Workers:
     def _quarantined(self, standing: Standing) -> Standing:
         last = standing.strikes[-1]
         reason = f"{len(standing.strikes)} predictions in a row went wrong on it; the last one: {last.what}"
+        return self._in_quarantine(standing, reason)
+
+    def _in_quarantine(self, standing: Standing, reason: str) -> Standing:
         wait_s = self._limits.quarantine_s
         now = self.turn.now
         return replace(

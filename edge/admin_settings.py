@@ -122,3 +122,28 @@ class AuditListSettings:
     )
     limit: int = field(default=100, metadata={"help": "how many at most", "minimum": 1})
     json: bool = field(default=False, metadata=_JSON)
+
+
+@dataclass(frozen=True)
+class ModelPauseSettings:
+    """``cogflare model pause`` and ``resume``."""
+
+    model: str = field(metadata={"help": "owner/name of a model", "positional": True})
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    pool: str | None = field(default=None, metadata={"help": "only in this pool", "variable": "MODEL_POOL"})
+    json: bool = field(default=False, metadata=_JSON)
+
+
+@dataclass(frozen=True)
+class QueueListSettings:
+    """``cogflare queue list``."""
+
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    model: str | None = field(
+        default=None, metadata={"help": "only the queues of this model", "variable": "QUEUE_MODEL"}
+    )
+    all: bool = field(
+        default=False,
+        metadata={"help": "also queues of models that nobody uses now", "variable": "QUEUE_ALL"},
+    )
+    json: bool = field(default=False, metadata=_JSON)

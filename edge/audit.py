@@ -15,17 +15,29 @@ from edge.control import (
     ListAudit,
     ListDead,
     ListModels,
+    ListQueues,
     ListTokens,
     ListWorkers,
+    MarkWorker,
     Order,
 )
 from edge.times import rfc3339
 
 log = logging.getLogger(__name__)
 
-_LOOKS = AskBackup | AskStatus | ListAccounts | ListAudit | ListDead | ListModels | ListTokens | ListWorkers
+_LOOKS = (
+    AskBackup
+    | AskStatus
+    | ListAccounts
+    | ListAudit
+    | ListDead
+    | ListModels
+    | ListQueues
+    | ListTokens
+    | ListWorkers
+)
 _SECRETS = ("replicate",)
-_TARGETS = ("token", "model", "worker", "account", "to")
+_TARGETS = ("token", "worker", "model", "account", "to")
 """Fields of orders that say what they are about; the first that one has counts."""
 
 
@@ -48,7 +60,7 @@ class Acts:
         """The row's number for ``end``; None for what only looks. Raises StoreUnavailable."""
         if isinstance(order, _LOOKS) or (isinstance(order, ImportTokens) and order.dry_run):
             return None
-        return await self.note(by, str(order.__struct_config__.tag), target_of(order), detail_of(order))
+        return await self.note(by, act_of(order), target_of(order), detail_of(order))
 
     async def note(self, by: By, act: str, target: str, detail: dict[str, Any]) -> int:
         return await self._audit.begin(
@@ -76,6 +88,10 @@ class Acts:
             before=order.before, act=order.act, target=order.target, token=order.token, limit=order.limit
         )
         return [_shown(row) for row in rows]
+
+
+def act_of(order: Order) -> str:
+    return f"worker.{order.mark}" if isinstance(order, MarkWorker) else str(order.__struct_config__.tag)
 
 
 def target_of(order: Any) -> str:

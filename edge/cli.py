@@ -50,9 +50,15 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "account list": Command("edge.commands.account_list", "list the accounts and their shares"),
     "model set": Command("edge.commands.model_set", "change how a model's predictions are treated"),
+    "model pause": Command("edge.commands.model_pause", "let nothing of a model begin until it is resumed"),
+    "model resume": Command("edge.commands.model_resume", "let a paused model's predictions begin again"),
     "model list": Command("edge.commands.model_list", "list the models"),
     "model show": Command("edge.commands.model_show", "show one model and its settings"),
     "worker list": Command("edge.commands.worker_list", "list the workers, and why any gets no work"),
+    "queue list": Command("edge.commands.queue_list", "list what waits and runs of each model"),
+    "worker quarantine": Command(
+        "edge.commands.worker_quarantine", "try a worker only now and then, until it is well or released"
+    ),
     "worker release": Command("edge.commands.worker_release", "end a worker's quarantine or distrust"),
     "worker drain": Command("edge.commands.worker_drain", "give a worker nothing new until it is resumed"),
     "worker resume": Command("edge.commands.worker_resume", "give a drained worker work again"),

@@ -145,8 +145,27 @@ class ListWorkers(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
 class MarkWorker(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="worker.mark"):
     worker: str
     """Name or agent id."""
-    mark: Literal["release", "drain", "resume"]
+    mark: Literal["quarantine", "release", "drain", "resume"]
     model: str | None = None
+
+
+class PauseModel(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.pause"):
+    """Nothing of it begins; what is created waits, and what runs goes on."""
+
+    model: str
+    pool: str | None = None
+    """Only there; in every pool that it has when not given."""
+
+
+class ResumeModel(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="model.resume"):
+    model: str
+    pool: str | None = None
+
+
+class ListQueues(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="queue.list"):
+    model: str | None = None
+    all: bool = False
+    """Also those that nobody uses now."""
 
 
 class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="dead.list"):
@@ -176,7 +195,7 @@ class StopBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
 
 
 BackupOrder = StartBackup | AskBackup | StopBackup
-FleetOrder = ListWorkers | MarkWorker | ListDead | Redrive
+FleetOrder = ListWorkers | MarkWorker | PauseModel | ResumeModel | ListQueues | ListDead | Redrive
 Order = TokenOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
 
 

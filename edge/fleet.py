@@ -17,7 +17,17 @@ from coordinator.store.errors import Ambiguous, Invalid, NotFound, StoreUnavaila
 from coordinator.store.index import DEAD
 from coordinator.store.objects import ObjectRow
 from coordinator.stub import Models
-from edge.control import FleetOrder, ListDead, ListWorkers, MarkWorker, Redrive
+from edge.control import (
+    FleetOrder,
+    ListDead,
+    ListQueues,
+    ListWorkers,
+    MarkWorker,
+    PauseModel,
+    Redrive,
+    ResumeModel,
+)
+from edge.queues import Queues
 from edge.times import rfc3339
 
 AT_ONCE = 16
@@ -35,6 +45,7 @@ class Fleet:
         self._blobs = blobs
         self._models = models
         self._ids = ids
+        self._queues = Queues(store, models, now)
         self._redriving = asyncio.Lock()
         """Between the question whether one was redriven already and the answer of its coordinator."""
 
@@ -45,6 +56,10 @@ class Fleet:
                 return [_worker(row, worker) for row, worker in found]
             if isinstance(order, MarkWorker):
                 return await self._mark(order)
+            if isinstance(order, PauseModel | ResumeModel):
+                return await self._queues.pause(order)
+            if isinstance(order, ListQueues):
+                return await self._queues.look(order)
             if isinstance(order, ListDead):
                 rows = await self._store.index.dead(model=order.model, limit=order.limit)
                 return [_dead(document) for document in rows]

@@ -5,6 +5,7 @@ from coordinator.prediction import Document, ErrorCode, Status
 from edge.keeping import why_removed
 
 _WAITS: dict[Reason, str] = {
+    "paused": "an administrator has paused the model, and nothing of it begins until it is resumed",
     "no_workers": "no worker of this model is connected",
     "no_such_version": "no connected worker has the version that it is pinned to",
     "no_such_hardware": "no connected worker has the GPU that the model needs",

@@ -1,5 +1,6 @@
 """What an operator may order of accounts and models, carried out on an open control store."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from coordinator.store.storage_use import Use
 from edge.aliases import is_own_id
 from edge.control import ListAccounts, ListModels, RecordOrder, RotateWebhookSecret, SetAccount, SetModel
 from edge.examples import chosen
+from edge.model_settings import checked
 from edge.times import rfc3339
 from edge.webhook_secrets import Secrets
 
@@ -42,13 +44,22 @@ class Records:
             key, until = await self._secrets.rotate(order.account)
             return {"account": order.account, "key": key, "previous_until": rfc3339(until)}
         if isinstance(order, SetModel):
-            return _model(await self._set_model(order))
+            return _model(await self._set_model(order), await self._paused(order.model))
         if isinstance(order, ListModels) and order.model is not None:
-            return [_model(await self._store.models.any(order.model))]
-        return [_model(row) for row in await self._store.models.all()]
+            return [_model(await self._store.models.any(order.model), await self._paused(order.model))]
+        paused = await self._paused(None)
+        return [_model(row, paused) for row in await self._store.models.all()]
+
+    async def _paused(self, model: str | None) -> Mapping[str, list[str]]:
+        """The pools in which models are paused."""
+        found: dict[str, list[str]] = {}
+        for row in await self._store.objects.all(model):
+            if row.paused:
+                found.setdefault(row.model, []).append(row.pool)
+        return found
 
     async def _set_model(self, order: SetModel) -> ModelRow:
-        changes = dict(order.changes)
+        changes = checked(order.changes)
         if ids := changes.get("examples"):
             account = (await self._store.models.any(order.model)).account
             changes["examples"] = await chosen(order.model, account, ids, partial(self._indexed, account))
@@ -86,7 +97,7 @@ def _account(account: Account, use: Use) -> dict[str, Any]:
     }
 
 
-def _model(row: ModelRow) -> dict[str, Any]:
+def _model(row: ModelRow, paused: Mapping[str, list[str]]) -> dict[str, Any]:
     latest = row.latest_version
     return {
         "model": row.model,
@@ -95,6 +106,7 @@ def _model(row: ModelRow) -> dict[str, Any]:
         "created_at": rfc3339(row.created_at),
         "runs": row.run_count,
         "pools": list(row.pools),
+        "paused": paused.get(row.model, []),
         "latest_version": None if latest is None else latest.id,
         "settings": msgspec.to_builtins(row.config),
     }

@@ -13,12 +13,19 @@ from edge.control import (
     ImportTokens,
     ListAccounts,
     ListAudit,
+    ListModels,
+    ListQueues,
     ListTokens,
+    ListWorkers,
+    MarkWorker,
     Order,
+    PauseModel,
+    ResumeModel,
     RevokeToken,
     RotateToken,
     RotateWebhookSecret,
     SetAccount,
+    SetModel,
     SetToken,
 )
 from edge.exits import CommandFailed, ExitCode
@@ -36,6 +43,8 @@ class Call(msgspec.Struct, frozen=True):
     most: int | None = None
     one: bool = False
     """The order's result is a list of one, which the path names."""
+    inside: bool = False
+    """The answer is an object whose ``results`` are the order's."""
 
 
 def give(server: str, token: str, order: Order) -> Any:
@@ -47,6 +56,8 @@ async def _give(server: str, token: str, call: Call) -> Any:
     async with Api(server, token) as api:
         try:
             answer = await api.call(call.method, f"/v1/admin{call.path}", json=call.body)
+            if call.inside:
+                return answer["results"]
             if not call.listed:
                 return [answer] if call.one else answer
             results = list(answer["results"])
@@ -112,6 +123,27 @@ def _audit(order: ListAudit) -> Call:
     return Call("GET", f"/audit{query}", listed=True, most=order.limit)
 
 
+def _models(order: ListModels) -> Call:
+    if order.model is not None:
+        return Call("GET", _model(order), one=True)
+    return Call("GET", "/models", listed=True)
+
+
+def _model(order: Any) -> str:
+    owner, _, name = order.model.partition("/")
+    return f"/models/{quote(owner, safe='')}/{quote(name, safe='')}"
+
+
+def _looked_at(path: str) -> Callable[[Any], Call]:
+    """Lists of workers and queues."""
+
+    def call(order: ListWorkers | ListQueues) -> Call:
+        query = _query(model=order.model, all="true" if order.all else None)
+        return Call("GET", f"{path}{query}", listed=True)
+
+    return call
+
+
 _CALLS: Mapping[type, Callable[[Any], Call]] = {
     CreateToken: lambda order: Call("POST", "/tokens", _body(order)),
     ImportTokens: lambda order: Call("POST", "/tokens/import", _body(order)),
@@ -127,4 +159,13 @@ _CALLS: Mapping[type, Callable[[Any], Call]] = {
         "POST", f"/accounts/{quote(order.account, safe='')}/webhook-secret"
     ),
     ListAudit: _audit,
+    SetModel: lambda order: Call("PATCH", _model(order), order.changes),
+    ListModels: _models,
+    PauseModel: lambda order: Call("POST", f"{_model(order)}/pause", {"pool": order.pool}, inside=True),
+    ResumeModel: lambda order: Call("POST", f"{_model(order)}/resume", {"pool": order.pool}, inside=True),
+    ListQueues: _looked_at("/queues"),
+    ListWorkers: _looked_at("/workers"),
+    MarkWorker: lambda order: Call(
+        "POST", f"/workers/{quote(order.worker, safe='')}/{order.mark}", {"model": order.model}, inside=True
+    ),
 }

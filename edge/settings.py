@@ -446,7 +446,7 @@ class WorkerListSettings:
 
 @dataclass(frozen=True)
 class WorkerMarkSettings:
-    """``cogflare worker release``, ``drain`` and ``resume``."""
+    """``cogflare worker quarantine``, ``release``, ``drain`` and ``resume``."""
 
     worker: str = field(metadata={"help": "the worker's name, or its agent id (agt_...)", "positional": True})
     where: Where = field(default_factory=Where, metadata=WHERE)

@@ -31,6 +31,8 @@ def described(model: dict[str, Any]) -> str:
         f"pools: {', '.join(model['pools']) or 'none'}; runs: {model['runs']}",
         f"newest version: {model['latest_version'] or 'none'}",
     ]
+    if model["paused"]:
+        lines.append(f"paused in the pools {', '.join(model['paused'])}")
     lines += [f"{name}: {value}" for name, value in shown_settings(model)]
     if not model["settings"]:
         lines.append("settings: all as the server has them")

@@ -1,4 +1,4 @@
-"""What ``cogflare worker release``, ``drain`` and ``resume`` have in common."""
+"""What ``cogflare worker quarantine``, ``release``, ``drain`` and ``resume`` have in common."""
 
 import json
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from edge.settings import WorkerMarkSettings
 from edge.tables import table
 
 
-def mark(settings: WorkerMarkSettings, what: Literal["release", "drain", "resume"]) -> int:
+def mark(settings: WorkerMarkSettings, what: Literal["quarantine", "release", "drain", "resume"]) -> int:
     """Give the order and show how the worker stands then, with each model."""
     from edge.administration import ordered
     from edge.control import MarkWorker

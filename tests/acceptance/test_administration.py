@@ -1,13 +1,13 @@
 """``cogflare ... --server``: administering a server from another machine, by the commands alone."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.commands import Server, run
+from tests.support.commands import Agent, Server, run
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,26 @@ def test_tokens_and_accounts_from_afar(server: Server, tmp_path: Path) -> None:
     assert {act["door"] for act in acts} == {"http"}
     near = json.loads(run("audit", "list", "--data", str(server.data), "--json").stdout)
     assert near[: len(acts)] != []
+
+
+def test_models_queues_and_workers_from_afar(server: Server, work: Callable[..., Agent]) -> None:
+    agent = work(server).ready()
+    model = "test/waiter"
+    changed = ordered(server, "model", "set", model, "--run-s", "60", "--overflow", "never")
+    assert changed["settings"] == {"run_s": 60.0, "overflow": "never"}
+    assert ordered(server, "model", "set", model, "--reset", "overflow")["settings"] == {"run_s": 60.0}
+    assert [queue["paused"] for queue in ordered(server, "model", "pause", model)] == [True]
+    (shown,) = [each for each in ordered(server, "model", "list") if each["model"] == model]
+    assert shown == ordered(server, "model", "show", model)
+    assert shown["paused"] == ["default"]
+    (queue,) = ordered(server, "queue", "list", "--model", model)
+    assert (queue["paused"], queue["workers"]) == (True, 1)
+    assert [queue["paused"] for queue in ordered(server, "model", "resume", model)] == [False]
+    (worker,) = ordered(server, "worker", "list")
+    for mark, state in (("drain", "draining"), ("resume", "ok"), ("quarantine", "quarantined")):
+        assert [each["state"] for each in ordered(server, "worker", mark, worker["agent"])] == [state]
+    assert [each["state"] for each in ordered(server, "worker", "release", worker["agent"])] == ["ok"]
+    assert agent.command.process.poll() is None
 
 
 def test_what_cannot_be_is_one_line_and_a_code(server: Server) -> None:

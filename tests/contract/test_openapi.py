@@ -58,6 +58,7 @@ class Api:
         self.file = self.upload()["id"]
         self.deploy("one")
         subject = {"name": "subject", "account": "other"}
+        server.do(_spare_model)
         self.subject = self.http.post("/v1/admin/tokens", json=subject).json()["id"]
 
     def operations(self, mode: GenerationMode = GenerationMode.POSITIVE) -> list[Any]:
@@ -88,9 +89,10 @@ class Api:
         if "/admin/" in path:
             return {
                 "token": [self.subject],
-                "account": ["other"],  # what becomes of it is nothing to the rest
+                "account": ["other"],  # what becomes of it, or of that model, is nothing to the rest
                 "owner": [OWNER],
-                "name": [NAME],
+                "name": ["spare"],
+                "worker": ["box"],
             }
         return {"id": ids, "owner": owners, "name": names, "version": [VERSION], "token": [stream]}
 
@@ -245,6 +247,9 @@ def administration() -> dict[str, dict[str, Any]]:
             "path": {"token": "ending"},
         },
         "admin_update_account": {"body": {"share": 2}},
+        "admin_update_model": {"body": {"retries": 1}},
+        **{f"admin_{mark}_model": {"body": {}} for mark in ("pause", "resume")},
+        **{f"admin_{mark}_worker": {"body": {}} for mark in ("drain", "resume", "quarantine", "release")},
     }
 
 
@@ -259,6 +264,10 @@ async def _old_version(server: TestServer) -> str:
     """A version that no worker serves."""
     await register(server.services.store, "acme/old", "b" * 64)
     return "b" * 64
+
+
+async def _spare_model(server: TestServer) -> None:
+    await register(server.services.store, f"{OWNER}/spare", "d" * 64)
 
 
 async def _grant(server: TestServer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edge.routes.admin.shapes import AdminAccountChanges
 async def admin_list_accounts(request: HTTPRequest) -> ASGIApp:
     """All accounts, their shares, and what their files take."""
     edge, who = await administrator(request)
-    return json_reply(whole(edge, await ordered(edge, who, ListAccounts())))
+    return json_reply(whole(await ordered(edge, who, ListAccounts())))
 
 
 @get("/v1/admin/accounts/{account:str}")

@@ -18,6 +18,14 @@ COMPONENTS: Mapping[str, type] = {
     "AdminAccountChanges": shapes.AdminAccountChanges,
     "AdminWebhookSecret": shapes.RotatedSecretOut,
     "AdminAct": shapes.ActOut,
+    "AdminModel": shapes.AdminModelOut,
+    "AdminModelChanges": shapes.AdminModelChanges,
+    "AdminPool": shapes.PoolBody,
+    "AdminQueue": shapes.QueueOut,
+    "AdminQueues": shapes.QueuesOut,
+    "AdminWorker": shapes.WorkerOut,
+    "AdminWorkers": shapes.WorkersOut,
+    "AdminMark": shapes.MarkBody,
 }
 ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_create_token": ("201", "AdminNewToken"),
@@ -29,12 +37,23 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_get_account": ("200", "AdminAccount"),
     "admin_update_account": ("200", "AdminAccount"),
     "admin_rotate_webhook_secret": ("200", "AdminWebhookSecret"),
+    "admin_get_model": ("200", "AdminModel"),
+    "admin_update_model": ("200", "AdminModel"),
+    "admin_pause_model": ("200", "AdminQueues"),
+    "admin_resume_model": ("200", "AdminQueues"),
+    "admin_drain_worker": ("200", "AdminWorkers"),
+    "admin_resume_worker": ("200", "AdminWorkers"),
+    "admin_quarantine_worker": ("200", "AdminWorkers"),
+    "admin_release_worker": ("200", "AdminWorkers"),
 }
 """Status and component."""
 PAGES: Mapping[str, str] = {
     "admin_list_tokens": "AdminToken",
     "admin_list_accounts": "AdminAccount",
     "admin_list_acts": "AdminAct",
+    "admin_list_models": "AdminModel",
+    "admin_list_queues": "AdminQueue",
+    "admin_list_workers": "AdminWorker",
 }
 BODIES: Mapping[str, str] = {
     "admin_create_token": "AdminTokenRequest",
@@ -42,6 +61,13 @@ BODIES: Mapping[str, str] = {
     "admin_update_token": "AdminTokenChanges",
     "admin_rotate_token": "AdminRotation",
     "admin_update_account": "AdminAccountChanges",
+    "admin_update_model": "AdminModelChanges",
+    "admin_pause_model": "AdminPool",
+    "admin_resume_model": "AdminPool",
+    "admin_drain_worker": "AdminMark",
+    "admin_resume_worker": "AdminMark",
+    "admin_quarantine_worker": "AdminMark",
+    "admin_release_worker": "AdminMark",
 }
 QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_list_tokens": ("account", "cursor", "limit"),
@@ -50,8 +76,11 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_rotate_token": ("account",),
     "admin_revoke_token": ("account",),
     "admin_list_acts": ("act", "target", "token", "cursor", "limit"),
+    "admin_list_queues": ("model", "all"),
+    "admin_list_workers": ("model", "all"),
 }
 LIMIT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
 QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
-    f"{name} limit": LIMIT for name, queries in QUERIES.items() if "limit" in queries
+    **{f"{name} limit": LIMIT for name, queries in QUERIES.items() if "limit" in queries},
+    **{f"{name} all": {"type": "boolean"} for name, queries in QUERIES.items() if "all" in queries},
 }

@@ -62,7 +62,15 @@ def limit_of(query: Mapping[str, str], default: int) -> int:
     return int(text)
 
 
-def whole(edge: Edge, results: Sequence[Any]) -> Page:
+def switch(query: Mapping[str, str], name: str) -> bool:
+    """A parameter that is ``true`` or ``false``. Raises Problem ``invalid_input``."""
+    text = query.get(name) or "false"
+    if text not in ("true", "false"):
+        raise invalid_input(InvalidField("enum", name, "Must be true or false"))
+    return text == "true"
+
+
+def whole(results: Sequence[Any]) -> Page:
     """A list that has no pages."""
     return Page(next=None, results=results)
 

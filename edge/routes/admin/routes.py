@@ -1,5 +1,11 @@
 """Every route of ``/v1/admin``. All need the scope ``admin``, over whatever account."""
 
-from edge.routes.admin import accounts, audit, tokens
+from edge.routes.admin import accounts, audit, models, tokens, workers
 
-HANDLERS = [*accounts.HANDLERS, *tokens.HANDLERS, *audit.HANDLERS]
+HANDLERS = [
+    *accounts.HANDLERS,
+    *tokens.HANDLERS,
+    *workers.HANDLERS,
+    *models.HANDLERS,
+    *audit.HANDLERS,
+]

@@ -1,9 +1,13 @@
 """What administrators send and get: the public field names of ``/v1/admin``."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from coordinator.store.config import ModelConfig
+from coordinator.store.model_rows import Visibility
+from edge.model_settings import LEAST, MOST
 
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
@@ -149,3 +153,94 @@ class ActOut(msgspec.Struct):
     target: str
     detail: dict[str, Any]
     outcome: str | None
+
+
+class AdminModelOut(msgspec.Struct):
+    """A model of any account. ``settings`` is what it sets; ``paused`` where nothing of it begins."""
+
+    model: str
+    account: str
+    visibility: Visibility
+    created_at: str
+    runs: int
+    pools: list[str]
+    paused: list[str]
+    latest_version: str | None
+    settings: dict[str, Any]
+
+
+def _setting(field: Any) -> Any:
+    """What may be said of a setting: a value in its bounds, or null for the server's."""
+    kind = field.type
+    if field.name in LEAST:
+        whole = kind in (int, int | None)
+        bounds = Meta(ge=int(LEAST[field.name]), le=int(MOST.get(field.name, 1e10)))
+        kind = Annotated[int if whole else float, bounds]
+    return Union[kind, None, UnsetType]  # noqa: UP007 - made of values
+
+
+AdminModelChanges = msgspec.defstruct(
+    "AdminModelChanges",
+    [
+        ("visibility", Visibility | UnsetType, UNSET),
+        *((each.name, _setting(each), UNSET) for each in msgspec.structs.fields(ModelConfig)),
+    ],
+    namespace={"__doc__": "What is to be changed of a model's settings; null leaves it to the server again."},
+)
+
+
+class PoolBody(msgspec.Struct):
+    """One pool of a model, or all of its pools."""
+
+    pool: str | None = None
+
+
+class QueueOut(msgspec.Struct):
+    """What waits and runs of one model in one pool."""
+
+    pool: str
+    model: str
+    paused: bool
+    waiting: int
+    waiting_input_bytes: int
+    oldest_at: str | None
+    oldest_s: float | None
+    running: int
+    workers: int
+    free: int
+
+
+class WorkerOut(msgspec.Struct):
+    """A worker with one of its models."""
+
+    worker: str
+    agent: str
+    pool: str
+    model: str
+    version: str
+    attached: bool
+    state: str
+    reason: str
+    since: str | None
+    probe_at: str | None
+    strikes: int
+    running: int
+    free: int
+
+
+class WorkersOut(msgspec.Struct):
+    """How a worker stands with each of its models now."""
+
+    results: list[WorkerOut]
+
+
+class QueuesOut(msgspec.Struct):
+    """How the queues of a model stand now."""
+
+    results: list[QueueOut]
+
+
+class MarkBody(msgspec.Struct):
+    """With one model, or with all that the worker has."""
+
+    model: str | None = None

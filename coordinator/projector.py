@@ -73,6 +73,10 @@ class Projector:
         """The account's documents that the index does not have yet, in no order."""
         return [self._pending[id][1] for id in self._by_account.get(account, ())]
 
+    def all_pending(self) -> list[Document]:
+        """Those of all accounts."""
+        return [document for _, document in self._pending.values()]
+
     def recent(self, prediction: str) -> Document | None:
         """The ended prediction, if it ended here lately."""
         return self._recent.get(prediction)

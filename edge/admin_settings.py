@@ -147,3 +147,42 @@ class QueueListSettings:
         metadata={"help": "also queues of models that nobody uses now", "variable": "QUEUE_ALL"},
     )
     json: bool = field(default=False, metadata=_JSON)
+
+
+@dataclass(frozen=True)
+class PredictionCancelSettings:
+    """``cogflare prediction cancel``. Nothing in the environment says what is canceled by accident: its
+    variables are its own."""
+
+    where: Where = field(default_factory=Where, metadata=WHERE)
+    account: str | None = field(
+        default=None, metadata={"help": "those of this account", "variable": "CANCEL_ACCOUNT"}
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "those of this model", "variable": "CANCEL_MODEL"}
+    )
+    made_by: str | None = field(
+        default=None,
+        metadata={"help": "those that this token made", "metavar": "ID", "variable": "CANCEL_MADE_BY"},
+    )
+    end_user: str | None = field(
+        default=None, metadata={"help": "those of this end user", "variable": "CANCEL_END_USER"}
+    )
+    status: str | None = field(
+        default=None,
+        metadata={
+            "help": "those that wait (starting), or that run (processing)",
+            "choices": ("starting", "processing"),
+            "variable": "CANCEL_STATUS",
+        },
+    )
+    older_s: float | None = field(
+        default=None, metadata={"help": "those that were made so long ago", "variable": "CANCEL_OLDER_S"}
+    )
+    all: bool = field(
+        default=False, metadata={"help": "every one, where nothing else is given", "variable": "CANCEL_ALL"}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "say which, and change nothing", "variable": "CANCEL_DRY_RUN"}
+    )
+    json: bool = field(default=False, metadata=_JSON)

@@ -58,7 +58,7 @@ class Acts:
 
     async def begin(self, order: Order, by: By) -> int | None:
         """The row's number for ``end``; None for what only looks. Raises StoreUnavailable."""
-        if isinstance(order, _LOOKS) or (isinstance(order, ImportTokens) and order.dry_run):
+        if isinstance(order, _LOOKS) or getattr(order, "dry_run", False):
             return None
         return await self.note(by, act_of(order), target_of(order), detail_of(order))
 

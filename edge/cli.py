@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, Command] = {
     "worker release": Command("edge.commands.worker_release", "end a worker's quarantine or distrust"),
     "worker drain": Command("edge.commands.worker_drain", "give a worker nothing new until it is resumed"),
     "worker resume": Command("edge.commands.worker_resume", "give a drained worker work again"),
+    "prediction cancel": Command(
+        "edge.commands.prediction_cancel", "cancel what waits and runs, by account, model, token or user"
+    ),
     "dead list": Command("edge.commands.dead_list", "list predictions that workers failed, not their model"),
     "dead redrive": Command("edge.commands.dead_redrive", "try dead letters again from their kept input"),
     "audit list": Command("edge.commands.audit_list", "list what administrators have done"),

@@ -195,7 +195,29 @@ class StopBackup(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
 
 
 BackupOrder = StartBackup | AskBackup | StopBackup
-FleetOrder = ListWorkers | MarkWorker | PauseModel | ResumeModel | ListQueues | ListDead | Redrive
+
+
+class CancelPredictions(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="prediction.cancel"
+):
+    """Those that have not ended and are all of this; without any of it they must be ``all``."""
+
+    account: str | None = None
+    model: str | None = None
+    token: str | None = None
+    end_user: str | None = None
+    status: Literal["starting", "processing"] | None = None
+    created_before: int | None = None
+    """Microseconds since the epoch."""
+    all: bool = False
+    dry_run: bool = False
+    after: tuple[int, str] | None = None
+    """Where the order before has ended."""
+
+
+FleetOrder = (
+    ListWorkers | MarkWorker | PauseModel | ResumeModel | ListQueues | ListDead | Redrive | CancelPredictions
+)
 Order = TokenOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
 
 

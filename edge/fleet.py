@@ -1,7 +1,7 @@
 """What an operator may ask about workers and about predictions that they failed, over all coordinators."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from coordinator import calls
@@ -17,7 +17,9 @@ from coordinator.store.errors import Ambiguous, Invalid, NotFound, StoreUnavaila
 from coordinator.store.index import DEAD
 from coordinator.store.objects import ObjectRow
 from coordinator.stub import Models
+from edge.cancels import Cancels
 from edge.control import (
+    CancelPredictions,
     FleetOrder,
     ListDead,
     ListQueues,
@@ -39,12 +41,22 @@ Found = tuple[ObjectRow, calls.Worker]
 class Fleet:
     """Carries out orders. Raises StoreError with the answer for the operator."""
 
-    def __init__(self, store: Store, models: Models, ids: Ids, now: Callable[[], int], blobs: Blobs) -> None:
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        ids: Ids,
+        now: Callable[[], int],
+        blobs: Blobs,
+        pending: Callable[[], Sequence[Document]],
+    ) -> None:
+        """``pending`` gives the documents that the index does not have yet."""
         self._now = now
         self._store = store
         self._blobs = blobs
         self._models = models
         self._ids = ids
+        self._cancels = Cancels(store, models, ids, pending)
         self._queues = Queues(store, models, now)
         self._redriving = asyncio.Lock()
         """Between the question whether one was redriven already and the answer of its coordinator."""
@@ -63,6 +75,8 @@ class Fleet:
             if isinstance(order, ListDead):
                 rows = await self._store.index.dead(model=order.model, limit=order.limit)
                 return [_dead(document) for document in rows]
+            if isinstance(order, CancelPredictions):
+                return await self._cancels.carry_out(order)
             async with self._redriving:
                 return await self._redrive(order)
         except Unavailable as error:

@@ -9,10 +9,12 @@ import msgspec
 
 from edge.commands.predicting.api import Api, Refused
 from edge.control import (
+    CancelPredictions,
     CreateToken,
     ImportTokens,
     ListAccounts,
     ListAudit,
+    ListDead,
     ListModels,
     ListQueues,
     ListTokens,
@@ -20,6 +22,7 @@ from edge.control import (
     MarkWorker,
     Order,
     PauseModel,
+    Redrive,
     ResumeModel,
     RevokeToken,
     RotateToken,
@@ -29,6 +32,8 @@ from edge.control import (
     SetToken,
 )
 from edge.exits import CommandFailed, ExitCode
+from edge.pages import decode_cursor, encode_cursor
+from edge.times import rfc3339
 
 PAGE = 1000
 
@@ -45,6 +50,8 @@ class Call(msgspec.Struct, frozen=True):
     """The order's result is a list of one, which the path names."""
     inside: bool = False
     """The answer is an object whose ``results`` are the order's."""
+    after: bool = False
+    """The answer's ``next`` is the cursor of where the order goes on."""
 
 
 def give(server: str, token: str, order: Order) -> Any:
@@ -56,6 +63,9 @@ async def _give(server: str, token: str, call: Call) -> Any:
     async with Api(server, token) as api:
         try:
             answer = await api.call(call.method, f"/v1/admin{call.path}", json=call.body)
+            if call.after:
+                cursor = answer.pop("next")
+                return {**answer, "after": None if cursor is None else decode_cursor(cursor)}
             if call.inside:
                 return answer["results"]
             if not call.listed:
@@ -123,6 +133,15 @@ def _audit(order: ListAudit) -> Call:
     return Call("GET", f"/audit{query}", listed=True, most=order.limit)
 
 
+def _cancel(order: CancelPredictions) -> Call:
+    body = _body(order, "after", "created_before")
+    if order.after is not None:
+        body["cursor"] = encode_cursor(order.after)
+    if order.created_before is not None:
+        body["created_before"] = rfc3339(order.created_before)
+    return Call("POST", "/predictions/cancel", body, after=True)
+
+
 def _models(order: ListModels) -> Call:
     if order.model is not None:
         return Call("GET", _model(order), one=True)
@@ -159,6 +178,11 @@ _CALLS: Mapping[type, Callable[[Any], Call]] = {
         "POST", f"/accounts/{quote(order.account, safe='')}/webhook-secret"
     ),
     ListAudit: _audit,
+    CancelPredictions: _cancel,
+    ListDead: lambda order: Call(
+        "GET", f"/predictions/dead{_query(model=order.model, limit=min(order.limit, PAGE))}", listed=True
+    ),
+    Redrive: lambda order: Call("POST", "/predictions/redrive", {"ids": order.ids}, inside=True),
     SetModel: lambda order: Call("PATCH", _model(order), order.changes),
     ListModels: _models,
     PauseModel: lambda order: Call("POST", f"{_model(order)}/pause", {"pool": order.pool}, inside=True),

@@ -326,7 +326,12 @@ def _orders(
         status=status,
         records=Records(services.store, services.webhooks.secrets),
         fleet=Fleet(
-            services.store, services.models, services.ids, services.clock.now, services.blobs
+            services.store,
+            services.models,
+            services.ids,
+            services.clock.now,
+            services.blobs,
+            services.projector.all_pending,
         ).carry_out,
         backups=backups.carry_out,
     )

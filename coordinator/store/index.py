@@ -111,6 +111,22 @@ class Index:
             statement = statement.where(c.model == model)
         return [decode(row[0]) for row in await self._connections.rows(statement)]
 
+    async def unended(
+        self, *, account: str | None, model: str | None, after: Position | None, limit: int
+    ) -> list[Document]:
+        """What has not ended, of all accounts or models or of one, oldest first: for operators. ``after``
+        continues after a page."""
+        c = predictions.c
+        statement = select(c.document).where(literal_column(str(UNENDED)))
+        statement = statement.order_by(c.created_at, c.id).limit(limit)
+        if account is not None:
+            statement = statement.where(c.account == account)
+        if model is not None:
+            statement = statement.where(c.model == model)
+        if after is not None:
+            statement = statement.where(tuple_(c.created_at, c.id) > tuple_(*after))
+        return [decode(row[0]) for row in await self._connections.rows(statement)]
+
     async def find(self, id: str) -> Document | None:
         """A prediction of whatever account: for operators."""
         c = predictions.c

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.commands import Agent, Server, run
@@ -64,6 +65,19 @@ def test_models_queues_and_workers_from_afar(server: Server, work: Callable[...,
     (queue,) = ordered(server, "queue", "list", "--model", model)
     assert (queue["paused"], queue["workers"]) == (True, 1)
     assert [queue["paused"] for queue in ordered(server, "model", "resume", model)] == [False]
+    ordered(server, "model", "pause", model)
+    secret = ordered(server, "token", "create", "client")["token"]
+    made = httpx.post(
+        f"{server.url}/v1/models/{model}/predictions",
+        json={"input": {"name": "x", "folder": "/nowhere"}},
+        headers={"Authorization": f"Bearer {secret}"},
+    ).json()
+    asked = ("prediction", "cancel", "--model", model)
+    for more in (("--dry-run",), ()):
+        assert [each["id"] for each in ordered(server, *asked, *more)] == [made["id"]]
+    assert ordered(server, "prediction", "cancel", "--older-s", "0") == []
+    assert ordered(server, "dead", "list") == []
+    ordered(server, "model", "resume", model)
     (worker,) = ordered(server, "worker", "list")
     for mark, state in (("drain", "draining"), ("resume", "ok"), ("quarantine", "quarantined")):
         assert [each["state"] for each in ordered(server, "worker", mark, worker["agent"])] == [state]
@@ -75,6 +89,8 @@ def test_what_cannot_be_is_one_line_and_a_code(server: Server) -> None:
     where = ("--server", server.url, "--token", f"@{server.data / 'admin-token'}")
     for arguments, code, words in (
         (("token", "revoke", "nobody", *where), 10, "there is no token nobody"),
+        (("dead", "redrive", "nothing", *where), 10, "there is no prediction nothing"),
+        (("prediction", "cancel", *where), 2, "no filter was given"),
         (("token", "create", "-", "--json", *where), 2, "is no name for a token"),
         (("token", "list", "--server", server.url), 2, "--server needs --token"),
         (("token", "list", "--server", server.url, "--token", "cf_wrong"), 2, "see --token"),

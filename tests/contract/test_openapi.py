@@ -53,6 +53,7 @@ class Api:
         self.schema_of_others = schemathesis.openapi.from_dict(open_to_all, config=config)
         """Without tokens: what is wrong in a request is never that."""
         self.ended = server.do(_ended)
+        self.dead = server.do(_dead)
         self.running = self.create()["id"]
         self.queued = self.create()["id"]
         self.file = self.upload()["id"]
@@ -230,12 +231,12 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         },
         "put_stored": api.server.do(_grant),
         "prediction_page": {"path": {"id": api.ended["id"]}},
-        **administration(),
+        **administration(api.dead),
     }
 
 
-def administration() -> dict[str, dict[str, Any]]:
-    """The same for what needs an administrator."""
+def administration(dead: str) -> dict[str, dict[str, Any]]:
+    """The same for what needs an administrator. ``dead`` is the id of a dead letter."""
     imported = {"label": "old", "secret": "a-secret-of-2022-with-enough-letters", "allow": True}
     return {
         "admin_create_token": {"body": {"name": "made", "account": "other"}},
@@ -248,6 +249,8 @@ def administration() -> dict[str, dict[str, Any]]:
         },
         "admin_update_account": {"body": {"share": 2}},
         "admin_update_model": {"body": {"retries": 1}},
+        "admin_cancel_predictions": {"body": {"account": "other"}},
+        "admin_redrive": {"body": {"ids": [dead]}},
         **{f"admin_{mark}_model": {"body": {}} for mark in ("pause", "resume")},
         **{f"admin_{mark}_worker": {"body": {}} for mark in ("drain", "resume", "quarantine", "release")},
     }
@@ -264,6 +267,16 @@ async def _old_version(server: TestServer) -> str:
     """A version that no worker serves."""
     await register(server.services.store, "acme/old", "b" * 64)
     return "b" * 64
+
+
+async def _dead(server: TestServer) -> str:
+    """A prediction whose output was lost."""
+    made = await server.create()
+    lost = {"error": "gone", "error_code": "output_lost"}
+    server.agent.finish(await server.agent.start(), status="failed", **lost)
+    server.agent.offer()
+    await server.indexed(made["id"])
+    return str(made["id"])
 
 
 async def _spare_model(server: TestServer) -> None:

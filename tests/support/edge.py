@@ -421,7 +421,12 @@ def orders_of(services: Services, last_use: LastUse) -> Orders:
         status=lambda: Status(version="1", process=2, url="u", data="d", started_at="t", state="ready"),
         records=Records(services.store, services.webhooks.secrets),
         fleet=Fleet(
-            services.store, services.models, services.ids, services.clock.now, services.blobs
+            services.store,
+            services.models,
+            services.ids,
+            services.clock.now,
+            services.blobs,
+            services.projector.all_pending,
         ).carry_out,
         backups=backups,
     )

@@ -26,6 +26,11 @@ COMPONENTS: Mapping[str, type] = {
     "AdminWorker": shapes.WorkerOut,
     "AdminWorkers": shapes.WorkersOut,
     "AdminMark": shapes.MarkBody,
+    "AdminCancelRequest": shapes.CancelBody,
+    "AdminCancel": shapes.CancelOut,
+    "AdminDeadLetter": shapes.DeadOut,
+    "AdminRedriveRequest": shapes.RedriveBody,
+    "AdminRedrive": shapes.RedriveOut,
 }
 ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_create_token": ("201", "AdminNewToken"),
@@ -45,6 +50,8 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_resume_worker": ("200", "AdminWorkers"),
     "admin_quarantine_worker": ("200", "AdminWorkers"),
     "admin_release_worker": ("200", "AdminWorkers"),
+    "admin_cancel_predictions": ("200", "AdminCancel"),
+    "admin_redrive": ("200", "AdminRedrive"),
 }
 """Status and component."""
 PAGES: Mapping[str, str] = {
@@ -54,6 +61,7 @@ PAGES: Mapping[str, str] = {
     "admin_list_models": "AdminModel",
     "admin_list_queues": "AdminQueue",
     "admin_list_workers": "AdminWorker",
+    "admin_list_dead": "AdminDeadLetter",
 }
 BODIES: Mapping[str, str] = {
     "admin_create_token": "AdminTokenRequest",
@@ -68,6 +76,8 @@ BODIES: Mapping[str, str] = {
     "admin_resume_worker": "AdminMark",
     "admin_quarantine_worker": "AdminMark",
     "admin_release_worker": "AdminMark",
+    "admin_cancel_predictions": "AdminCancelRequest",
+    "admin_redrive": "AdminRedriveRequest",
 }
 QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_list_tokens": ("account", "cursor", "limit"),
@@ -78,6 +88,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_list_acts": ("act", "target", "token", "cursor", "limit"),
     "admin_list_queues": ("model", "all"),
     "admin_list_workers": ("model", "all"),
+    "admin_list_dead": ("model", "limit"),
 }
 LIMIT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
 QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {

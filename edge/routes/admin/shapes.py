@@ -244,3 +244,69 @@ class MarkBody(msgspec.Struct):
     """With one model, or with all that the worker has."""
 
     model: str | None = None
+
+
+class CancelBody(msgspec.Struct):
+    """Which predictions that have not ended are canceled: those that are all of this. Without any of it
+    ``all`` must be true. ``cursor`` is ``next`` of the answer before, for the rest."""
+
+    account: str | None = None
+    model: str | None = None
+    token: str | None = None
+    end_user: str | None = None
+    status: Literal["starting", "processing"] | None = None
+    created_before: str | None = None
+    all: bool = False
+    dry_run: bool = False
+    cursor: str | None = None
+
+
+class CanceledOut(msgspec.Struct):
+    """A prediction that was canceled, or, while it runs, is being."""
+
+    id: str
+    account: str
+    model: str
+    token: str
+    status: str
+    created_at: str
+
+
+class CancelOut(msgspec.Struct):
+    """``canceled`` is 0 when it was only tried; ``next`` is where to go on, null when that is all."""
+
+    canceled: int
+    predictions: list[CanceledOut]
+    next: str | None
+
+
+class DeadOut(msgspec.Struct):
+    """A prediction that workers or storage failed, not its model."""
+
+    id: str
+    account: str
+    pool: str
+    model: str
+    error_code: str | None
+    error: str | None
+    completed_at: str | None
+    workers: list[str]
+
+
+class RedriveBody(msgspec.Struct):
+    """Ids of dead letters."""
+
+    ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+
+
+class RedrivenOut(msgspec.Struct):
+    id: str
+    model: str
+    redriven_from: str
+    status: str
+
+
+class RedriveOut(msgspec.Struct):
+    """What each is tried again as."""
+
+    results: list[RedrivenOut]

@@ -229,7 +229,14 @@ class TestDelete:
 
 def fleet_of(server: TestServer) -> Fleet:
     services = server.services
-    return Fleet(services.store, services.models, services.ids, services.clock.now, services.blobs)
+    return Fleet(
+        services.store,
+        services.models,
+        services.ids,
+        services.clock.now,
+        services.blobs,
+        services.projector.all_pending,
+    )
 
 
 class TestDeadLetters:

@@ -3,6 +3,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tests.conftest import Trace
 from tests.support.commands import Agent, Server, run, until
-from tests.support.legacy import CLIENT_TOKEN, MODEL, LegacyWorker, calls_of, import_tokens, pool_of
+from tests.support.legacy import CLIENT_TOKEN, MODEL, LegacyWorker, calls_of, pool_of
 from tests.support.receiver import Receiver, receiver
 
 Hire = Callable[..., LegacyWorker]
@@ -51,14 +52,6 @@ class Client:
 
     def ended(self, id: str) -> dict[str, Any]:
         return self.reaches(id, *ENDS)
-
-
-@pytest.fixture
-def open_server(serve: Callable[..., Server]) -> Server:
-    """A server that may send callbacks to this machine."""
-    server = serve("--allow-private", "127.0.0.0/8")
-    import_tokens(server)
-    return server
 
 
 @pytest.fixture
@@ -219,23 +212,23 @@ class TestRead:
         assert httpx.get(made["urls"]["get"] + "/why").status_code == 401
         assert httpx.get(f"{old.url}/v1/predictions").status_code == 401
 
-    def test_it_is_there_after_a_restart(self, old: Server, hire: Hire) -> None:
-        client, worker = Client(old), hire(old).connect()
+    def test_it_is_there_after_a_restart(self, alone: Server, hire: Hire) -> None:
+        client, worker = Client(alone), hire(alone).connect()
         ended = client.create({})["id"]
         worker.run("kept")
         client.ended(ended)
         worker.hang_up()
         waiting = client.create({})["id"]
-        old.kill()
-        old.start()
+        alone.kill()
+        alone.start()
         assert client.get(ended)["output"] == "kept"
         assert client.get(waiting)["status"] == "creating"
 
-    def test_the_list(self, old: Server, hire: Hire) -> None:
+    def test_the_list(self, alone: Server, hire: Hire) -> None:
         """There was none."""
-        hire(old).connect()
-        id = Client(old).create({})["id"]
-        found = httpx.get(f"{old.url}/v1/predictions", headers=Client(old).headers).json()["results"]
+        hire(alone).connect()
+        id = Client(alone).create({})["id"]
+        found = httpx.get(f"{alone.url}/v1/predictions", headers=Client(alone).headers).json()["results"]
         assert [(one["id"], one["source"]) for one in found] == [(id, "cogflare")]
 
 
@@ -259,10 +252,10 @@ class TestCancel:
 
 class TestCallbacks:
     def test_each_state_in_order_and_the_end_also_of_a_text(
-        self, open_server: Server, hire: Hire, told: Receiver
+        self, old: Server, hire: Hire, told: Receiver
     ) -> None:
-        worker = hire(open_server).connect()
-        id = Client(open_server).create({}, callbackUrl=f"{told.url}/callback/one")["id"]
+        worker = hire(old).connect()
+        id = Client(old).create({}, callbackUrl=f"{told.url}/callback/one")["id"]
         told.wait_for(lambda found: len(found) == 1, "creating")
         job = worker.job()
         worker.processing(job)
@@ -272,26 +265,26 @@ class TestCallbacks:
         assert {(one.method, one.path) for one in found} == {("POST", "/callback/one")}
         assert {one.json["id"] for one in found} == {id}
         assert [one.json["status"] for one in found] == ["creating", "processing", "succeeded"]
-        assert found[-1].json == Client(open_server).get(id)
+        assert found[-1].json == Client(old).get(id)
 
     def test_while_it_runs_it_is_told_no_more_often_than_it_was(
-        self, open_server: Server, hire: Hire, told: Receiver
+        self, old: Server, hire: Hire, told: Receiver
     ) -> None:
         """One in five seconds, whatever is new; the end at once."""
-        worker = hire(open_server).connect()
-        id = Client(open_server).create({}, callbackUrl=told.url)["id"]
+        worker = hire(old).connect()
+        id = Client(old).create({}, callbackUrl=told.url)["id"]
         job = worker.job()
         for n in range(1, 6):
             items, lines = [str(i) for i in range(n)], [f"line {i}" for i in range(n)]
             worker.processing(job, items, lines)
-            until(lambda n=n: len(Client(open_server).get(id)["logs"]) == n, "the line")  # type: ignore[misc]
+            until(lambda n=n: len(Client(old).get(id)["logs"]) == n, "the line")  # type: ignore[misc]
         worker.succeeded(job, ["0"], ["line 0"])
         found = told.wait_for(lambda found: found[-1].json["status"] == "succeeded", "the end")
         assert len(found) <= 4  # creating, processing, one of its state, the end
 
-    def test_a_cancel_is_told(self, open_server: Server, hire: Hire, told: Receiver) -> None:
-        hire(open_server).connect().hang_up()
-        client = Client(open_server)
+    def test_a_cancel_is_told(self, old: Server, hire: Hire, told: Receiver) -> None:
+        hire(old).connect().hang_up()
+        client = Client(old)
         made = client.create({}, callbackUrl=told.url)
         httpx.post(made["urls"]["cancel"], headers=client.headers)
         told.wait_for(lambda found: found[-1:] and found[-1].json["status"] == "cancelled", "the end")
@@ -359,7 +352,7 @@ def agent_of_today(server: Server, stack: Any, folder: Path, source: str) -> Non
     (model / "predict.py").write_text(source)
     (model / "cog.yaml").write_text("predict: predict.py:Predictor\n")
     data = ("--json", "--data", str(server.data))
-    made = run("token", "create", "filer", "--worker", pool_of(server), *data)
+    made = run("token", "create", f"filer-{secrets.token_hex(4)}", "--worker", pool_of(server), *data)
     server.tokens["default", "worker"] = json.loads(made.stdout)["token"]
     agent = Agent(server, folder / "agent", f"test/filer={model}")
     stack.callback(agent.close)

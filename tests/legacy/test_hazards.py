@@ -113,13 +113,13 @@ class TestHazard4AnswersToTheWrongJob:
         assert {job["id"], second} == {each["id"] for each in ran}
         assert calls.ended(second)["output"] == "right"
 
-    def test_an_operator_sees_it_and_may_let_it_in(self, old: Server, hire: Hire) -> None:
-        worker, calls = hire(old).connect(), calls_of(old)
+    def test_an_operator_sees_it_and_may_let_it_in(self, alone: Server, hire: Hire) -> None:
+        worker, calls = hire(alone).connect(), calls_of(alone)
         calls.create(MODEL, {})
         worker.processing(worker.job())
         worker.cut()
         assert worker.refused() == 403
-        data = ("--data", str(old.data))
+        data = ("--data", str(alone.data))
         (row,) = json.loads(run("worker", "list", "--json", *data).stdout)
         assert (row["state"], "while a job was open" in row["reason"]) == ("distrusted", True)
         assert WORKER_STRING not in json.dumps(row)
@@ -182,9 +182,9 @@ class TestHazard8RefusedWorkersTryForEver:
         for _ in range(20):
             assert worker.refused() == 403
 
-    def test_many_refusals_cost_others_nothing(self, old: Server, hire: Hire) -> None:
-        stranger = hire(old, token="nobody-at-all")
-        worker, calls = hire(old).connect(), calls_of(old)
+    def test_many_refusals_cost_others_nothing(self, alone: Server, hire: Hire) -> None:
+        stranger = hire(alone, token="nobody-at-all")
+        worker, calls = hire(alone).connect(), calls_of(alone)
         stranger.do("storm", stranger.url, 200)
         calls.create(MODEL, {})
         worker.run()
@@ -193,21 +193,21 @@ class TestHazard8RefusedWorkersTryForEver:
 
 
 class TestHazard9TheServerWasAway:
-    def test_idle_workers_come_back_by_themselves(self, old: Server, hire: Hire) -> None:
-        worker, calls = hire(old).connect(), calls_of(old)
-        old.kill()
+    def test_idle_workers_come_back_by_themselves(self, alone: Server, hire: Hire) -> None:
+        worker, calls = hire(alone).connect(), calls_of(alone)
+        alone.kill()
         worker.next("closed")
         worker.dial()
         worker.next("away")
-        old.start()
+        alone.start()
         worker.connect()
         id = calls.create(MODEL, {})["id"]
         assert worker.run()["id"] == id
 
 
 class TestRestarts:
-    def test_a_restart_lets_a_busy_worker_finish_first(self, old: Server, hire: Hire) -> None:
-        busy, idle, calls = hire(old).connect(), hire(old).connect(), calls_of(old)
+    def test_a_restart_lets_a_busy_worker_finish_first(self, alone: Server, hire: Hire) -> None:
+        busy, idle, calls = hire(alone).connect(), hire(alone).connect(), calls_of(alone)
         id = calls.create(MODEL, {})["id"]
         busy, idle = (
             (busy, idle) if until(lambda: which(busy, idle), "its worker") == "first" else (idle, busy)
@@ -215,39 +215,39 @@ class TestRestarts:
         job = busy.job()
         busy.processing(job)
         calls.reaches(id, "processing")
-        assert old.command is not None
-        old.command.process.send_signal(signal.SIGTERM)
+        assert alone.command is not None
+        alone.command.process.send_signal(signal.SIGTERM)
         idle.next("closed")
         busy.succeeded(job, "in time")
         busy.next("closed")
-        assert old.command.process.wait(20) == 0
-        old.start()
+        assert alone.command.process.wait(20) == 0
+        alone.start()
         assert calls.ended(id)["output"] == "in time"
         busy.connect()
         idle.connect()
 
-    def test_kill_9_with_a_busy_worker_runs_its_job_on_another_one(self, old: Server, hire: Hire) -> None:
+    def test_kill_9_with_a_busy_worker_runs_its_job_on_another_one(self, alone: Server, hire: Hire) -> None:
         """Promise 7: no prediction fails by it, and it does not count; the old worker is distrusted."""
-        worker, calls = hire(old).connect(), calls_of(old)
+        worker, calls = hire(alone).connect(), calls_of(alone)
         id = calls.create(MODEL, {})["id"]
         worker.processing(worker.job(), None, ["l1"])
         calls.reaches(id, "processing")
-        old.kill()
+        alone.kill()
         worker.next("closed")
-        old.start()
+        alone.start()
         assert worker.refused() == 403  # a chatty one is back at once
-        assert hire(old).connect().run("again")["id"] == id
+        assert hire(alone).connect().run("again")["id"] == id
         done = calls.ended(id)
         assert (done["status"], done["output"]) == ("succeeded", "again")
 
-    def test_kill_9_with_a_silent_worker_that_does_not_come_back(self, old: Server, hire: Hire) -> None:
-        worker, calls = hire(old).connect(), calls_of(old)
+    def test_kill_9_with_a_silent_worker_that_does_not_come_back(self, alone: Server, hire: Hire) -> None:
+        worker, calls = hire(alone).connect(), calls_of(alone)
         id = calls.create(MODEL, {})["id"]
         worker.job()
-        old.kill()
+        alone.kill()
         worker.next("closed")
-        old.start()
-        assert hire(old).connect().run("again")["id"] == id
+        alone.start()
+        assert hire(alone).connect().run("again")["id"] == id
         assert worker.refused() == 403
 
 

@@ -75,11 +75,11 @@ class TestRule1WhereItDialsIn:
         hire(old).connect()
         assert hire(old, token=json.loads(made.stdout)["token"]).refused() == 403
 
-    def test_a_revoked_token_closes_the_socket_and_is_refused(self, old: Server, hire: Hire) -> None:
-        worker = hire(old).connect()
-        tokens = json.loads(run("token", "list", "--json", "--data", str(old.data)).stdout)
+    def test_a_revoked_token_closes_the_socket_and_is_refused(self, alone: Server, hire: Hire) -> None:
+        worker = hire(alone).connect()
+        tokens = json.loads(run("token", "list", "--json", "--data", str(alone.data)).stdout)
         (name,) = [token["name"] for token in tokens if token["scopes"] == ["worker"]]
-        assert run("token", "revoke", name, "--data", str(old.data)).returncode == 0
+        assert run("token", "revoke", name, "--data", str(alone.data)).returncode == 0
         worker.next("closed")
         assert worker.refused() == 401
 
@@ -299,14 +299,14 @@ class TestRule6Distrust:
         calls.create(MODEL, {})
         worker.run()
 
-    def test_over_a_restart_of_the_server(self, old: Server, hire: Hire) -> None:
-        worker, calls = hire(old).connect(), calls_of(old)
+    def test_over_a_restart_of_the_server(self, alone: Server, hire: Hire) -> None:
+        worker, calls = hire(alone).connect(), calls_of(alone)
         calls.create(MODEL, {})
         worker.processing(worker.job())
         worker.cut()
         assert worker.refused() == 403
-        old.kill()
-        old.start()
+        alone.kill()
+        alone.start()
         assert worker.refused() == 403
 
     def test_a_new_process_is_another_worker(self, old: Server, hire: Hire) -> None:

@@ -4,8 +4,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,29 +48,62 @@ def begin(loopback: Discord) -> Iterator[Callable[..., Command]]:
         yield start
 
 
-@pytest.fixture
-def server(serve: Callable[..., Server], work: Callable[..., Agent]) -> Server:
-    """With a worker."""
-    started = serve()
-    work(started, LANDSCAPE).ready()
-    return started
+@pytest.fixture(scope="module")
+def manned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with house(tmp_path_factory.mktemp("manned"), stays=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with house(tmp_path_factory.mktemp("abandoned"), stays=False) as started:
+        yield started
 
 
 @pytest.fixture
-def deserted(serve: Callable[..., Server], work: Callable[..., Agent]) -> Callable[..., Server]:
-    """Start a server, with these options, that knows the model and has lost its only worker."""
+def server(manned: Server) -> Iterator[Server]:
+    """With a worker; shared, and without work of others."""
+    yield manned
+    settle(manned)
 
-    def start(*options: str) -> Server:
-        started = serve("--stream-queue-s", "0.1", *options)
-        assert work(started, LANDSCAPE).ready().command.terminate() == 0
-        return started
 
-    return start
+@pytest.fixture
+def deserted(abandoned: Server) -> Iterator[Server]:
+    """Knows the model and has lost its only worker; shared, and without work of others."""
+    yield abandoned
+    settle(abandoned)
+
+
+@contextmanager
+def house(folder: Path, *options: str, stays: bool) -> Iterator[Server]:
+    """A server that knows the model; its worker stays or has gone."""
+    with ExitStack() as stack:
+        started = Server(folder / "data", "--stream-queue-s", "0.1", *options)
+        stack.callback(started.close)
+        started.start()
+        worker = Agent(started, folder / "agent", LANDSCAPE)
+        stack.callback(worker.close)
+        worker.ready()
+        assert stays or worker.command.terminate() == 0
+        yield started
+
+
+def settle(server: Server) -> None:
+    """End what a test has left, and forget it."""
+    http = server.client()
+    for one in predictions(server):
+        http.post(f"/v1/predictions/{one['id']}/cancel")
+    until(lambda: all(one["completed_at"] for one in predictions(server)), "nothing is left to do")
+    FORGOTTEN.update(one["id"] for one in predictions(server))
+
+
+FORGOTTEN: set[str] = set()
 
 
 def predictions(server: Server) -> list[dict[str, Any]]:
+    """Those of this test."""
     found: list[dict[str, Any]] = server.client().get("/v1/predictions").json()["results"]
-    return found
+    return [one for one in found if one["id"] not in FORGOTTEN]
 
 
 def test_a_command_ends_with_the_finished_file_after_progress_and_previews(
@@ -124,10 +158,10 @@ def test_the_cancel_button_cancels_for_the_one_who_asked_and_for_nobody_else(
 
 
 def test_each_person_has_a_share_of_the_bots_token(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
     """Anna asks for two pictures before Bert asks for his: his is before her second."""
-    server = deserted()
+    server = deserted
     begin(server.url, server.token()).line("ready as painter")
 
     def waits(asked: Asked, place: str) -> None:
@@ -141,11 +175,13 @@ def test_each_person_has_a_share_of_the_bots_token(
     waits(second, "place 3 of 3")
 
 
-def test_a_server_that_is_away_is_said_in_plain_words(
+def test_a_server_that_lacks_the_model_and_one_that_is_away_are_said_in_plain_words(
     serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
 ) -> None:
     server = serve()
     begin(server.url, server.token()).line("ready as painter")
+    said = loopback.command("landscape").reaches(lambda one: True, "the message says something")
+    assert "does not have this model now" in said.content
     server.stop()
     asked = loopback.command("landscape")
     assert asked.acknowledged()["type"] == 5
@@ -155,9 +191,9 @@ def test_a_server_that_is_away_is_said_in_plain_words(
 
 
 def test_a_token_that_the_server_does_not_know_is_said_in_plain_words(
-    serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    begin(serve().url, "cf_wrong").line("ready as painter")
+    begin(deserted.url, "cf_wrong").line("ready as painter")
     asked = loopback.command("landscape")
     said = asked.reaches(lambda one: True, "the message says something")
     assert "does not accept this bot's token. Whoever runs the bot must renew it." in said.content
@@ -195,15 +231,6 @@ def test_a_wrong_setting_ends_the_bot_with_one_line(
     assert len(bot.lines) == 1
 
 
-def test_a_model_that_the_server_does_not_have_is_said_in_plain_words(
-    serve: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
-) -> None:
-    server = serve()
-    begin(server.url, server.token()).line("ready as painter")
-    said = loopback.command("landscape").reaches(lambda one: True, "the message says something")
-    assert "does not have this model now" in said.content
-
-
 def test_a_server_that_is_restarted_costs_no_picture(
     server: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
@@ -218,9 +245,9 @@ def test_a_server_that_is_restarted_costs_no_picture(
 
 
 def test_a_cancel_that_does_not_reach_the_server_is_said_to_the_one_who_pressed(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    stack: ExitStack, tmp_path: Path, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    server = deserted()
+    server = stack.enter_context(house(tmp_path, stays=False))
     begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape")
     asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
@@ -234,9 +261,9 @@ def test_a_cancel_that_does_not_reach_the_server_is_said_to_the_one_who_pressed(
 
 
 def test_a_cut_connection_to_discord_costs_no_picture_and_no_button(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    server = deserted()
+    server = deserted
     begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape")
     asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
@@ -261,9 +288,9 @@ def test_when_the_commands_token_is_over_the_bot_edits_by_its_own(
 
 
 def test_a_message_that_was_deleted_cancels_its_prediction(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    server = deserted()
+    server = deserted
     begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape")
     asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
@@ -275,9 +302,9 @@ def test_a_message_that_was_deleted_cancels_its_prediction(
 
 
 def test_a_channel_that_the_bot_may_not_write_to_cancels_the_prediction(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    server = deserted()
+    server = deserted
     begin(server.url, server.token()).line("ready as painter")
     asked = loopback.command("landscape")
     asked.reaches(lambda one: "place 1 of 1" in one.content, "it waits")
@@ -289,9 +316,9 @@ def test_a_channel_that_the_bot_may_not_write_to_cancels_the_prediction(
 
 
 def test_too_many_pictures_and_too_long_a_wait_are_said_in_plain_words(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    stack: ExitStack, tmp_path: Path, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
-    server = deserted("--queue-s", "1")
+    server = stack.enter_context(house(tmp_path, "--queue-s", "1", stays=False))
     made = run("token", "create", "bot", "--creations-per-min", "1", "--data", str(server.data), "--json")
     begin(server.url, json.loads(made.stdout)["token"]).line("ready as painter")
     first = loopback.command("landscape")
@@ -301,10 +328,10 @@ def test_too_many_pictures_and_too_long_a_wait_are_said_in_plain_words(
 
 
 def test_a_bot_that_is_stopped_cancels_what_it_has_begun_and_says_so(
-    deserted: Callable[..., Server], loopback: Discord, begin: Callable[..., Command]
+    deserted: Server, loopback: Discord, begin: Callable[..., Command]
 ) -> None:
     """Also while Discord lets the newest edit wait."""
-    server = deserted()
+    server = deserted
     bot = begin(server.url, server.token())
     bot.line("ready as painter")
     asked = loopback.command("landscape")

@@ -78,10 +78,12 @@ def _answer(data: DataDir, order: Order, purpose: str) -> Answer:
 
 
 async def _on_files(data: DataDir, order: Order) -> Answer:
+    from coordinator.protocol.limits import ServerLimits
     from coordinator.store.database import Store, migrate, wall_clock
     from edge.audit import Acts, By
     from edge.control import user
     from edge.failures import explained
+    from edge.key_orders import KeyOrders
     from edge.orders import Orders
     from edge.provider_keys import LABEL, ProviderKeys
     from edge.records import Records
@@ -101,6 +103,14 @@ async def _on_files(data: DataDir, order: Order) -> Answer:
             TokenOrders(
                 store,
                 provider_keys=ProviderKeys(lambda: data.key(LABEL)),
+                now=wall_clock,
+                on_revoked=_nobody,
+                on_changed=_nobody,
+                settle=_nothing,
+            ),
+            KeyOrders(
+                store,
+                most=ServerLimits().keys_per_token,
                 now=wall_clock,
                 on_revoked=_nobody,
                 on_changed=_nobody,

@@ -70,6 +70,7 @@ def digest_of(path: str, *content: Any) -> bytes:
 
 async def reserved(services: Services, principal: Principal, name: Name, digest: bytes) -> Sequence[str]:
     """The ids that the name stands for; empty when it is new. Raises Problem ``key_reused``."""
+    name = _of(principal, name)
     alias = await services.store.aliases.get(principal.account, *name, services.clock.now())
     return () if alias is None else _same(alias, digest)
 
@@ -81,7 +82,7 @@ async def reserve(
 
     Raises Problem ``key_reused``, and Unavailable when it is not known whether it is reserved.
     """
-    now = services.clock.now()
+    now, name = services.clock.now(), _of(principal, name)
     alias = Alias(
         account=principal.account,
         kind=name.kind,
@@ -93,6 +94,11 @@ async def reserve(
         expires_at=now + int(services.limits.idempotency_s * 1e6) if name.kind == "key" else None,
     )
     return _same(await services.store.aliases.reserve(alias), digest)
+
+
+def _of(principal: Principal, name: Name) -> Name:
+    """What it is kept under: a user's key must not stand for what another one's has created."""
+    return name if principal.maker is None else Name(name.kind, f"{principal.token} {name.text}")
 
 
 def _same(alias: Alias, digest: bytes) -> Sequence[str]:

@@ -34,6 +34,7 @@ from edge.routes import (
     deployments,
     discovery,
     files,
+    keys,
     model_changes,
     models,
     overflow,
@@ -116,6 +117,7 @@ def _routes() -> tuple[Litestar, Shortcut]:
         *server.HANDLERS,
         *overflow.HANDLERS,
         *admin.HANDLERS,
+        *keys.HANDLERS,
         *legacy.HANDLERS,
     ]
     app = Litestar(

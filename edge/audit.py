@@ -14,6 +14,7 @@ from edge.control import (
     ListAccounts,
     ListAudit,
     ListDead,
+    ListKeys,
     ListModels,
     ListQueues,
     ListTokens,
@@ -31,13 +32,14 @@ _LOOKS = (
     | ListAccounts
     | ListAudit
     | ListDead
+    | ListKeys
     | ListModels
     | ListQueues
     | ListTokens
     | ListWorkers
 )
 _SECRETS = ("replicate",)
-_TARGETS = ("token", "worker", "model", "account", "to")
+_TARGETS = ("token", "key", "worker", "model", "account", "to")
 """Fields of orders that say what they are about; the first that one has counts."""
 
 
@@ -99,7 +101,7 @@ def target_of(order: Any) -> str:
     if ids := getattr(order, "ids", ()):
         return ",".join(ids)
     if name := getattr(order, "name", ""):
-        return f"{order.account}/{name}"
+        return f"{order.account}/{name}" if hasattr(order, "account") else str(name)
     return next((str(value) for field in _TARGETS if (value := getattr(order, field, None))), "")
 
 

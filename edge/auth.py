@@ -12,6 +12,8 @@ from typing import Any
 from coordinator.actor.clock import Clock, Timer
 from coordinator.errors import Unavailable
 from coordinator.letters import REPLICATE
+from coordinator.store.errors import NotAllowed
+from coordinator.store.models import check_allowed
 from coordinator.store.tokens import Token, Tokens
 from edge.client_address import ClientAddresses, counted_as
 from edge.errors import Problem, unauthenticated
@@ -62,6 +64,15 @@ class Principal:
     def counts_as(self) -> str:
         """The token that what it creates counts as: the keys of one share what that one has."""
         return self.token if self.maker is None else self.maker.token
+
+    def require_model(self, model: str) -> None:
+        """Raises Problem ``not_allowed`` unless the token, and the one whose key it is, may use the model."""
+        for each in (self, self.maker):
+            if each is not None and each.models:
+                try:
+                    check_allowed(model, each.models, "use")
+                except NotAllowed as error:
+                    raise Problem("not_allowed", f"{error}: {error.hint}.") from None
 
     def require(self, scope: str) -> None:
         """Raises Problem ``missing_scope`` unless the token has the scope, or ``admin``."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from edge.access_log import TOKEN
 from edge.auth import Authenticator, Principal
 from edge.catalog import Catalog
+from edge.errors import Problem
 from edge.frames import SharedFrames
 from edge.links import Links
 from edge.provided import ProvidedModels
@@ -51,7 +52,8 @@ def edge_of(request: HTTPRequest) -> Edge:
 
 async def authorized(request: HTTPRequest, scope: str) -> tuple[Edge, Principal]:
     """The application and who is asking, counted. Raises Problem ``unauthenticated``, ``missing_scope``,
-    ``throttled``."""
+    ``throttled``, and ``not_allowed`` for a user's key unless the route is marked ``keys``: such a one keeps
+    what one key made from the others."""
     edge = edge_of(request)
     principal = await edge.authenticator.principal(request.scope)
     request.scope[TOKEN] = principal.token  # type: ignore[literal-required]
@@ -60,6 +62,8 @@ async def authorized(request: HTTPRequest, scope: str) -> tuple[Edge, Principal]
     if standing is not None:
         request.scope[RATE] = standing.headers()  # type: ignore[literal-required]
     principal.require(scope)
+    if principal.maker is not None and not request.scope["route_handler"].opt.get("keys"):
+        raise Problem("not_allowed", "This is a key of a user, which creates and reads its own predictions.")
     return edge, principal
 
 

@@ -121,6 +121,41 @@ class ListModels(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
 TokenOrder = CreateToken | ImportTokens | ListTokens | SetToken | RotateToken | RevokeToken
 
 
+class CreateKey(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="key.create"):
+    """A key of the token ``maker``; None is what that one has."""
+
+    maker: str
+    name: str
+    scopes: tuple[str, ...] = ("submit", "read")
+    pools: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    expire_s: float | None = None
+    creations_per_min: int | None = None
+    requests_per_min: int | None = None
+
+
+class ListKeys(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="key.list"):
+    maker: str
+    key: str | None = None
+    """Only this one, by id or name, which must exist."""
+    after: tuple[int, str] | None = None
+    limit: int = 100
+
+
+class RotateKey(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="key.rotate"):
+    maker: str
+    key: str
+    overlap_s: float
+
+
+class RevokeKey(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="key.revoke"):
+    maker: str
+    key: str
+
+
+KeyOrder = CreateKey | ListKeys | RotateKey | RevokeKey
+
+
 class ListAudit(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="audit.list"):
     act: str | None = None
     target: str | None = None
@@ -218,7 +253,7 @@ class CancelPredictions(
 FleetOrder = (
     ListWorkers | MarkWorker | PauseModel | ResumeModel | ListQueues | ListDead | Redrive | CancelPredictions
 )
-Order = TokenOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
+Order = TokenOrder | KeyOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

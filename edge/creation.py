@@ -14,6 +14,7 @@ from coordinator.letters import CALLBACK_EVENTS, COGFLARE
 from coordinator.long_inputs import IN_ITS_PLACE, store
 from coordinator.overflow.policy import Overflow
 from coordinator.scheduling.flow import Needs
+from coordinator.store.tokens import ID_PREFIX
 from coordinator.stub import ModelStub
 from edge.auth import Principal
 from edge.catalog import Target
@@ -102,6 +103,7 @@ async def prepare(
     wait_s: float = 0.0,
 ) -> Order:
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
+    principal.require_model(target.model)
     await need_room(edge, principal)
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
     if webhook and principal.api == COGFLARE:
@@ -120,7 +122,7 @@ async def prepare(
     call = calls.Create(
         id=edge.services.ids.make(number),
         account=principal.account,
-        token=principal.token,
+        token=principal.counts_as,
         pool=pool,
         model=target.model,
         input=raw if long is None else IN_ITS_PLACE,
@@ -135,7 +137,7 @@ async def prepare(
         lease_s=wishes.lease_s,
         retries=wishes.retries,
         urgency=wishes.urgency,
-        user=wishes.user,
+        user=user_of(principal, wishes.user),
         gpu=wishes.gpu,
         gpu_memory=wishes.gpu_memory,
         account_share=principal.account_share,
@@ -152,6 +154,16 @@ async def prepare(
         retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
     )
     return Order(number, call, target, raw)
+
+
+def user_of(principal: Principal, named: str) -> str:
+    """For whom it is: of a key its one user, whatever the request says. Raises Problem ``invalid_input``."""
+    if principal.maker is not None:
+        return principal.token
+    if named.startswith(ID_PREFIX):
+        detail = f"Must not begin with {ID_PREFIX}: that is how users are called who have keys"
+        raise invalid_input(InvalidField("format", "end_user", detail))
+    return named
 
 
 async def _overflow(

@@ -63,12 +63,16 @@ def filters(query: Mapping[str, str]) -> Filters:
     )
 
 
-async def page(edge: Edge, account: str, wanted: Filters) -> tuple[list[Document], dict[str, str] | None]:
+async def page(
+    edge: Edge, account: str, wanted: Filters, key: str | None = None
+) -> tuple[list[Document], dict[str, str] | None]:
     """The documents of one page, newest first, and the query of the next. Of those that have not ended, some
-    may have another status than the wanted one."""
+    may have another status than the wanted one. With ``key`` only those that the user with this key made."""
     size = edge.services.limits.page_size
     # Before the rows: what reaches the index while they are read is in neither otherwise.
     pending = edge.services.projector.pending(account)
+    if key is not None:
+        pending = [document for document in pending if document.user == key]
     rows = await edge.services.store.index.list(
         account,
         before=wanted.before,
@@ -76,6 +80,7 @@ async def page(edge: Edge, account: str, wanted: Filters) -> tuple[list[Document
         created_before=wanted.created_before,
         status=wanted.status,
         model=wanted.model,
+        key=key,
         limit=size + 1,
     )
     merged = {row.id: row for row in rows}

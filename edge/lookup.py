@@ -9,6 +9,7 @@ from coordinator.errors import NoSuchObject, Unavailable
 from coordinator.letters import COGFLARE
 from coordinator.prediction import Document
 from edge.aliases import is_own_id
+from edge.auth import Principal
 from edge.context import Edge
 from edge.errors import not_found
 
@@ -16,6 +17,12 @@ T = TypeVar("T")
 
 _REPEAT_WITHIN_S = 2.0
 _REPEAT_AFTER_S = 0.1
+
+
+def own(principal: Principal, document: Document) -> None:
+    """Raises Problem ``not_found`` for what another one made than the user whose key this is."""
+    if principal.maker is not None and document.user != principal.token:
+        raise not_found()
 
 
 async def find(edge: Edge, id: str, account: str) -> Document:

@@ -18,6 +18,7 @@ from edge.control import (
     BackupOrder,
     Done,
     FleetOrder,
+    KeyOrder,
     ListAudit,
     Order,
     RecordOrder,
@@ -26,6 +27,7 @@ from edge.control import (
     TokenOrder,
 )
 from edge.exits import ExitCode
+from edge.key_orders import KeyOrders
 from edge.records import Records
 from edge.token_orders import TokenOrders
 
@@ -45,6 +47,7 @@ class Orders:
     def __init__(
         self,
         tokens: TokenOrders,
+        keys: KeyOrders,
         *,
         acts: Acts,
         status: Callable[[], Status],
@@ -55,6 +58,7 @@ class Orders:
         self.acts = acts
         self._records = records
         self._tokens = tokens
+        self._keys = keys
         self._status = status
         self._fleet = fleet
         self._backups = backups
@@ -83,6 +87,8 @@ class Orders:
     async def _result(self, order: Order) -> Any:
         if isinstance(order, TokenOrder):
             return await self._tokens.carry_out(order)
+        if isinstance(order, KeyOrder):
+            return await self._keys.carry_out(order)
         if isinstance(order, RecordOrder):
             return await self._records.carry_out(order)
         if isinstance(order, ListAudit):

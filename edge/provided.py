@@ -124,7 +124,7 @@ class ProvidedModels:
                 self._show(principal, found.name, [found.latest])
             return found
 
-        return await self._models.get((principal.token, name), load)
+        return await self._models.get((principal.counts_as, name), load)
 
     async def _version(self, principal: Principal, name: str, version: str) -> RemoteVersion | None:
         if not (principal.replicate and valid_model_name(name) and valid_version(version)):
@@ -135,7 +135,7 @@ class ProvidedModels:
             self._show(principal, name, [found])
             return found
 
-        return await self._versions.get((principal.token, name, version), load)
+        return await self._versions.get((principal.counts_as, name, version), load)
 
     async def _name(self, principal: Principal, version: str) -> str | None:
         """Providers find no model by its version, and clients give it alone: what was created of it here says
@@ -149,21 +149,21 @@ class ProvidedModels:
 
         if not principal.replicate:
             return None
-        return self._shown.get((principal.token, version)) or await self._names.get(
-            (principal.token, version), load
+        return self._shown.get((principal.counts_as, version)) or await self._names.get(
+            (principal.counts_as, version), load
         )
 
     def _show(self, principal: Principal, name: str, versions: Iterable[RemoteVersion | None]) -> None:
         for version in versions:
             if version is not None and valid_version(version.id):
-                self._shown[principal.token, version.id] = name
+                self._shown[principal.counts_as, version.id] = name
         while len(self._shown) > _SHOWN:
             del self._shown[next(iter(self._shown))]
 
     async def _asked(
         self, principal: Principal, ask: Callable[[Provider, str], Awaitable[T | None]]
     ) -> T | None:
-        provider, key = await self._access(principal.token, REPLICATE)
+        provider, key = await self._access(principal.counts_as, REPLICATE)
         if provider is None or key is None:
             return None
         try:

@@ -58,6 +58,11 @@ class Buckets:
         self._full_at[key] = now + after_s
         return Standing(per_min, _whole(after_s, each_s), math.ceil(after_s), 0.0)
 
+    def put_back(self, key: str, per_min: int, count: int = 1) -> None:
+        """What was taken is not used."""
+        if (full_at := self._full_at.get(key)) is not None:
+            self._full_at[key] = full_at - min(count, per_min) * PERIOD_S / per_min
+
     def wait_s(self, key: str, per_min: int) -> float:
         """How long until one could be taken; 0 when it could now. Takes nothing."""
         missing_s = self._full_at.get(key, 0.0) - self._monotonic() + PERIOD_S / per_min - PERIOD_S

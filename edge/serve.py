@@ -37,6 +37,7 @@ from edge.exits import CommandFailed, ExitCode
 from edge.failures import explained
 from edge.fleet import Fleet
 from edge.gateway import Gateway
+from edge.key_orders import KeyOrders
 from edge.last_use import LastUse
 from edge.legacy.door import LegacyDoor
 from edge.listener import http_server, tls, urls
@@ -317,6 +318,14 @@ def _orders(
         TokenOrders(
             services.store,
             provider_keys=ProviderKeys(lambda: provider_secret),
+            now=services.clock.now,
+            on_revoked=services.authenticator.forget,
+            on_changed=services.authenticator.changed,
+            settle=last_use.settle,
+        ),
+        KeyOrders(
+            services.store,
+            most=services.limits.keys_per_token,
             now=services.clock.now,
             on_revoked=services.authenticator.forget,
             on_changed=services.authenticator.changed,

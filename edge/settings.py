@@ -133,7 +133,9 @@ class TokenCreateSettings:
     )
     allow_model: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "names that a worker may register, such as 'me/*'; any free name when not given"},
+        metadata={
+            "help": "models that it may use, or register as a worker, such as 'me/*'; any when not given"
+        },
     )
     expire_s: float | None = field(
         default=None, metadata={"help": "time after which the token ends; never when not given", "minimum": 1}

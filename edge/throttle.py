@@ -21,10 +21,24 @@ class Throttle:
         self._requests = Buckets(monotonic)
 
     def charge(self, principal: Principal, *, creates: bool, count: int = 1) -> Standing | None:
-        """Count a request, or ``count`` creations in one; None for a token without a limit.
+        """Count a request, or ``count`` creations in one; None for a token without a limit. What a key asks
+        counts for the token that made it, too.
 
         Raises Problem ``throttled``; then nothing has been counted.
         """
+        own = self._charge(principal, creates=creates, count=count)
+        if principal.maker is None:
+            return own
+        try:
+            makers = self._charge(principal.maker, creates=creates, count=count)
+        except Problem:
+            if own is not None:
+                buckets = self._creations if creates else self._requests
+                buckets.put_back(principal.token, own.limit, count)
+            raise
+        return makers if own is None else own
+
+    def _charge(self, principal: Principal, *, creates: bool, count: int) -> Standing | None:
         name = "creations_per_min" if creates else "requests_per_min"
         per_min = getattr(principal, name)
         if per_min is None:

@@ -102,6 +102,7 @@ class ServerLimits:
     requests_per_min: int = _limit(
         3000, "other requests of a token in a minute, such as polling; 0 is no limit", 0
     )
+    keys_per_token: int = _limit(10_000, "keys that one token may have made and that are good", 0)
     failed_logins_per_min: int = _limit(
         60, "wrong tokens that one address may try in a minute; 0 is no limit", 0
     )

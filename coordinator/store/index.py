@@ -17,6 +17,7 @@ from coordinator.protocol.limits import FOREVER_S
 from coordinator.store.connections import Connections
 from coordinator.store.schema import MISSED, UNENDED, input_uses, predictions
 from coordinator.store.storage_use import StorageUse, Use
+from coordinator.store.tokens import ID_PREFIX
 
 DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
 """Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
@@ -142,6 +143,7 @@ class Index:
         created_before: int | None = None,
         status: Status | None = None,
         model: str | None = None,
+        key: str | None = None,
         limit: int,
     ) -> list[Document]:
         """A page of the account's predictions, newest first by (created_at, id).
@@ -156,6 +158,7 @@ class Index:
             created_before=created_before,
             status=status,
             model=model,
+            key=key,
             limit=limit,
         )
         return [decode(row[0]) for row in await self._connections.rows(page)]
@@ -169,6 +172,7 @@ def page_of(
     created_before: int | None = None,
     status: Status | None = None,
     model: str | None = None,
+    key: str | None = None,
     limit: int,
 ) -> Select[tuple[bytes]]:
     """The SELECT of ``Index.list``. Each combination has an index that gives its rows in their order."""
@@ -182,6 +186,8 @@ def page_of(
         where.append(c.created_at < created_before)
     if model is not None:
         where.append(c.model == model)
+    if key is not None:
+        where.append(c.key == key)
     if status is not None:
         where.extend(_have(status))
     return select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc()).limit(limit)
@@ -208,7 +214,13 @@ def _to_row(document: Document) -> dict[str, Any]:
         "dead": dead_of(document),
         "sweep_at": due_at(document, FOREVER_S),
         "file_bytes": bytes_of(document),
+        "key": key_of(document),
     }
+
+
+def key_of(document: Document) -> str | None:
+    """Of which user's key it is (``tokens.py``), if of any."""
+    return document.user if document.user.startswith(ID_PREFIX) else None
 
 
 def bytes_of(document: Document) -> int:

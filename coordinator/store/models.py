@@ -352,10 +352,10 @@ def _containing(word: str) -> ColumnElement[str]:
     return func.lower(literal(f"%{word}%"))
 
 
-def check_allowed(model: str, allowed: tuple[str, ...]) -> None:
-    """Raises NotAllowed unless a token with these patterns, which may be none, may register the name."""
+def check_allowed(model: str, allowed: tuple[str, ...], what: str = "register") -> None:
+    """Raises NotAllowed unless a token with these patterns, which may be none, may do that with the name."""
     if allowed and not any(fnmatch.fnmatchcase(model, pattern) for pattern in allowed):
-        raise NotAllowed(f"this token may not register {model}", f"it allows {', '.join(allowed)}")
+        raise NotAllowed(f"this token may not {what} {model}", f"it allows {', '.join(allowed)}")
 
 
 def _not_ours(model: str) -> NotAllowed:

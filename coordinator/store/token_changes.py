@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, or_, select, tuple_, update
+from sqlalchemy import bindparam, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.store.connections import Connections
@@ -70,6 +70,13 @@ class TokenChanges:
         if after is not None:
             statement = statement.where(tuple_(c.created_at, c.id) > tuple_(*after))
         return [from_row(row) for row in await self._connections.rows(statement)]
+
+    async def count_keys(self, parent: str, now: int) -> int:
+        """How many keys of this token are good."""
+        c = tokens.c
+        good = (c.parent == parent, c.revoked_at.is_(None), or_(c.expires_at.is_(None), c.expires_at > now))
+        rows = await self._connections.rows(select(func.count()).select_from(tokens).where(*good))
+        return int(rows[0][0])
 
     async def get(self, id_or_name: str, account: str | None = None, parent: str | None = None) -> Token:
         """Raises NotFound, Ambiguous."""

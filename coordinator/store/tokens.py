@@ -238,16 +238,19 @@ class Tokens:
             statement = statement.where(tokens.c.account == account)
         return [from_row(row) for row in await self._connections.rows(statement)]
 
-    async def revoke(self, id_or_name: str, account: str | None = None) -> Token:
+    async def revoke(self, id_or_name: str, account: str | None = None, parent: str | None = None) -> Token:
         """End a token for good, and the keys that it has made, and return it; a revoked one stays as it is.
 
         A name means the live token of that name, or else the one revoked last. Raises NotFound, and Ambiguous
-        when the name is used by several accounts and none was given.
+        when the name is used by several accounts and none was given. With ``parent`` only the keys count that
+        this token has made.
         """
         named = or_(tokens.c.id == id_or_name, tokens.c.name == id_or_name)
         statement = RECORDS.where(named)
         if account is not None:
             statement = statement.where(tokens.c.account == account)
+        if parent is not None:
+            statement = statement.where(tokens.c.parent == parent)
 
         async def work(connection: AsyncConnection) -> Token:
             found = [from_row(row) for row in (await connection.execute(statement)).all()]

@@ -46,7 +46,7 @@ def _refused(request: HTTPRequest, raised: Exception) -> Reply:
 _ERRORS: dict[Any, Any] = {Exception: _refused}
 
 
-@get("/openai/v1/models", exception_handlers=_ERRORS, include_in_schema=False)
+@get("/openai/v1/models", exception_handlers=_ERRORS, include_in_schema=False, opt={"keys": True})
 async def list_models(request: HTTPRequest) -> ASGIApp:
     """The models that the token sees."""
     edge, principal = await authorized(request, "read")
@@ -54,7 +54,12 @@ async def list_models(request: HTTPRequest) -> ASGIApp:
     return json_reply({"object": "list", "data": [_model(row) for row in rows]})
 
 
-@get("/openai/v1/models/{owner:str}/{name:str}", exception_handlers=_ERRORS, include_in_schema=False)
+@get(
+    "/openai/v1/models/{owner:str}/{name:str}",
+    exception_handlers=_ERRORS,
+    include_in_schema=False,
+    opt={"keys": True},
+)
 async def get_model(request: HTTPRequest) -> ASGIApp:
     """One model."""
     edge, principal = await authorized(request, "read")
@@ -66,7 +71,10 @@ async def get_model(request: HTTPRequest) -> ASGIApp:
 
 
 @post(
-    "/openai/v1/chat/completions", opt={"creates": True}, exception_handlers=_ERRORS, include_in_schema=False
+    "/openai/v1/chat/completions",
+    opt={"keys": True, "creates": True},
+    exception_handlers=_ERRORS,
+    include_in_schema=False,
 )
 async def create_completion(request: HTTPRequest) -> ASGIApp:
     """An answer to a conversation, whole or as it is said."""
@@ -107,7 +115,7 @@ async def create_completion(request: HTTPRequest) -> ASGIApp:
 
 @post(
     "/openai/v1/images/generations",
-    opt={"creates": True},
+    opt={"keys": True, "creates": True},
     exception_handlers=_ERRORS,
     include_in_schema=False,
 )

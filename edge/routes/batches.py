@@ -11,7 +11,7 @@ from edge.schemas import encode
 from edge.submit import REPLAYED
 
 
-@post("/v1/predictions/batch", opt={"creates": True})
+@post("/v1/predictions/batch", opt={"keys": True, "creates": True})
 async def create_batch(request: HTTPRequest) -> ASGIApp:
     """Create many predictions. Each is created, or refused for itself: the answer says what became of each.
     Nothing is waited for."""

@@ -113,7 +113,7 @@ async def delete_deployment(request: HTTPRequest) -> ASGIApp:
     return Reply(status=204)
 
 
-@post("/v1/deployments/{owner:str}/{name:str}/predictions", opt={"creates": True})
+@post("/v1/deployments/{owner:str}/{name:str}/predictions", opt={"keys": True, "creates": True})
 async def create_deployment_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of the version that the deployment names, on what it names."""
     edge, principal = await authorized(request, "submit")

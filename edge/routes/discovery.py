@@ -20,7 +20,7 @@ USUAL_SEARCH = 20
 _SEARCH_BYTES = 4096
 
 
-@get("/v1/hardware")
+@get("/v1/hardware", opt={"keys": True})
 async def list_hardware(request: HTTPRequest) -> ASGIApp:
     """The kinds of hardware that workers of the token's pools had."""
     edge, principal = await authorized(request, "read")
@@ -28,21 +28,21 @@ async def list_hardware(request: HTTPRequest) -> ASGIApp:
     return json_reply([HardwareOut(name=name or "CPU", sku=sku) for sku, name in known.items()])
 
 
-@get("/v1/collections")
+@get("/v1/collections", opt={"keys": True})
 async def list_collections(request: HTTPRequest) -> ASGIApp:
     """Replicate's curated lists of models. A server of your own has none."""
     edge, _ = await authorized(request, "read")
     return json_reply(edge.render.page([], "/v1/collections", None))
 
 
-@get("/v1/collections/{slug:str}")
+@get("/v1/collections/{slug:str}", opt={"keys": True})
 async def get_collection(request: HTTPRequest) -> ASGIApp:
     """One collection: there is none."""
     await authorized(request, "read")
     raise not_found()
 
 
-@get("/v1/search")
+@get("/v1/search", opt={"keys": True})
 async def search(request: HTTPRequest) -> ASGIApp:
     """The models that have all the words of ``query``, newest version first, at most ``limit``."""
     edge, principal = await authorized(request, "read")
@@ -59,7 +59,7 @@ async def search(request: HTTPRequest) -> ASGIApp:
     return json_reply(SearchOut(query=query, models=found))
 
 
-@post(QUERY_PATH, status_code=200, include_in_schema=False)
+@post(QUERY_PATH, status_code=200, include_in_schema=False, opt={"keys": True})
 async def query_models(request: HTTPRequest) -> ASGIApp:
     """``QUERY /v1/models``: the models that have all the words of the body, in any client's form."""
     await authorized(request, "read")

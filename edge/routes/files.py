@@ -21,7 +21,7 @@ from edge.uploads import receive_file
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 
-@post("/v1/files", opt={"creates": True})
+@post("/v1/files", opt={"keys": True, "creates": True})
 async def create_file(request: HTTPRequest) -> ASGIApp:
     """Upload a file as multipart/form-data; its URL can then stand in an input."""
     edge, principal = await authorized(request, "submit")

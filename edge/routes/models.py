@@ -21,21 +21,21 @@ DIRECTIONS = ("desc", "asc")
 SORTING: dict[str, Sorting] = {"latest_version_created_at": "latest_at", "model_created_at": "created_at"}
 
 
-@get("/v1/models")
+@get("/v1/models", opt={"keys": True})
 async def list_models(request: HTTPRequest) -> ASGIApp:
     """A page of the account's models and public ones, newest version first, or by ``sort_by`` and
     ``sort_direction``; with ``query`` only those that have all its words."""
     return await model_page(request, request.query_params.get("query", ""))
 
 
-@get("/v1/models/{owner:str}/{name:str}")
+@get("/v1/models/{owner:str}/{name:str}", opt={"keys": True})
 async def get_model(request: HTTPRequest) -> ASGIApp:
     """One model with its newest version."""
     edge, principal = await authorized(request, "read")
     return json_reply(await shown_model(edge, await _found(edge, principal, _model(request))))
 
 
-@get("/v1/models/{owner:str}/{name:str}/readme")
+@get("/v1/models/{owner:str}/{name:str}/readme", opt={"keys": True})
 async def get_readme(request: HTTPRequest) -> ASGIApp:
     """A model's readme, in Markdown."""
     edge, principal = await authorized(request, "read")
@@ -45,7 +45,7 @@ async def get_readme(request: HTTPRequest) -> ASGIApp:
     return Reply(row.readme.encode(), content_type=TEXT)
 
 
-@get("/v1/models/{owner:str}/{name:str}/examples")
+@get("/v1/models/{owner:str}/{name:str}/examples", opt={"keys": True})
 async def list_examples(request: HTTPRequest) -> ASGIApp:
     """The predictions of a model that its owner chose to show, in the order of choice: one page."""
     edge, principal = await authorized(request, "read")
@@ -55,7 +55,7 @@ async def list_examples(request: HTTPRequest) -> ASGIApp:
     return json_reply(edge.render.page(shown, f"/v1/models/{model}/examples", None))
 
 
-@get("/v1/models/{owner:str}/{name:str}/versions")
+@get("/v1/models/{owner:str}/{name:str}/versions", opt={"keys": True})
 async def list_versions(request: HTTPRequest) -> ASGIApp:
     """A page of a model's versions, newest first."""
     edge, principal = await authorized(request, "read")
@@ -75,7 +75,7 @@ async def list_versions(request: HTTPRequest) -> ASGIApp:
     return json_reply(edge.render.page(shown, f"/v1/models/{model}/versions", following))
 
 
-@get("/v1/models/{owner:str}/{name:str}/versions/{version:str}")
+@get("/v1/models/{owner:str}/{name:str}/versions/{version:str}", opt={"keys": True})
 async def get_version(request: HTTPRequest) -> ASGIApp:
     """One version of a model."""
     edge, principal = await authorized(request, "read")

@@ -23,7 +23,7 @@ from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, target_of
 
 
-@post("/v1/predictions", opt={"creates": True, "hot": True})
+@post("/v1/predictions", opt={"keys": True, "creates": True, "hot": True})
 async def create_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of the version, or model, that the body names."""
     edge, principal = await authorized(request, "submit")
@@ -48,7 +48,7 @@ async def put_prediction(request: HTTPRequest) -> ASGIApp:
     return await submit(edge, request, principal, body, target, own_id=id)
 
 
-@post("/v1/models/{owner:str}/{name:str}/predictions", opt={"creates": True, "hot": True})
+@post("/v1/models/{owner:str}/{name:str}/predictions", opt={"keys": True, "creates": True, "hot": True})
 async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     """Create a prediction of a model, on whatever version a worker has."""
     edge, principal = await authorized(request, "submit")
@@ -61,7 +61,7 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     return await submit(edge, request, principal, body, target)
 
 
-@get("/v1/predictions/{id:str}", opt={"hot": True})
+@get("/v1/predictions/{id:str}", opt={"keys": True, "hot": True})
 async def get_prediction(request: HTTPRequest) -> ASGIApp:
     """Read one prediction; with ``Accept: text/event-stream`` follow it to its end."""
     try:
@@ -71,6 +71,7 @@ async def get_prediction(request: HTTPRequest) -> ASGIApp:
     if clients.is_old(principal):
         return await clients.in_words(clients.read(edge, request.path_params["id"], principal))
     explained = await lookup.explain(edge, request.path_params["id"], principal.account)
+    lookup.own(principal, explained.document)
     if wants_events(header(request, b"accept") or ""):
         return follow(edge, request, principal, explained)
     shown = await _shown(edge, request, explained.document)
@@ -78,40 +79,45 @@ async def get_prediction(request: HTTPRequest) -> ASGIApp:
     return json_reply(shown)
 
 
-@get("/v1/predictions/{id:str}/why")
+@get("/v1/predictions/{id:str}/why", opt={"keys": True})
 async def explain_prediction(request: HTTPRequest) -> ASGIApp:
     """Say in a sentence why a prediction waits, or what became of it."""
     edge, principal = await authorized(request, "read")
     explained = await lookup.explain(edge, request.path_params["id"], principal.account)
+    lookup.own(principal, explained.document)
     return json_reply(edge.render.why(explained))
 
 
-@post("/v1/predictions/{id:str}/cancel")
+@post("/v1/predictions/{id:str}/cancel", opt={"keys": True})
 async def cancel_prediction(request: HTTPRequest) -> ASGIApp:
     """Ask for a prediction's end. Answers at once; an ended one comes back as it is."""
     edge, principal = await authorized(request, "submit")
     if clients.is_old(principal):
         return await clients.in_words(clients.cancel(edge, request.path_params["id"], principal))
+    if principal.maker is not None:
+        lookup.own(principal, await lookup.find(edge, request.path_params["id"], principal.account))
     document = await lookup.cancel(edge, request.path_params["id"], principal.account)
     return json_reply(await _shown(edge, request, document))
 
 
-@get("/v1/predictions/{id:str}/webhooks")
+@get("/v1/predictions/{id:str}/webhooks", opt={"keys": True})
 async def list_deliveries(request: HTTPRequest) -> ASGIApp:
     """Say what became of the webhook of a prediction's end, with the last tries."""
     edge, principal = await authorized(request, "read")
     document = await lookup.find(edge, request.path_params["id"], principal.account)
+    lookup.own(principal, document)
     found = None
     if document.webhook and document.status.terminal:
         found = await lookup.deliveries(edge, document)
     return json_reply(edge.render.deliveries(document, found))
 
 
-@post("/v1/predictions/{id:str}/redeliver")
+@post("/v1/predictions/{id:str}/redeliver", opt={"keys": True})
 async def redeliver_webhook(request: HTTPRequest) -> ASGIApp:
     """Send the webhook of a prediction's end again, now."""
     edge, principal = await authorized(request, "submit")
     document = await lookup.find(edge, request.path_params["id"], principal.account)
+    lookup.own(principal, document)
     if not document.webhook or "completed" not in document.webhook_events:
         detail = "This prediction was made without a webhook that hears of its end."
         raise Problem("no_webhook", detail)
@@ -121,14 +127,15 @@ async def redeliver_webhook(request: HTTPRequest) -> ASGIApp:
     return json_reply(edge.render.deliveries(document, found), 202)
 
 
-@get("/v1/predictions")
+@get("/v1/predictions", opt={"keys": True})
 async def list_predictions(request: HTTPRequest) -> ASGIApp:
     """A page of the account's predictions, newest first."""
     edge, principal = await authorized(request, "read")
     if clients.is_old(principal):
         return await clients.in_words(clients.page(edge, request, principal))
     wanted = listing.filters(request.query_params)
-    rows, following = await listing.page(edge, principal.account, wanted)
+    key = None if principal.maker is None else principal.token
+    rows, following = await listing.page(edge, principal.account, wanted, key)
     current = await asyncio.gather(*(_current(edge, row) for row in rows))
     shown = [await _listed(edge, row) for row in current if wanted.status in (None, row.status)]
     return json_reply(edge.render.page(shown, "/v1/predictions", following))

@@ -5,15 +5,18 @@ from litestar.types import ASGIApp
 
 from coordinator.store.storage_use import Use
 from edge.context import authorized, json_reply
+from edge.lookup import find, own
 from edge.removal import remove
 from edge.replies import HTTPRequest, Reply
 from edge.schemas import StorageOut
 
 
-@delete("/v1/predictions/{id:str}", status_code=200)
+@delete("/v1/predictions/{id:str}", status_code=200, opt={"keys": True})
 async def delete_prediction(request: HTTPRequest) -> ASGIApp:
     """Remove input, output, logs and files of a prediction that has ended, now. It stays in lists."""
     edge, principal = await authorized(request, "submit")
+    if principal.maker is not None:
+        own(principal, await find(edge, request.path_params["id"], principal.account))
     await remove(edge, request.path_params["id"], principal.account)
     return Reply(status=204)
 

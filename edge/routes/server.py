@@ -44,7 +44,7 @@ async def openapi(request: HTTPRequest) -> ASGIApp:
     return json_reply(document(request.app, edge_of(request).links.base))
 
 
-@get("/v1/account")
+@get("/v1/account", opt={"keys": True})
 async def get_account(request: HTTPRequest) -> ASGIApp:
     """The account that the token belongs to."""
     _, principal = await authorized(request, "read")

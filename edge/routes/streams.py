@@ -6,6 +6,7 @@ from litestar.types import ASGIApp
 from coordinator.calls import Explained
 from coordinator.keeping import is_over
 from coordinator.prediction import Document
+from coordinator.store.index import key_of
 from edge import lookup
 from edge.auth import Principal
 from edge.context import Edge, edge_of
@@ -43,14 +44,15 @@ async def _stream(request: HTTPRequest) -> ASGIApp:
         raise not_found()
     place = place_of(request)
     document = await lookup.stored(edge, *named)
-    if not document.streams or not await edge.authenticator.usable(document.token):
+    token = key_of(document) or document.token
+    if not document.streams or not await edge.authenticator.usable(token):
         raise not_found()
     refuse_removed(edge, document)
     if saw_the_end(place, document):
         # Nothing is left: 204 tells a browser's EventSource not to connect again.
         return Reply(status=204, headers=(_FOR_ALL,))
     frames = Frames(edge.render.value, place, edge.frames)
-    return EventStream(edge, document, frames, token=document.token, headers=(_FOR_ALL,))
+    return EventStream(edge, document, frames, token=token, headers=(_FOR_ALL,))
 
 
 def follow(edge: Edge, request: HTTPRequest, principal: Principal, explained: Explained) -> ASGIApp:

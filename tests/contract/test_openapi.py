@@ -60,6 +60,7 @@ class Api:
         self.deploy("one")
         subject = {"name": "subject", "account": "other"}
         server.do(_spare_model)
+        self.key = self.http.post("/v1/keys", json={"name": "a-key"}).json()["id"]
         self.subject = self.http.post("/v1/admin/tokens", json=subject).json()["id"]
 
     def operations(self, mode: GenerationMode = GenerationMode.POSITIVE) -> list[Any]:
@@ -86,6 +87,8 @@ class Api:
         ids = [self.file] if "/files/" in path else [self.ended["id"], self.running, self.queued]
         names = ["one"] if "/deployments/" in path else [NAME]
         owners = ["default"] if "/deployments/" in path else [OWNER]
+        if "/v1/keys" in path:
+            return {"key": [self.key]}
         stream = urlsplit(self.ended["urls"]["stream"]).path.rpartition("/")[2]
         if "/admin/" in path:
             return {
@@ -248,6 +251,12 @@ def administration(dead: str) -> dict[str, dict[str, Any]]:
             "path": {"token": "ending"},
         },
         "admin_update_account": {"body": {"share": 2}},
+        "create_key": {"body": {"name": "another-key"}},
+        "rotate_key": {"body": {"overlap_s": 60}},
+        "revoke_key": {
+            "needs": ("POST", "/v1/keys", {"name": "ending-key"}),
+            "path": {"key": "ending-key"},
+        },
         "admin_update_model": {"body": {"retries": 1}},
         "admin_cancel_predictions": {"body": {"account": "other"}},
         "admin_redrive": {"body": {"ids": [dead]}},

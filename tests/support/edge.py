@@ -31,6 +31,7 @@ from edge.auth import Authenticator
 from edge.control import Status
 from edge.fleet import Fleet
 from edge.gateway import Gateway
+from edge.key_orders import KeyOrders
 from edge.last_use import LastUse
 from edge.legacy.door import LegacyDoor
 from edge.orders import Orders
@@ -412,6 +413,14 @@ def orders_of(services: Services, last_use: LastUse) -> Orders:
         TokenOrders(
             services.store,
             provider_keys=ProviderKeys(lambda: b"p" * 32),
+            now=services.clock.now,
+            on_revoked=services.authenticator.forget,
+            on_changed=services.authenticator.changed,
+            settle=last_use.settle,
+        ),
+        KeyOrders(
+            services.store,
+            most=services.limits.keys_per_token,
             now=services.clock.now,
             on_revoked=services.authenticator.forget,
             on_changed=services.authenticator.changed,

@@ -1,8 +1,9 @@
-"""What the OpenAPI document says of ``/v1/admin``: bodies and answers, by the names of the handlers."""
+"""What the OpenAPI document says of ``/v1/admin`` and ``/v1/keys``, by the names of the handlers."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from edge.routes import keys
 from edge.routes.admin import shapes
 from edge.routes.admin.ordering import LARGEST_PAGE
 
@@ -31,6 +32,9 @@ COMPONENTS: Mapping[str, type] = {
     "AdminDeadLetter": shapes.DeadOut,
     "AdminRedriveRequest": shapes.RedriveBody,
     "AdminRedrive": shapes.RedriveOut,
+    "Key": keys.KeyOut,
+    "NewKey": keys.NewKeyOut,
+    "KeyRequest": keys.KeyBody,
 }
 ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_create_token": ("201", "AdminNewToken"),
@@ -52,6 +56,10 @@ ANSWERS: Mapping[str, tuple[str, str]] = {
     "admin_release_worker": ("200", "AdminWorkers"),
     "admin_cancel_predictions": ("200", "AdminCancel"),
     "admin_redrive": ("200", "AdminRedrive"),
+    "create_key": ("201", "NewKey"),
+    "get_key": ("200", "Key"),
+    "rotate_key": ("200", "NewKey"),
+    "revoke_key": ("200", "Key"),
 }
 """Status and component."""
 PAGES: Mapping[str, str] = {
@@ -62,6 +70,7 @@ PAGES: Mapping[str, str] = {
     "admin_list_queues": "AdminQueue",
     "admin_list_workers": "AdminWorker",
     "admin_list_dead": "AdminDeadLetter",
+    "list_keys": "Key",
 }
 BODIES: Mapping[str, str] = {
     "admin_create_token": "AdminTokenRequest",
@@ -78,6 +87,8 @@ BODIES: Mapping[str, str] = {
     "admin_release_worker": "AdminMark",
     "admin_cancel_predictions": "AdminCancelRequest",
     "admin_redrive": "AdminRedriveRequest",
+    "create_key": "KeyRequest",
+    "rotate_key": "AdminRotation",
 }
 QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_list_tokens": ("account", "cursor", "limit"),
@@ -89,6 +100,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "admin_list_queues": ("model", "all"),
     "admin_list_workers": ("model", "all"),
     "admin_list_dead": ("model", "limit"),
+    "list_keys": ("cursor", "limit"),
 }
 LIMIT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
 QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {

@@ -14,6 +14,7 @@ from edge.exits import ExitCode
 from edge.pages import decode_cursor, encode_cursor
 from edge.replies import HTTPRequest
 from edge.schemas import Page
+from edge.times import parse_rfc3339
 
 LARGEST_PAGE = 1000
 
@@ -79,6 +80,11 @@ def position(request: HTTPRequest) -> tuple[int, str] | None:
     """Where the page before ended. Raises Problem ``invalid_input``."""
     cursor = request.query_params.get("cursor")
     return decode_cursor(cursor) if cursor else None
+
+
+def place(row: dict[str, Any]) -> tuple[int, str]:
+    """Of a token's or key's record."""
+    return parse_rfc3339(row["created_at"]) or 0, row["id"]
 
 
 def page(

@@ -1,7 +1,5 @@
 """Tokens of all accounts, for administrators. One is named by its id, or by its name and ``?account=``."""
 
-from typing import Any
-
 from litestar import delete, get, patch, post
 from litestar.types import ASGIApp
 
@@ -18,9 +16,8 @@ from edge.control import (
 )
 from edge.errors import InvalidField, invalid_input
 from edge.replies import HTTPRequest, read_body
-from edge.routes.admin.ordering import administrator, given, limit_of, ordered, page, position
+from edge.routes.admin.ordering import administrator, given, limit_of, ordered, page, place, position
 from edge.routes.admin.shapes import ImportBody, RotateBody, TokenBody, TokenChanges
-from edge.times import parse_rfc3339
 
 _KEPT = ("account", "limit")
 
@@ -32,7 +29,7 @@ async def admin_list_tokens(request: HTTPRequest) -> ASGIApp:
     size = limit_of(request.query_params, edge.services.limits.page_size)
     order = ListTokens(account=_account(request), after=position(request), limit=size + 1)
     rows = await ordered(edge, who, order)
-    return json_reply(page(edge, request, rows, size, _place, _KEPT))
+    return json_reply(page(edge, request, rows, size, place, _KEPT))
 
 
 @post("/v1/admin/tokens")
@@ -95,10 +92,6 @@ def _token(request: HTTPRequest) -> str:
 
 def _account(request: HTTPRequest) -> str | None:
     return request.query_params.get("account") or None
-
-
-def _place(row: dict[str, Any]) -> tuple[int, str]:
-    return parse_rfc3339(row["created_at"]) or 0, row["id"]
 
 
 def _workers(body: TokenBody) -> tuple[tuple[str, ...], tuple[str, ...]]:

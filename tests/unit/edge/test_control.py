@@ -24,6 +24,7 @@ from edge.control import (
 )
 from edge.data_dir import DataDir
 from edge.exits import CommandFailed, ExitCode
+from edge.key_orders import KeyOrders
 from edge.orders import Orders
 from edge.provider_keys import ProviderKeys
 from edge.records import Records
@@ -51,6 +52,14 @@ class Running:
             TokenOrders(
                 store,
                 provider_keys=ProviderKeys(lambda: b"p" * 32),
+                now=wall_clock,
+                on_revoked=self.revoked.append,
+                on_changed=self.revoked.append,
+                settle=self.settle,
+            ),
+            KeyOrders(
+                store,
+                most=2,
                 now=wall_clock,
                 on_revoked=self.revoked.append,
                 on_changed=self.revoked.append,

@@ -1,6 +1,8 @@
 """Who ordered what: each order that changes something is noted before it is carried out, and how it went."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -74,6 +76,17 @@ class Acts:
             target=target,
             detail=msgspec.json.encode(detail),
         )
+
+    @asynccontextmanager
+    async def doing(self, by: By, act: str, target: str, **detail: Any) -> AsyncIterator[None]:
+        """Notes what is done inside, and how it went. What is raised there is why it was refused."""
+        number = await self.note(by, act, target, detail)
+        try:
+            yield
+        except Exception as error:
+            await self.end(number, refused=str(error) or type(error).__name__)
+            raise
+        await self.end(number)
 
     async def end(self, number: int | None, result: Any = None, refused: str = "") -> None:
         """What came of it. That the log cannot be written now does not undo what was done."""

@@ -26,11 +26,11 @@ from coordinator.store.database import Store, migrate
 from edge.access_log import AccessLog
 from edge.address import bind
 from edge.app import create_app
-from edge.audit import Acts
+from edge.audit import Acts, By
 from edge.auth import Authenticator
 from edge.backups import Backups
 from edge.client_address import ClientAddresses
-from edge.control import ControlServer, Status
+from edge.control import ControlServer, Status, user
 from edge.cors import valid_origin
 from edge.data_dir import DataDir, write_secret
 from edge.exits import CommandFailed, ExitCode
@@ -294,7 +294,9 @@ async def _first_token(store: Store, data: DataDir) -> str | None:
     if any("admin" in token.scopes for token in await store.tokens.list()):
         return None
     data.admin_token.unlink(missing_ok=True)  # of a start that did not come as far as the database
-    _, secret = await store.tokens.create(name="admin", scopes=("admin",))
+    who = By(door="files", who=user(os.getuid()))
+    async with Acts(store.audit).doing(who, "token.create", "default/admin", scopes=["admin"]):
+        _, secret = await store.tokens.create(name="admin", scopes=("admin",))
     write_secret(data.admin_token, secret.encode() + b"\n")
     return secret
 

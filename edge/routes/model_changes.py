@@ -5,6 +5,8 @@ away, need the scope admin: the tokens of GPU machines lie on those machines.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
 
 from litestar import delete, patch, post
 from litestar.types import ASGIApp
@@ -23,6 +25,7 @@ from edge.errors import InvalidField, Problem, invalid_input, not_found
 from edge.examples import chosen, shown_model
 from edge.hardware import gpu_of, skus
 from edge.replies import HTTPRequest, Reply, read_body
+from edge.routes.admin.ordering import by
 from edge.schemas import ModelBody, ModelChanges, changed, wrong_links
 
 
@@ -42,19 +45,23 @@ async def create_model(request: HTTPRequest) -> ASGIApp:
         principal.require("admin")
     gpu = gpu_of(body.hardware, skus(await edge.services.store.models.hardware(principal.pools)))
     links = {name: value for name, value in changed(body).items() if name.endswith("_url") and value}
-    try:
-        await edge.services.store.model_edits.create(
-            account=principal.account,
-            model=model,
-            visibility=body.visibility,
-            config=ModelConfig(gpu=gpu),
-            description=body.description or "",
-            links=links,
-            now=edge.services.clock.now(),
-        )
-    except NameTaken:
-        detail = "A model with this name and owner exists already"
-        raise invalid_input(InvalidField("unique", "name", detail)) from None
+    acts = edge.orders.acts
+    public = body.visibility == "public"
+    noted = acts.doing(by(principal), "model.create", model, visibility="public") if public else nullcontext()
+    async with noted:
+        try:
+            await edge.services.store.model_edits.create(
+                account=principal.account,
+                model=model,
+                visibility=body.visibility,
+                config=ModelConfig(gpu=gpu),
+                description=body.description or "",
+                links=links,
+                now=edge.services.clock.now(),
+            )
+        except NameTaken:
+            detail = "A model with this name and owner exists already"
+            raise invalid_input(InvalidField("unique", "name", detail)) from None
     return json_reply(await _shown(edge, principal, model), 201)
 
 
@@ -66,30 +73,40 @@ async def update_model(request: HTTPRequest) -> ASGIApp:
     if wrong := wrong_links(body):
         raise invalid_input(*wrong)
     model, changes = _model(request, principal), changed(body)
-    if "visibility" in changes or "examples" in changes:
+    of_admins = {name: changes[name] for name in ("visibility", "examples") if name in changes}
+    if of_admins:
         principal.require("admin")
+        async with edge.orders.acts.doing(by(principal), "model.set", model, **of_admins):
+            await _update(edge, principal.account, model, changes)
+    else:
+        await _update(edge, principal.account, model, changes)
+    return json_reply(await _shown(edge, principal, model))
+
+
+async def _update(edge: Edge, account: str, model: str, changes: dict[str, Any]) -> None:
     examples = changes.pop("examples") or () if "examples" in changes else None
     try:
         if examples:
-            examples = await _chosen(edge, principal.account, model, examples)
-        await edge.services.store.model_edits.update(principal.account, model, changes, examples)
+            examples = await _chosen(edge, account, model, examples)
+        await edge.services.store.model_edits.update(account, model, changes, examples)
     except NotFound:
         raise not_found() from None
     except Invalid as error:
         raise invalid_input(InvalidField("conflict", "examples", _said(error))) from None
-    return json_reply(await _shown(edge, principal, model))
 
 
 @delete("/v1/models/{owner:str}/{name:str}", status_code=200)
 async def delete_model(request: HTTPRequest) -> ASGIApp:
     """Take away an own private model that has no versions."""
     edge, principal = await authorized(request, "admin")
-    try:
-        await edge.services.store.model_edits.delete(principal.account, _model(request, principal))
-    except NotFound:
-        raise not_found() from None
-    except InUse as error:
-        raise Problem("in_use", _said(error)) from None
+    model = _model(request, principal)
+    async with edge.orders.acts.doing(by(principal), "model.delete", model):
+        try:
+            await edge.services.store.model_edits.delete(principal.account, model)
+        except NotFound:
+            raise not_found() from None
+        except InUse as error:
+            raise Problem("in_use", _said(error)) from None
     edge.catalog.forget()
     return Reply(status=204)
 
@@ -99,20 +116,25 @@ async def delete_version(request: HTTPRequest) -> ASGIApp:
     """Take away a version of an own model that no connected worker serves."""
     edge, principal = await authorized(request, "admin")
     model, version = _model(request, principal), request.path_params["version"]
-    row = await edge.services.store.models.version(principal.account, model, version)
-    if row is None or row.account != principal.account:
+    async with edge.orders.acts.doing(by(principal), "version.delete", f"{model}:{version}"):
+        await _delete_version(edge, principal.account, model, version)
+    edge.catalog.forget()
+    # Replicate's, where it is done later.
+    return Reply(status=202)
+
+
+async def _delete_version(edge: Edge, account: str, model: str, version: str) -> None:
+    row = await edge.services.store.models.version(account, model, version)
+    if row is None or row.account != account:
         raise not_found()
     for pool in row.pools:
         await _check_unserved(edge, pool, model, version)
     try:
-        await edge.services.store.model_edits.delete_version(principal.account, model, version)
+        await edge.services.store.model_edits.delete_version(account, model, version)
     except NotFound:
         raise not_found() from None
     except InUse as error:
         raise Problem("in_use", _said(error)) from None
-    edge.catalog.forget()
-    # Replicate's, where it is done later.
-    return Reply(status=202)
 
 
 async def _check_unserved(edge: Edge, pool: str, model: str, version: str) -> None:

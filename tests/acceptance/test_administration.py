@@ -45,11 +45,12 @@ def test_tokens_and_accounts_from_afar(server: Server, tmp_path: Path) -> None:
     assert ordered(server, "token", "revoke", "bot")["revoked_at"]
     acts = ordered(server, "audit", "list", "--act", "token")
     assert [act["act"] for act in acts] == [
-        f"token.{act}" for act in ("revoke", "import", "rotate", "set", "create")
+        f"token.{act}" for act in ("revoke", "import", "rotate", "set", "create", "create")
     ]
-    assert {act["door"] for act in acts} == {"http"}
-    near = json.loads(run("audit", "list", "--data", str(server.data), "--json").stdout)
-    assert near[: len(acts)] != []
+    assert [act["door"] for act in acts] == [*["http"] * 5, "files"]  # the last is the first start's
+    assert json.loads(run("token", "create", "near", "--data", str(server.data), "--json").stdout)
+    (near, *_) = json.loads(run("audit", "list", "--data", str(server.data), "--json").stdout)
+    assert (near["door"], near["act"], near["token"]) == ("socket", "token.create", None)
 
 
 def test_models_queues_and_workers_from_afar(server: Server, work: Callable[..., Agent]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.edge import MODEL, TestServer, register
+from tests.support.edge import MODEL, VERSION, TestServer, register
 
 ADMIN = f"/v1/admin/models/{MODEL}"
 
@@ -95,3 +95,17 @@ async def test_workers_are_drained_and_put_into_quarantine(server: TestServer) -
         ("worker.drain", "nobody"),
     ]
     assert (await server.http.get("/v1/admin/workers", params={"all": "perhaps"})).status_code == 422
+
+
+async def test_what_needs_an_administrator_elsewhere_is_in_the_log_too(server: TestServer) -> None:
+    await server.http.patch(f"/v1/models/{MODEL}", json={"description": "greets"})
+    await server.http.patch(f"/v1/models/{MODEL}", json={"visibility": "public", "description": "x"})
+    assert (await server.http.delete(f"/v1/models/{MODEL}")).status_code == 422
+    assert (await server.http.delete(f"/v1/models/{MODEL}/versions/{VERSION}")).status_code == 422
+    acts = await results(server, "/v1/admin/audit")
+    assert [(act["act"], act["target"], act["outcome"][:4]) for act in acts] == [
+        ("version.delete", f"{MODEL}:{VERSION}", "refu"),
+        ("model.delete", MODEL, "refu"),
+        ("model.set", MODEL, "done"),
+    ]
+    assert acts[-1]["detail"] == {"visibility": "public"}

@@ -72,7 +72,12 @@ class TokenSetSettings:
         },
     )
     expire_s: float | None = field(
-        default=None, metadata={"help": "end it after this time from now", "variable": "TOKEN_SET_EXPIRE_S"}
+        default=None,
+        metadata={
+            "help": "end it after this time from now",
+            "minimum": 1,
+            "variable": "TOKEN_SET_EXPIRE_S",
+        },
     )
     reset: tuple[str, ...] = field(
         default=(),

@@ -41,6 +41,7 @@ _LOOKS = (
     | ListWorkers
 )
 _SECRETS = ("replicate",)
+_TIMES = ("created_before",)
 _TARGETS = ("token", "key", "worker", "model", "account", "to")
 """Fields of orders that say what they are about; the first that one has counts."""
 
@@ -122,12 +123,18 @@ def detail_of(order: Any) -> dict[str, Any]:
     """What an order says, without secrets and without what it leaves out."""
     if isinstance(order, ImportTokens):
         return {"account": order.account, "tokens": len(order.entries)}
-    said = msgspec.to_builtins(order)
+    said: dict[str, Any] = msgspec.to_builtins(order)
     return {
-        name: "***" if name in _SECRETS else value
+        name: _plain(name, value)
         for name, value in said.items()
-        if name != "order" and value is not None
+        if name != "order" and value is not None and value is not False and value != []
     }
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in _SECRETS:
+        return "***"
+    return rfc3339(value) if name in _TIMES else value
 
 
 def _shown(row: AuditRow) -> dict[str, Any]:

@@ -25,7 +25,7 @@ CODES: dict[str, Kind] = {
     "bad_request": Kind(400, "Bad request", "the request is not well-formed HTTP, JSON or multipart"),
     "unauthenticated": Kind(401, "Unauthenticated", "no token, or one that is unknown, expired or revoked"),
     "missing_scope": Kind(403, "Forbidden", "the token lacks the scope that this call needs"),
-    "not_allowed": Kind(403, "Forbidden", "the token may not do this under that name"),
+    "not_allowed": Kind(403, "Forbidden", "the token may not do this, or not with that model"),
     "distrusted": Kind(
         403, "Forbidden", "a worker of 2022 whose answers cannot be trusted any more: restart its container"
     ),

@@ -193,14 +193,19 @@ class Tokens:
         return None if row is None else from_row(row)
 
     async def known(self, secrets: Sequence[str]) -> dict[str, Token]:
-        """The records of those of these secrets that anybody has, by secret."""
+        """The records of those of these secrets that anybody has, or had before another one, by secret."""
         hashes = {hash_secret(secret): secret for secret in secrets}
         found: dict[str, Token] = {}
         for start in range(0, len(hashes), _AT_ONCE):
             batch = tuple(hashes)[start : start + _AT_ONCE]
-            statement = RECORDS.add_columns(tokens.c.hash).where(tokens.c.hash.in_(batch))
-            for *row, hash in await self._connections.rows(statement):
-                found[hashes[bytes(hash)]] = from_row(row)
+            c = tokens.c
+            statement = RECORDS.add_columns(c.hash, c.previous_hash).where(
+                or_(c.hash.in_(batch), c.previous_hash.in_(batch))
+            )
+            for *row, hash, previous in await self._connections.rows(statement):
+                for known in (hash, previous):
+                    if known is not None and (secret := hashes.get(bytes(known))) is not None:
+                        found[secret] = from_row(row)
         return found
 
     async def adopt(

@@ -12,7 +12,7 @@ from edge.context import authorized, json_reply
 from edge.control import CreateKey, ListKeys, RevokeKey, RotateKey
 from edge.replies import HTTPRequest, read_body
 from edge.routes.admin.ordering import by, given, limit_of, ordered, page, place, position
-from edge.routes.admin.shapes import RotateBody, Seconds
+from edge.routes.admin.shapes import Lifetime, RotateBody
 
 Rate = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 KeyScope = Literal["submit", "read"]
@@ -25,7 +25,7 @@ class KeyBody(msgspec.Struct):
     scopes: tuple[KeyScope, ...] = ("submit", "read")
     pools: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    expire_s: Seconds | None = None
+    expire_s: Lifetime | None = None
     creations_per_min: Rate | None = None
     requests_per_min: Rate | None = None
 

@@ -11,6 +11,7 @@ from edge.model_settings import LEAST, MOST
 
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+Lifetime = Annotated[float, Meta(ge=1, le=1e10)]
 Scope = Literal["submit", "read", "worker", "keys", "admin"]
 Bytes = Annotated[int, Meta(ge=0, le=(1 << 62))]
 
@@ -23,7 +24,7 @@ class TokenBody(msgspec.Struct):
     scopes: tuple[Scope, ...] = ("submit", "read")
     pools: tuple[str, ...] = ("default",)
     models: tuple[str, ...] = ()
-    expire_s: Seconds | None = None
+    expire_s: Lifetime | None = None
     worker: str | None = None
     share: float = 1.0
     max_running: Count = 0
@@ -44,7 +45,7 @@ class TokenChanges(msgspec.Struct):
     creations_per_min: Count | UnsetType | None = UNSET
     requests_per_min: Count | UnsetType | None = UNSET
     retention_s: Seconds | UnsetType | None = UNSET
-    expire_s: Seconds | UnsetType | None = UNSET
+    expire_s: Lifetime | UnsetType | None = UNSET
 
 
 class RotateBody(msgspec.Struct):

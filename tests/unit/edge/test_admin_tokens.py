@@ -196,6 +196,11 @@ async def test_tokens_of_2022_are_taken_over(server: TestServer) -> None:
     assert await status_of(server, "an-old-secret-of-2022") == 200
     acts = (await server.http.get("/v1/admin/audit")).json()["results"]
     assert [(act["act"], act["detail"]["tokens"]) for act in acts] == [("token.import", 1)]
+    (old,) = (each for each in done["made"])
+    await server.http.post(f"/v1/admin/tokens/{old['name']}/rotate", json={"overlap_s": 0})
+    again = (await server.http.post("/v1/admin/tokens/import", json={"entries": entries})).json()
+    assert (again["made"], again["unchanged"]) == ([], 1)
+    assert await status_of(server, "an-old-secret-of-2022") == 401
 
 
 @pytest.mark.parametrize("scope", ["submit", "read", "worker", "keys"])

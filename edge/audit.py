@@ -127,7 +127,7 @@ def detail_of(order: Any) -> dict[str, Any]:
     return {
         name: _plain(name, value)
         for name, value in said.items()
-        if name != "order" and value is not None and value is not False and value != []
+        if name != "order" and value is not None and value is not False and value not in ([], ())
     }
 
 

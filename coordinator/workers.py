@@ -33,6 +33,8 @@ from coordinator.protocol.limits import ServerLimits
 
 LONGEST_WAIT_S = 3600.0
 """How far failing probes stretch a quarantine."""
+BY_HAND = "an administrator put it there"
+"""Why a worker is in quarantine that has done nothing wrong, as far as is counted."""
 PAUSED = "paused"
 """The fact that nothing is to begin."""
 MOST_ROWS = 1000
@@ -211,7 +213,8 @@ class Workers:
             for each in standing.strikes
         )
         standing = replace(standing, strikes=strikes)
-        if standing.trust is Trust.QUARANTINED and not standing.probes and not self._too_much(standing):
+        counted = standing.trust is Trust.QUARANTINED and standing.reason != BY_HAND
+        if counted and not standing.probes and not self._too_much(standing):
             standing = self._freed(standing)
         self._keep(standing)
 
@@ -233,8 +236,7 @@ class Workers:
         """As if predictions in a row had gone wrong on it: it is tried after a time, or released."""
         standing = self._standings.get(agent) or Standing(agent=agent, name=name)
         if standing.trust is Trust.TRUSTED:
-            reason = "an administrator put it there"
-            self._keep(self._in_quarantine(standing, reason))
+            self._keep(self._in_quarantine(standing, BY_HAND))
 
     def pause(self, paused: bool) -> None:
         """Let nothing begin, on whatever worker, until it may again."""

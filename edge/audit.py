@@ -85,7 +85,7 @@ class Acts:
         try:
             yield
         except Exception as error:
-            await self.end(number, refused=str(error) or type(error).__name__)
+            await self.end(number, refused=f"refused: {str(error) or type(error).__name__}")
             raise
         await self.end(number)
 
@@ -95,7 +95,7 @@ class Acts:
             return
         id = result.get("id") if isinstance(result, dict) else None
         try:
-            await self._audit.end(number, f"refused: {refused}" if refused else DONE, id)
+            await self._audit.end(number, refused or DONE, id)
         except StoreError as error:
             log.warning("the outcome of act %d was not noted: %s", number, error)
 

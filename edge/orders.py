@@ -81,7 +81,9 @@ class Orders:
         else:
             await self.acts.end(number, result)
             return Done(result)
-        await self.acts.end(number, refused=refusal.message)
+        # What failed may have been done, or be done in part.
+        word = "failed" if refusal.code == ExitCode.STORAGE else "refused"
+        await self.acts.end(number, refused=f"{word}: {refusal.message}")
         return refusal
 
     async def _result(self, order: Order) -> Any:

@@ -43,18 +43,14 @@ class Queues:
 
     async def _queues(self, model: str, pool: str | None) -> list[ObjectRow]:
         """Of a model that is there, also where nobody has used it yet."""
-        pools = [] if await self._none(model) else (await self._store.models.any(model)).pools
-        for each in pools:
-            await self._store.objects.number(each, model)
+        for registered in await self._store.models.all(model):  # none, if only a provider has it
+            for each in registered.pools:
+                await self._store.objects.number(each, model)
         rows = [row for row in await self._store.objects.all(model) if pool in (None, row.pool)]
         if not rows:
             where = f" in the pool {pool}" if pool else ""
             raise NotFound(f"there is no model {model}{where}", "see `cogflare model list`")
         return rows
-
-    async def _none(self, model: str) -> bool:
-        """Whether no worker has registered it; what only a provider has may be paused, too."""
-        return not await self._store.models.all(model)
 
     async def _described(self, rows: list[ObjectRow]) -> list[dict[str, Any]]:
         limit = asyncio.Semaphore(AT_ONCE)

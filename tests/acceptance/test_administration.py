@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from edge.cli import main
 from tests.support.commands import Agent, Server, run
 
 
@@ -21,9 +24,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def ordered(server: Server, *arguments: str) -> Any:
     """What a command gives of a server that it reaches by HTTP alone."""
     where = ("--server", server.url, "--token", f"@{server.data / 'admin-token'}", "--json")
-    done = run(*arguments, *where, environment={"HOME": "/nowhere"})
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    code, out, error = command(*arguments, *where)
+    assert code == 0, error
+    return json.loads(out)
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """A command's exit code and what it says. It runs in this process: there are many."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as error:
+        code = main(arguments)
+    return code, out.getvalue(), error.getvalue()
 
 
 def test_tokens_and_accounts_from_afar(server: Server, tmp_path: Path) -> None:
@@ -99,7 +109,7 @@ def test_what_cannot_be_is_one_line_and_a_code(server: Server) -> None:
         (("token", "list", "--server", server.url, "--token", "@/none"), 2, "cannot be read"),
         (("token", "list", "--server", "http://127.0.0.1:9", "--token", "x"), 1, "cannot be reached"),
     ):
-        done = run(*arguments)
-        assert (done.returncode, done.stdout) == (code, ""), done
-        assert words in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        ended, out, error = command(*arguments)
+        assert (ended, out) == (code, ""), error
+        assert words in error
+        assert len(error.splitlines()) == 1

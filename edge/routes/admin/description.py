@@ -22,7 +22,7 @@ COMPONENTS: Mapping[str, type] = {
     "AdminModel": shapes.AdminModelOut,
     "AdminModelChanges": shapes.AdminModelChanges,
     "AdminPool": shapes.PoolBody,
-    "AdminQueue": shapes.QueueOut,
+    "AdminQueue": shapes.AdminQueueOut,
     "AdminQueues": shapes.QueuesOut,
     "AdminWorker": shapes.WorkerOut,
     "AdminWorkers": shapes.WorkersOut,

@@ -196,7 +196,7 @@ class PoolBody(msgspec.Struct):
     pool: str | None = None
 
 
-class QueueOut(msgspec.Struct):
+class AdminQueueOut(msgspec.Struct):
     """What waits and runs of one model in one pool."""
 
     pool: str
@@ -238,7 +238,7 @@ class WorkersOut(msgspec.Struct):
 class QueuesOut(msgspec.Struct):
     """How the queues of a model stand now."""
 
-    results: list[QueueOut]
+    results: list[AdminQueueOut]
 
 
 class MarkBody(msgspec.Struct):

@@ -70,6 +70,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     overflow: Overflow | None = None
     retention_s: float | None = None
     """How long its data is kept after its end; None for the server's time."""
+    destination: str = ""
+    """Of a training; empty for a prediction."""
 
 
 class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):

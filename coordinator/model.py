@@ -210,6 +210,7 @@ class Model:
             own_id=call.own_id,
             metadata=call.metadata,
             dialect=call.dialect,
+            destination=call.destination,
             overflow=call.overflow,
             retention_s=_or(call.retention_s, limits.retention_s),
         )

@@ -16,6 +16,7 @@ import msgspec
 from coordinator.letters import REPLICATE
 from coordinator.overflow.policy import Overflow
 from coordinator.protocol.messages import StoredFile
+from coordinator.protocol.names import training_queue
 
 
 class Status(StrEnum):
@@ -188,6 +189,8 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     """Its client's, by the record of the token that made it."""
     overflow: Overflow | None = None
     """How it may run at a provider; None when it may not."""
+    destination: str = ""
+    """Of a training: the model that it was made for. Empty for a prediction."""
     source: str = "api"
     retention_s: float | None = None
     """How long its data is kept after its end; None, as in what older releases wrote: for good."""
@@ -203,6 +206,11 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     def input_bytes(self) -> int:
         """Length of the input, wherever it is."""
         return len(self.input) if self.long_input is None else self.long_input.length
+
+    @property
+    def queue(self) -> str:
+        """The name of its coordinator within the pool."""
+        return training_queue(self.model) if self.destination else self.model
 
 
 encode = msgspec.msgpack.Encoder().encode

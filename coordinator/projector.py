@@ -144,7 +144,7 @@ class Projector:
         written: defaultdict[int, dict[str, int]] = defaultdict(dict)
         for number, document in batch:
             written[number][document.id] = document.sequence
-            self._runs[document.model] += document.status.terminal
+            self._runs[document.model] += document.status.terminal and not document.destination
             if self._pending[document.id][1].sequence == document.sequence:
                 self._forget(document)
         # Together: each answers only when all of its own is durable.

@@ -42,6 +42,7 @@ from edge.routes import (
     retention,
     server,
     streams,
+    trainings,
 )
 from edge.routes.admin import routes as admin
 from edge.schemas import Renderer
@@ -67,6 +68,7 @@ _UNPREFIXED = (
     "/collections",
     "/search",
     "/webhooks",
+    "/trainings",
 )
 
 
@@ -105,6 +107,7 @@ def _routes() -> tuple[Litestar, Shortcut]:
     """Made once in a process: what belongs to one server comes along with each request."""
     handlers = [
         *predictions.HANDLERS,
+        *trainings.HANDLERS,
         *retention.HANDLERS,
         *batches.HANDLERS,
         *openai.HANDLERS,

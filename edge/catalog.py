@@ -1,5 +1,6 @@
 """Which model, version, pool and coordinator a request means. Rows are cached briefly, numbers for good."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import msgspec
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
-from coordinator.protocol.names import legacy_version, valid_model_name, valid_version
+from coordinator.protocol.names import legacy_version, training_queue, valid_model_name, valid_version
 from coordinator.store.config import ModelConfig
 from coordinator.store.database import Store
 from coordinator.store.deployments import Deployment
@@ -43,6 +44,15 @@ class Target(msgspec.Struct, frozen=True):
     """The version whose schema the input is held to, and that is shown until dispatch fixes one."""
     schema: VersionSchema
     config: ModelConfig
+    destination: str = ""
+    """Of a training: the model that it is made for."""
+    given: Mapping[str, str] = {}
+    """Inputs that the version has of its own, where the client gives no others."""
+
+    @property
+    def queue(self) -> str:
+        """The name of its coordinator within the pool."""
+        return training_queue(self.model) if self.destination else self.model
 
 
 def reference(text: str) -> Reference | None:
@@ -186,6 +196,10 @@ class Catalog:
 
     async def shown(self, document: Document) -> tuple[str, VersionSchema]:
         """The version to show for a prediction, and the schema that says which of its inputs are secret."""
+        version, schema = await self._shown(document)
+        return version, schema if not document.destination else schema.training or FORGOTTEN
+
+    async def _shown(self, document: Document) -> tuple[str, VersionSchema]:
         if document.version and document.version != legacy_version(document.model):
             known = self._known.get((document.model, document.version))
             if known is None:

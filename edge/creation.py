@@ -111,13 +111,14 @@ async def prepare(
     wishes = wishes_of(headers, body.priority, body.end_user, body.max_wait, target.config)
     metadata = metadata_of(body, edge.services.limits.metadata_bytes)
     needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
-    pool = await choose_pool(edge, target.pools, target.model, needs)
+    pool = await choose_pool(edge, target, needs)
     target = await edge.catalog.within(principal.account, target, pool)
+    given = _with(given, target.given)
     if refused := target.schema.refused(given.value):
         raise invalid_input(*refused)
     raw, value = await without_inline_files(edge, principal.account, given.raw, given.value, target.schema)
     files = await input_files(edge, principal.account, raw, value, target.schema)
-    number = await edge.catalog.number(pool, target.model)
+    number = await edge.catalog.number(pool, target.queue)
     long = await store(edge.services.blobs, raw) if len(raw) > edge.services.limits.row_input_bytes else None
     call = calls.Create(
         id=edge.services.ids.make(number),
@@ -125,6 +126,7 @@ async def prepare(
         token=principal.counts_as,
         pool=pool,
         model=target.model,
+        destination=target.destination,
         input=raw if long is None else IN_ITS_PLACE,
         long_input=long,
         version=target.pinned,
@@ -166,6 +168,15 @@ def user_of(principal: Principal, named: str) -> str:
     return named
 
 
+def _with(given: Input, more: Mapping[str, str]) -> Input:
+    """The input with what its version has of its own."""
+    added = {name: value for name, value in more.items() if given.value.get(name) is None}
+    if not added:
+        return given
+    value = given.value | added
+    return Input(msgspec.json.encode(value), value)
+
+
 async def _overflow(
     edge: Edge, principal: Principal, target: Target, files: Mapping[str, str]
 ) -> Overflow | None:
@@ -187,7 +198,7 @@ async def under(edge: Edge, order: Order, id: str) -> Order:
         return order
     number = edge.services.ids.number(id)
     row = None if number is None else await edge.services.store.objects.describe(number)
-    if number is None or row is None or row.model != order.call.model:
+    if number is None or row is None or row.model != order.target.queue:
         detail = (
             "What this request names is another model now than when it was sent first: use a new key or id."
         )

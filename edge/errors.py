@@ -56,6 +56,7 @@ CODES: dict[str, Kind] = {
         "this part of a batch was refused when the batch was sent first, under this key",
     ),
     "invalid_version": Kind(422, "Invalid version or not permitted", "no such model version in your pools"),
+    "not_trainable": Kind(422, "Not trainable", "the version has no train, or no worker of yours runs it"),
     "no_webhook": Kind(422, "No webhook", "there is no webhook of this prediction's end to send again"),
     "no_such_hardware": Kind(
         422, "No such hardware", "the model needs a GPU that no worker of your pools ever had"

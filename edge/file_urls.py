@@ -26,7 +26,8 @@ async def contents(edge: Edge, headers: Iterable[Header], document: Document) ->
 
     Together they are no larger than the limit ``data_url_bytes``; what has no room in it has a URL.
     """
-    if not document.files or not _wanted(edge, headers):
+    # What a training gave no client makes files of.
+    if not document.files or document.destination or not _wanted(edge, headers):
         return _NONE
     return await all_contents(edge, document)
 

@@ -142,7 +142,7 @@ class Fleet:
         return [await self._again(document) for document in documents]
 
     async def _again(self, document: Document) -> dict[str, Any]:
-        number = await self._store.objects.number(document.pool, document.model)
+        number = await self._store.objects.number(document.pool, document.queue)
         id = self._ids.belonging_to(document.id, number)
         known = await self._store.index.find(id)
         if known is not None and known.status.terminal:
@@ -175,6 +175,7 @@ class Fleet:
             deployment=document.deployment,
             metadata=document.metadata,
             retention_s=document.retention_s,
+            destination=document.destination,
             dialect=document.dialect,
         )
         reply = await self._models.stub(number).create(call)

@@ -17,6 +17,7 @@ from coordinator.errors import Unavailable
 from coordinator.protocol import messages as wire
 from coordinator.protocol.errors import CloseCode
 from coordinator.protocol.limits import WireLimits
+from coordinator.protocol.names import without_train
 from coordinator.protocol.server_session import ServerSession
 from coordinator.store.database import Store
 from coordinator.stub import Models
@@ -151,12 +152,12 @@ class Gateway:
     # --- Doors: what connections need ----------------------------------------------------------------------
 
     async def register(self, principal: Principal, hello: wire.Hello, attach: wire.Attach) -> int:
-        pool = principal.pools[0]
+        pool, model = principal.pools[0], without_train(attach.model)
         if attach.state == "loading":
             await self._store.models.check_registration(
                 account=principal.account,
                 pool=pool,
-                model=attach.model,
+                model=model,
                 version=attach.version,
                 allowed=principal.models,
             )
@@ -164,7 +165,7 @@ class Gateway:
         await self._store.models.register(
             account=principal.account,
             pool=pool,
-            model=attach.model,
+            model=model,
             version=attach.version,
             openapi_schema=bytes(attach.openapi_schema),
             cog_version=attach.cog_version,
@@ -172,7 +173,7 @@ class Gateway:
             now=self._clock.now(),
         )
         gpus = [(gpu.kind, gpu.memory_bytes) for gpu in hello.gpus]
-        await self._store.models.seen(pool, attach.model, gpus, self._clock.now())
+        await self._store.models.seen(pool, model, gpus, self._clock.now())
         return await self._store.objects.number(pool, attach.model)
 
     async def attach(self, number: int, call: calls.AttachSession) -> None:

@@ -15,6 +15,8 @@ import msgspec
 from edge.errors import InvalidField
 
 MASK = "**********"
+WEIGHTS_INPUT = "replicate_weights"
+"""Cog's name of the input by which a model is given weights."""
 _MAX_ITEM_ERRORS = 10
 _REF = "#/components/schemas/"
 _URL = re.compile(r"(?:https?://|data:)", re.IGNORECASE)
@@ -26,7 +28,17 @@ Schema = Mapping[str, Any]
 class VersionSchema:
     """What the edge needs to know of a version's OpenAPI document. Broken documents know nothing."""
 
-    __slots__ = ("_properties", "_required", "_schemas", "files", "secrets", "streams", "streams_files")
+    __slots__ = (
+        "_properties",
+        "_required",
+        "_schemas",
+        "files",
+        "secrets",
+        "streams",
+        "streams_files",
+        "takes_weights",
+        "training",
+    )
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         schemas = _mapping(_mapping(document.get("components")).get("schemas"))
@@ -44,6 +56,10 @@ class VersionSchema:
         item = _resolved(_mapping(output.get("items", output)), schemas)
         self.streams_files = _is_file(item)
         self.streams = self.streams_files or output.get("x-cog-array-type") == "iterator"
+        self.takes_weights = False
+        """Of trainings: what was trained has an input for their weights."""
+        self.training = _training(schemas)
+        """What it says of trainings; None when nothing trains it."""
 
     @property
     def properties(self) -> Mapping[str, Schema]:
@@ -76,6 +92,17 @@ class VersionSchema:
             masked = _masked(msgspec.json.decode(shown[name]), self._properties[name])
             shown[name] = msgspec.Raw(msgspec.json.encode(masked))
         return msgspec.json.encode(shown)
+
+
+def _training(schemas: Schema) -> "VersionSchema | None":
+    if not isinstance(schemas.get("TrainingInput"), dict):
+        return None
+    rest = {name: schema for name, schema in schemas.items() if name != "TrainingInput"}
+    inner = {**rest, "Input": schemas["TrainingInput"], "Output": {}}
+    training = VersionSchema({"components": {"schemas": inner}})
+    inputs = _mapping(_mapping(schemas.get("Input")).get("properties"))
+    training.takes_weights = _holds(_resolved(_mapping(inputs.get(WEIGHTS_INPUT)), schemas), _is_file)
+    return training
 
 
 class _Forgotten(VersionSchema):

@@ -44,15 +44,19 @@ class Links:
         """What signs a download: Replicate's text, under our key."""
         return self._signer.mac("download", f"{owner} {file} {expiry}")
 
-    def stored(self, file: StoredFile) -> str:
-        """A URL under which anybody can read the file for at least ``file_url_ttl_s``.
+    def training(self, id: str) -> str:
+        return f"{self.base}/v1/trainings/{id}"
+
+    def stored(self, file: StoredFile, until: int | None = None) -> str:
+        """A URL under which anybody can read the file for at least ``file_url_ttl_s``, or until then.
 
         It is the same for a while, so that a client that asks twice may compare and cache.
         """
-        return self.signed(file.key, file.name, file.content_type)
+        return self.signed(file.key, file.name, file.content_type, until)
 
-    def signed(self, key: str, name: str, content_type: str) -> str:
-        path = self._signer.get_path(key, name=name, content_type=content_type, expires_at=self._expires_at())
+    def signed(self, key: str, name: str, content_type: str, until: int | None = None) -> str:
+        expires_at = self._expires_at() if until is None else until
+        path = self._signer.get_path(key, name=name, content_type=content_type, expires_at=expires_at)
         return self.base + path
 
     def _expires_at(self) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from coordinator import calls
+from coordinator.errors import Unavailable
 from coordinator.keeping import shown
 from coordinator.prediction import Document, Status
 from edge.context import Edge
@@ -26,6 +28,7 @@ class Filters:
     status: Status | None
     model: str | None
     source: str | None
+    trainings: bool
     given: Mapping[str, str]
 
     def have(self, document: Document) -> bool:
@@ -36,6 +39,7 @@ class Filters:
             and (self.created_before is None or document.created_at < self.created_before)
             and self.model in (None, document.model)
             and self.source in (None, document.source)
+            and self.trainings is bool(document.destination)
         )
 
     def may_have(self, status: Status) -> bool:
@@ -45,8 +49,8 @@ class Filters:
         return status is self.status or not (status.terminal or self.status.terminal)
 
 
-def filters(query: Mapping[str, str]) -> Filters:
-    """Raises Problem ``invalid_input``."""
+def filters(query: Mapping[str, str], *, trainings: bool = False) -> Filters:
+    """Of predictions, or of trainings. Raises Problem ``invalid_input``."""
     status, source = query.get("status"), query.get("source")
     if status and status not in (known := [each.value for each in Status]):
         raise invalid_input(InvalidField("enum", "status", f"Must be one of {', '.join(known)}"))
@@ -59,6 +63,7 @@ def filters(query: Mapping[str, str]) -> Filters:
         status=Status(status) if status else None,
         model=query.get("model") or None,
         source=source or None,
+        trainings=trainings,
         given={name: query[name] for name in _KEPT if query.get(name)},
     )
 
@@ -81,6 +86,7 @@ async def page(
         status=wanted.status,
         model=wanted.model,
         key=key,
+        trainings=wanted.trainings,
         limit=size + 1,
     )
     merged = {row.id: row for row in rows}
@@ -105,6 +111,20 @@ async def page(
     if reach is None:
         return newest, None
     return newest[:size], {"cursor": encode_cursor(reach), **wanted.given}
+
+
+async def current(edge: Edge, document: Document) -> Document:
+    """What the index does not follow while a prediction runs, when it costs nothing to ask."""
+    number = edge.services.ids.number(document.id)
+    if document.status.terminal or number is None or not edge.services.models.live(number):
+        return document
+    try:
+        reply = await edge.services.models.stub(number).get(
+            calls.Get(id=document.id, account=document.account)
+        )
+    except Unavailable:
+        return document
+    return reply.document if isinstance(reply, calls.Found) else document
 
 
 def _position(document: Document) -> Position:

@@ -16,6 +16,7 @@ from edge.listing import SOURCES
 from edge.routes.admin import description as admin
 from edge.routes.discovery import LARGEST_SEARCH
 from edge.routes.models import DIRECTIONS, SORTING
+from edge.trainings import TrainingBody
 
 _PUBLIC = (
     "/healthz",
@@ -31,6 +32,7 @@ _PUBLIC = (
 _COMPONENTS = {
     "Prediction": schemas.PredictionOut,
     "PredictionRequest": schemas.CreateBody,
+    "TrainingRequest": TrainingBody,
     "Batch": schemas.BatchOut,
     "BatchRequest": schemas.BatchBody,
     "Model": schemas.ModelOut,
@@ -124,7 +126,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> dict[str, Any]:
         }
         for query in _QUERIES.get(name, ())
     ]
-    if name == "create_batch" or (name.startswith("create_") and name.endswith("prediction")):
+    if name == "create_batch" or (name.startswith("create_") and name.endswith(("prediction", "training"))):
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}})
     if name.startswith(("create_", "put_")) and name.endswith("prediction"):
         parameters.append({"name": "Prefer", "in": "header", "schema": {"type": "string"}})
@@ -181,6 +183,11 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     },
     "cancel_prediction": _answer("200", "Prediction"),
     "list_predictions": _page("Prediction"),
+    "create_training": _answer("201", "Prediction"),
+    "get_training": _answer("200", "Prediction"),
+    "cancel_training": _answer("200", "Prediction"),
+    "delete_training": {"204": {"description": "Removed"}},
+    "list_trainings": _page("Prediction"),
     "list_models": _page("Model"),
     "create_model": _answer("201", "Model"),
     "get_model": _answer("200", "Model"),
@@ -225,6 +232,7 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before", "status", "model", "source"),
+    "list_trainings": ("cursor", "created_after", "created_before", "status", "model", "source"),
     "list_models": ("cursor", "query", "sort_by", "sort_direction"),
     "list_versions": ("cursor",),
     "search": ("query", "limit"),
@@ -275,6 +283,7 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "put_prediction": _content("PredictionRequest"),
     "create_model_prediction": _content("PredictionRequest"),
     "create_deployment_prediction": _content("PredictionRequest"),
+    "create_training": _content("TrainingRequest"),
     "create_deployment": _content("DeploymentRequest"),
     "update_deployment": _content("DeploymentChanges"),
     "create_model": _content("ModelRequest"),

@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from coordinator import calls
 from coordinator.errors import Unavailable
 from coordinator.scheduling.flow import Gpu, Needs
+from edge.catalog import Target
 from edge.context import Edge
 from edge.errors import Problem
 
 
-async def choose_pool(edge: Edge, pools: Sequence[str], model: str, needs: Needs) -> str:
-    """The first pool with a free slot, else the first with a worker, else the first; of several only those
-    that ever had the hardware. Only a token of several pools pays for the question.
+async def choose_pool(edge: Edge, target: Target, needs: Needs) -> str:
+    """The target's first pool with a free slot, else the first with a worker, else the first; of several only
+    those that ever had the hardware. Only a token of several pools pays for the question.
 
     Raises Problem ``no_such_hardware`` when no worker of any pool ever had it.
     """
+    pools: Sequence[str] = target.pools
+    model = target.model
     if needs.gpu or needs.gpu_memory:
         pools = [pool for pool in pools if await _had(edge, pool, model, needs)]
         if not pools:
@@ -23,7 +26,7 @@ async def choose_pool(edge: Edge, pools: Sequence[str], model: str, needs: Needs
         return pools[0]
     staffed: str | None = None
     for pool in pools:
-        room = await _room(edge, pool, model, needs)
+        room = await _room(edge, pool, target.queue, needs)
         if room.free:
             return pool
         if room.workers and staffed is None:
@@ -47,9 +50,9 @@ def _never_had(model: str, needs: Needs) -> Problem:
     )
 
 
-async def _room(edge: Edge, pool: str, model: str, needs: Needs) -> calls.RoomIs:
+async def _room(edge: Edge, pool: str, queue: str, needs: Needs) -> calls.RoomIs:
     """An object that sleeps has no workers, and is not woken to say so."""
-    number = await edge.catalog.number(pool, model)
+    number = await edge.catalog.number(pool, queue)
     if edge.services.models.live(number):
         try:
             ask = calls.AskRoom(version=needs.version, gpu=needs.gpu, gpu_memory=needs.gpu_memory)

@@ -22,6 +22,7 @@ from edge.links import Links
 from edge.reasons import sentence
 from edge.stream_tokens import StreamTokens
 from edge.times import rfc3339
+from edge.training_output import training_output
 
 HIDDEN_VERSION = "hidden"
 """Stands for a version that is not known yet: clients refuse null."""
@@ -223,6 +224,8 @@ class PredictionOut(msgspec.Struct):
     """Only of one that did not simply run once."""
     redriven_from: str | UnsetType = UNSET
     deployment: str | UnsetType = UNSET
+    destination: str | UnsetType = UNSET
+    """Only of a training."""
     metadata: Raw | UnsetType = UNSET
     webhook: str | UnsetType = UNSET
     webhook_events_filter: Sequence[str] | UnsetType = UNSET
@@ -397,7 +400,8 @@ class Renderer:
     ) -> PredictionOut:
         """A prediction. ``version`` stands in where the document has none yet; lists leave logs out.
         ``contents`` has the data URIs of files that are shown so, by key."""
-        get = self._links.prediction(shown_id(document))
+        links = self._links
+        get = (links.training if document.destination else links.prediction)(shown_id(document))
         urls = PredictionUrls(get=get, cancel=f"{get}/cancel", web=self._links.to(f"/p/{document.id}"))
         if document.streams:
             # The JavaScript client makes files of what comes from below /v1/files/, and text of all else.
@@ -409,7 +413,10 @@ class Renderer:
             model=document.model,
             version=document.version or version or HIDDEN_VERSION,
             input=Raw(document.input if schema is None else schema.masked(document.input)),
-            output=self.value(document.output, document.files, contents),
+            output=training_output(document, schema, links)
+            if document.destination
+            else self.value(document.output, document.files, contents),
+            destination=document.destination or UNSET,
             error=document.error,
             error_code=document.error_code or UNSET,
             status=document.status.value,

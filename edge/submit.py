@@ -27,6 +27,7 @@ from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
 from edge.schemas import CreateBody, PredictionOut, as_unfinished, content_of, encode, refuse_id
+from edge.trained_versions import trained
 from edge.wishes import hangs_up
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def wanted_version(body: CreateBody) -> Reference:
 async def target_of(edge: Edge, principal: Principal, body: CreateBody) -> Target:
     """What is to run. Raises Problem."""
     wanted = wanted_version(body)
-    target = await edge.catalog.target(principal, wanted)
+    target = await trained(edge, principal, wanted) or await edge.catalog.target(principal, wanted)
     if target is None:
         raise invalid_version(_NAMELESS if principal.replicate and wanted.model is None else "")
     return target
@@ -97,6 +98,7 @@ async def submit(
         input_of(body, edge.services.limits.input_depth),
         deployment,
         own_id,
+        target.destination,
         until=edge.services.clock.monotonic() + (0.0 if wait is None else wait.timeout_s),
         waits=wait is not None,
         may_leave=wait is not None and hangs_up(headers, target.config),
@@ -128,6 +130,7 @@ class _Asked:
     given: Input
     deployment: str
     own_id: str
+    destination: str
     until: float
     """Monotonic: how long the client waits."""
     waits: bool
@@ -137,7 +140,7 @@ class _Asked:
     def digest(self) -> bytes:
         """The same for the same request."""
         path = self.request.scope["path"].rstrip("/")
-        return digest_of(path, content_of(self.body), self.given.value)
+        return digest_of(path + self.destination, content_of(self.body), self.given.value)
 
     async def by_name(self, target: Target, name: Name) -> _Made:
         """What the name stands for; created when it stands for nothing yet, or for what never was."""

@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from typing import Any
 
+import msgspec
+
 from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.messages import OLDEST, VERSION, Gpu, Hello, Welcome
@@ -27,6 +29,8 @@ from gpu_agent.slots import Slots
 from gpu_agent.source import Source
 from gpu_agent.spool import Kept, Served, Spool
 from gpu_agent.state_dir import StateDir
+from gpu_agent.trainer import training_document
+from gpu_agent.training import Training
 from gpu_agent.transfer import Transfer
 from gpu_agent.work import Tools
 
@@ -101,6 +105,12 @@ class Agent:
             )
             for number, (name, source) in enumerate(models.items())
         ]
+        self._trainings = {
+            name: Training(name, source, state.work / f"training-{number}")
+            for number, (name, source) in enumerate(models.items())
+            if source.trains
+        }
+        """By the model's name."""
         self._sharing: Sharing[ModelChannel] = Sharing()
         self._channels: dict[str, ModelChannel] = {}
         self._numbers: dict[int, ModelChannel] = {}
@@ -124,6 +134,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 services = [self._connection.run(), self._sweep(), *(each.run() for each in self._servings)]
+                services += [each.run() for each in self._trainings.values()]
                 forever = [group.create_task(service) for service in services]
                 await self._draining.wait()
                 clean = await self._finish_work()
@@ -182,6 +193,19 @@ class Agent:
         if channel is None:
             channel = self._channels[served.model] = self._channel(served)
         channel.serve(serving, served)
+        self._serve_trainings(served)
+
+    def _serve_trainings(self, model: Served) -> None:
+        """Of a model that is loaded, if it can be trained."""
+        training = self._trainings.get(model.model)
+        document = training_document(msgspec.json.decode(model.openapi_schema))
+        if training is None or document is None:
+            return
+        served = training.load(document, model)
+        channel = self._channels.get(served.model)
+        if channel is None:
+            channel = self._channels[served.model] = self._channel(served)
+        channel.serve(training, served)
 
     def _on_change(self) -> None:
         """A slot, a runner or an attempt changed."""
@@ -209,7 +233,7 @@ class Agent:
             spawn=self._spawn,
             changed=self._on_change,
             offer=self._offer,
-            shared=len(self._servings) > 1,
+            shared=len(self._servings) + len(self._trainings) > 1,
             loading_since=loading_since,
         )
 

@@ -37,13 +37,15 @@ from coordinator.protocol.messages import (
     UploadTo,
     Verdict,
 )
+from coordinator.protocol.names import is_training_queue
 from gpu_agent.connection import Connection
 from gpu_agent.runner_types import NotTaken
 from gpu_agent.serving import Serving
 from gpu_agent.sharing import Sharing
 from gpu_agent.slots import Slots
-from gpu_agent.source import ModelRunner
+from gpu_agent.source import Predicts
 from gpu_agent.spool import Record, Served, nameable
+from gpu_agent.training import Training
 from gpu_agent.transfer import OutputFile, UploadDenied
 from gpu_agent.work import Phase, Tools, Work
 
@@ -89,7 +91,7 @@ class ModelChannel:
         self.number = -1
         self.served = served
         self.works: dict[tuple[str, int], Work] = {}
-        self._serving: Serving | None = None
+        self._serving: Serving | Training | None = None
         self._new_number = number
         self._connection = connection
         self._slots = slots
@@ -106,7 +108,7 @@ class ModelChannel:
         self._changed = changed
         self._attached = asyncio.Event()
         self._retry_at: float | None = None
-        self._runners: dict[tuple[str, int], ModelRunner] = {}
+        self._runners: dict[tuple[str, int], Predicts] = {}
         self._requests = itertools.count(1)
         self._grants: dict[int, asyncio.Future[UploadTo]] = {}
         self._returning: set[tuple[str, int]] = set()
@@ -124,7 +126,7 @@ class ModelChannel:
         """How many predictions the model could begin now, if there were slots."""
         return self._serving.free if self._serving is not None and not self._drained else 0
 
-    def serve(self, serving: Serving, served: Served) -> None:
+    def serve(self, serving: Serving | Training, served: Served) -> None:
         """The model is ready: take dispatches for it from now on."""
         if self._connection.channel(self.number) is not ChannelState.NEW:
             self.suspend()
@@ -141,8 +143,11 @@ class ModelChannel:
             self.served = served
 
     def open(self) -> None:
-        """Attach under a new number. What only loads is of no interest to a server of version 1."""
+        """Attach under a new number. What only loads is of no interest to a server of version 1, and one of
+        version 3 knows no trainings."""
         welcome = self._connection.welcome
+        if is_training_queue(self.served.model) and (welcome is None or welcome.protocol < 4):
+            return
         if self._loading_since is not None and not self.works and (welcome is None or welcome.protocol < 2):
             return
         self.number = self._new_number(self)

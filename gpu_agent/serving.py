@@ -14,7 +14,7 @@ import msgspec
 
 from gpu_agent.declared import Declared
 from gpu_agent.runner_types import Loaded, SetupFailed
-from gpu_agent.source import Listener, ModelRunner, Source
+from gpu_agent.source import Listener, ModelRunner, Predicts, Source
 from gpu_agent.spool import Served
 
 log = logging.getLogger("cogflare.agent")
@@ -58,7 +58,7 @@ class Serving:
         self._changed = changed
         self._retries = retries
         self._runners: list[ModelRunner] = []
-        self._taken: dict[ModelRunner, int] = {}
+        self._taken: dict[Predicts, int] = {}
         self._unwell: dict[ModelRunner, str] = {}
         """Those whose model says that it is not well: they get nothing until it is."""
         self._health_interval_s = health_interval_s
@@ -95,7 +95,7 @@ class Serving:
         self._taken[best] = self._taken.get(best, 0) + 1
         return best
 
-    def give(self, runner: ModelRunner) -> None:
+    def give(self, runner: Predicts) -> None:
         """The prediction that the runner was taken for has left it."""
         self._taken[runner] -= 1
 

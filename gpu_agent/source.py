@@ -11,17 +11,11 @@ from typing import Any, Protocol
 
 from gpu_agent.choice import Choice
 from gpu_agent.runner import Runner
-from gpu_agent.runner_types import Loaded, Result, SetupFailed, Update
+from gpu_agent.runner_types import Loaded, Mode, Result, SetupFailed, Update
 
 
-class ModelRunner(Protocol):
-    """Runs the predictions of one model. It is ``start``ed once, and ``stop``ped."""
-
-    ready: asyncio.Event
-    """Clear while it could not take a prediction."""
-
-    async def start(self) -> Loaded:
-        """Return once the model is set up. Raises ``SetupFailed`` or ``OSError``."""
+class Predicts(Protocol):
+    """Runs predictions, or trainings, of one model."""
 
     async def predict(
         self,
@@ -39,6 +33,16 @@ class ModelRunner(Protocol):
 
     def release(self, id: str) -> None:
         """The files of a prediction that has ended are not needed any more."""
+
+
+class ModelRunner(Predicts, Protocol):
+    """Runs the predictions of one model. It is ``start``ed once, and ``stop``ped."""
+
+    ready: asyncio.Event
+    """Clear while it could not take a prediction."""
+
+    async def start(self) -> Loaded:
+        """Return once the model is set up. Raises ``SetupFailed`` or ``OSError``."""
 
     async def check_health(self) -> str | None:
         """None when the model is well, else the reason. Asked only when ``Loaded.healthcheck`` says so."""
@@ -66,8 +70,13 @@ class Source(Protocol):
     """Predictions that it may have at the same time, as far as that is known before it is started."""
     version: str
     """64 hex; empty when ``Loaded.version`` will say it."""
+    trains: bool
+    """Perhaps it can be trained: its document will say so."""
 
     def runner(self, work_dir: Path, listener: Listener) -> ModelRunner: ...
+    def trainer(self, work_dir: Path, say: Callable[[str], None]) -> Runner:
+        """What runs one training."""
+
     def explain(self, error: SetupFailed | OSError) -> str:
         """Why its runner did not start, and what to do about it, in one line."""
 
@@ -78,15 +87,23 @@ class FolderSource:
     def __init__(self, choice: Choice, *, setup_timeout_s: float) -> None:
         self.concurrency = choice.model.concurrency
         self.version = choice.model.version
+        self.trains = bool(choice.model.train_ref)
         self._choice = choice
         self._setup_timeout_s = setup_timeout_s
 
     def runner(self, work_dir: Path, listener: Listener) -> ModelRunner:
+        return self._runner("predict", work_dir, listener.say)
+
+    def trainer(self, work_dir: Path, say: Callable[[str], None]) -> Runner:
+        return self._runner("train", work_dir, say)
+
+    def _runner(self, mode: Mode, work_dir: Path, say: Callable[[str], None]) -> Runner:
         return Runner(
             self._choice.model,
             python=self._choice.python,
             work_dir=work_dir,
-            log=listener.say,
+            mode=mode,
+            log=say,
             setup_timeout_s=self._setup_timeout_s,
         )
 

@@ -31,7 +31,7 @@ from gpu_agent.inputs import InputFailed, Inputs
 from gpu_agent.output import BadOutput, fill, join, to_json
 from gpu_agent.report import Report, Wire
 from gpu_agent.runner_types import NEIGHBOUR, Item, NotTaken, Result, Update
-from gpu_agent.source import ModelRunner
+from gpu_agent.source import Predicts
 from gpu_agent.spool import LocalFile, Record, Served, Spool
 from gpu_agent.transfer import OutputFile, Transfer, UploadDenied, UploadFailed
 from gpu_agent.verdict import (
@@ -121,7 +121,7 @@ class Work:
         self._problem: tuple[str, str] | None = None
         self._cancel_grace_s: float | None = None
         self._scopes: set[asyncio.Timeout] = set()
-        self._runner: ModelRunner | None = None
+        self._runner: Predicts | None = None
         self._updates: asyncio.Queue[Update | None] = asyncio.Queue()
 
     @property
@@ -155,7 +155,7 @@ class Work:
         self.dropped = True
         self.cancel(ABORT_GRACE_S)
 
-    async def run(self, dispatch: Dispatch, runner: ModelRunner, declared: Declared) -> None:
+    async def run(self, dispatch: Dispatch, runner: Predicts, declared: Declared) -> None:
         """All of it, up to the result on disk. Never raises for a fault of model, user or network."""
         folder = self._tools.scratch / self.id
         self._runner = runner
@@ -182,7 +182,7 @@ class Work:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _predict(
-        self, dispatch: Dispatch, runner: ModelRunner, declared: Declared, folder: Path
+        self, dispatch: Dispatch, runner: Predicts, declared: Declared, folder: Path
     ) -> Record:
         began = time.monotonic()
         try:
@@ -276,7 +276,7 @@ class Work:
         )
         return Record(model=self._desk.served.model, finished=finished, files=files)
 
-    async def _take_updates(self, runner: ModelRunner) -> None:
+    async def _take_updates(self, runner: Predicts) -> None:
         """Make events of updates, in order, until the end."""
         while (update := await self._updates.get()) is not None:
             if self._problem is not None or self._cancel_grace_s is not None:

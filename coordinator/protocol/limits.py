@@ -146,6 +146,8 @@ class ServerLimits:
     queue_s: float = _limit(3600.0, "longest time that a prediction waits before it is canceled")
     ageing_s: float = _limit(600.0, "time of waiting after which a prediction gains a class", 1.0)
     run_s: float = _limit(1800.0, "longest time that one attempt may run")
+    training_queue_s: float = _limit(86_400.0, "longest time that a training waits before it is canceled")
+    training_s: float = _limit(86_400.0, "longest time that one attempt of a training may run")
     max_attempts: int = _limit(3, "dispatches of one prediction before it fails as worker_lost", 1)
     poison_after: int = _limit(
         2, "processes that one prediction may crash before it fails as poison, within --max-attempts", 1

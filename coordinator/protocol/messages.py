@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 SUBPROTOCOL = "cogflare.v1"
-VERSION = 3
+VERSION = 4
 """The newest protocol that this code speaks."""
 OLDEST = 1
 """The oldest one that it still speaks."""
@@ -89,6 +89,7 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
 
     channel: Count
     model: str
+    """``owner/name``, or ``owner/name@train`` for its trainings. The latter from version 4 on."""
     version: str
     openapi_schema: msgspec.Raw
     cog_version: str

@@ -7,6 +7,7 @@ _PART = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
 _MODEL = re.compile(rf"{_PART}/{_PART}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9a-f]{64}")
+_TRAINS = "@train"
 
 
 def valid_model_name(name: str) -> bool:
@@ -22,6 +23,21 @@ def valid_name(name: str) -> bool:
 def valid_version(version: str) -> bool:
     """True for a version id: 64 lower-case hexadecimal digits."""
     return _VERSION.fullmatch(version) is not None
+
+
+def training_queue(model: str) -> str:
+    """The name under which a model's trainings have a queue, and workers, of their own: no model has it."""
+    return model + _TRAINS
+
+
+def is_training_queue(name: str) -> bool:
+    """Whether ``training_queue`` has made this name."""
+    return name.endswith(_TRAINS)
+
+
+def without_train(name: str) -> str:
+    """The model whose predictions, or trainings, a queue of this name has."""
+    return name.removesuffix(_TRAINS)
 
 
 def legacy_version(model: str) -> str:

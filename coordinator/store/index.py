@@ -15,7 +15,7 @@ from coordinator.keeping import due_at
 from coordinator.prediction import Document, ErrorCode, Status, decode, encode
 from coordinator.protocol.limits import FOREVER_S
 from coordinator.store.connections import Connections
-from coordinator.store.schema import MISSED, UNENDED, input_uses, predictions
+from coordinator.store.schema import MISSED, TRAINING, UNENDED, input_uses, predictions
 from coordinator.store.storage_use import StorageUse, Use
 from coordinator.store.tokens import ID_PREFIX
 
@@ -144,9 +144,10 @@ class Index:
         status: Status | None = None,
         model: str | None = None,
         key: str | None = None,
+        trainings: bool = False,
         limit: int,
     ) -> list[Document]:
-        """A page of the account's predictions, newest first by (created_at, id).
+        """A page of the account's predictions, or of its trainings, newest first by (created_at, id).
 
         ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive. What
         has not ended is not followed here: for a ``status`` of such, all that have not ended are listed.
@@ -159,6 +160,7 @@ class Index:
             status=status,
             model=model,
             key=key,
+            trainings=trainings,
             limit=limit,
         )
         return [decode(row[0]) for row in await self._connections.rows(page)]
@@ -173,11 +175,12 @@ def page_of(
     status: Status | None = None,
     model: str | None = None,
     key: str | None = None,
+    trainings: bool = False,
     limit: int,
 ) -> Select[tuple[bytes]]:
     """The SELECT of ``Index.list``. Each combination has an index that gives its rows in their order."""
     c = predictions.c
-    where = [c.account == account]
+    where = [c.account == account, literal_column(str(TRAINING)) if trainings else c.destination.is_(None)]
     if before is not None:
         where.append(tuple_(c.created_at, c.id) < tuple_(*before))
     if created_after is not None:
@@ -212,6 +215,7 @@ def _to_row(document: Document) -> dict[str, Any]:
         "sequence": document.sequence,
         "document": encode(document),
         "dead": dead_of(document),
+        "destination": document.destination or None,
         "sweep_at": due_at(document, FOREVER_S),
         "file_bytes": bytes_of(document),
         "key": key_of(document),

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.protocol.names import valid_model_name
+from coordinator.protocol.names import training_queue, valid_model_name
 from coordinator.store.config import ModelConfig, decode, encode
 from coordinator.store.connections import Connections
 from coordinator.store.errors import InUse, Invalid, NameTaken, NotFound
@@ -105,7 +105,8 @@ class ModelEdits:
             if await _any(connection, select(registrations.c.model).where(registrations.c.model == model)):
                 raise InUse(f"{model} has versions", "delete them first")
             # Whoever has the name next would be given what waits under it.
-            busy = (objects.c.model == model) & (objects.c.active | objects.c.alarm_at.is_not(None))
+            queues = objects.c.model.in_((model, training_queue(model)))
+            busy = queues & (objects.c.active | objects.c.alarm_at.is_not(None))
             if await _any(connection, select(objects.c.number).where(busy)):
                 raise InUse(f"predictions of {model} wait or ended a moment ago", "try again in some minutes")
             await connection.execute(delete(versions).where(versions.c.model == model))

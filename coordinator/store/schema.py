@@ -230,6 +230,7 @@ MISSED = text("status IN ('failed', 'canceled')")
 
 SWEPT = text("sweep_at IS NOT NULL")
 HAS_FILES = text("file_bytes > 0")
+TRAINING = text("destination IS NOT NULL")
 
 
 predictions = Table(
@@ -245,6 +246,8 @@ predictions = Table(
     Column("document", LargeBinary, nullable=False),
     # The error code of one that failed by no fault of its model: it may be tried again by hand.
     Column("dead", Text),
+    # The model that a training was made for; of a prediction there is none.
+    Column("destination", Text),
     # When the sweep has something to do for it (``coordinator/keeping.py``), and the length of its files.
     Column("sweep_at", BigInteger),
     Column("file_bytes", BigInteger, nullable=False, server_default="0"),
@@ -258,6 +261,7 @@ predictions = Table(
     _part("missed", MISSED, "account", "status", "created_at", "id"),
     _part("missed_of_model", MISSED, "account", "model", "status", "created_at", "id"),
     _part("dead_completed_at", text("dead IS NOT NULL"), "completed_at"),
+    _part("training", TRAINING, "account", "created_at", "id"),
     _part("sweep_at", SWEPT, "sweep_at"),
     _part("file_bytes", HAS_FILES, "account", "file_bytes"),
     _part("key", text("key IS NOT NULL"), "key", "created_at", "id"),

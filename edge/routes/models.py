@@ -14,6 +14,7 @@ from edge.examples import examples_of, shown_model
 from edge.pages import decode_cursor, encode_cursor
 from edge.replies import TEXT, HTTPRequest, Reply
 from edge.search import checked
+from edge.trained_versions import trained_row
 
 PAGE_SIZE = 25
 """Replicate's; lists of predictions and files have the limit page_size."""
@@ -81,6 +82,7 @@ async def get_version(request: HTTPRequest) -> ASGIApp:
     edge, principal = await authorized(request, "read")
     model, version = _model(request), request.path_params["version"]
     row = await edge.catalog.version(principal.account, model, version)
+    row = row or await trained_row(edge, principal.account, model, version)
     if row is None and edge.provided is not None:
         row = await edge.provided.version(principal, model, version)
     if row is None:

@@ -6,8 +6,6 @@ from litestar import get, post, put
 from litestar.types import ASGIApp
 from msgspec import UNSET
 
-from coordinator import calls
-from coordinator.errors import Unavailable
 from coordinator.long_inputs import whole
 from coordinator.prediction import Document
 from edge import listing, lookup
@@ -136,23 +134,9 @@ async def list_predictions(request: HTTPRequest) -> ASGIApp:
     wanted = listing.filters(request.query_params)
     key = None if principal.maker is None else principal.token
     rows, following = await listing.page(edge, principal.account, wanted, key)
-    current = await asyncio.gather(*(_current(edge, row) for row in rows))
+    current = await asyncio.gather(*(listing.current(edge, row) for row in rows))
     shown = [await _listed(edge, row) for row in current if wanted.status in (None, row.status)]
     return json_reply(edge.render.page(shown, "/v1/predictions", following))
-
-
-async def _current(edge: Edge, document: Document) -> Document:
-    """What the index does not follow while a prediction runs, when it costs nothing to ask."""
-    number = edge.services.ids.number(document.id)
-    if document.status.terminal or number is None or not edge.services.models.live(number):
-        return document
-    try:
-        reply = await edge.services.models.stub(number).get(
-            calls.Get(id=document.id, account=document.account)
-        )
-    except Unavailable:
-        return document
-    return reply.document if isinstance(reply, calls.Found) else document
 
 
 async def _shown(edge: Edge, request: HTTPRequest, document: Document) -> PredictionOut:

@@ -1,7 +1,7 @@
 """A running Cog server as the source of a model."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coordinator.protocol.addresses import AddressRules
@@ -9,6 +9,7 @@ from gpu_agent.container.api import CogApi
 from gpu_agent.container.receiver import Receiver
 from gpu_agent.container.runner import ContainerRunner
 from gpu_agent.fetch import Fetcher
+from gpu_agent.runner import Runner
 from gpu_agent.runner_types import SetupFailed
 from gpu_agent.settings import AgentSettings
 from gpu_agent.source import Listener, ModelRunner
@@ -19,6 +20,7 @@ class ContainerSource:
 
     version = ""
     """Known by its document, when it is there."""
+    trains = False
 
     def __init__(
         self,
@@ -53,6 +55,9 @@ class ContainerSource:
             slots=self.concurrency,
             listener=listener,
         )
+
+    def trainer(self, work_dir: Path, say: Callable[[str], None]) -> Runner:
+        raise NotImplementedError("a Cog server is given predictions only")
 
     def explain(self, error: SetupFailed | OSError) -> str:
         return getattr(error, "strerror", None) or str(error)

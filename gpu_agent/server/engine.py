@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -146,65 +146,6 @@ class Model:
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
         await self._runner.stop(STOP_GRACE_S)
-
-
-class Trainer:
-    """Runs trainings, each in a fresh process of its own that leaves no memory taken behind."""
-
-    def __init__(self, workshop: Workshop, *, say: Callable[[str], None]) -> None:
-        self._workshop = workshop
-        self._say = say
-        self._runners: dict[str, Runner] = {}
-        self._starting: dict[str, asyncio.Future[Loaded]] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
-
-    async def predict(
-        self,
-        id: str,
-        input: dict[str, Any],
-        on_update: OnUpdate,
-        *,
-        timeout_s: float | None,
-        context: dict[str, str],
-    ) -> Result:
-        began = time.time_ns() // 1000
-        runner = self._runners[id] = self._workshop.runner("train", lambda line: self._say(f"{line}\n"))
-        starting = self._starting[id] = asyncio.ensure_future(runner.start())
-        await asyncio.wait([starting])
-        del self._starting[id]
-        if starting.cancelled():
-            return Result("canceled", started_at=began, completed_at=time.time_ns() // 1000)
-        error = starting.exception()
-        if isinstance(error, SetupFailed | OSError):
-            logs = error.logs if isinstance(error, SetupFailed) else ""
-            ended = time.time_ns() // 1000
-            return Result("failed", error=str(error), logs=logs, started_at=began, completed_at=ended)
-        if error is not None:
-            raise error
-        return await runner.predict(id, input, on_update, timeout_s=timeout_s, context=context)
-
-    def cancel(self, id: str, grace_s: float) -> None:
-        if id in self._starting:
-            self._starting[id].cancel()
-        elif id in self._runners:
-            self._runners[id].cancel(id, grace_s)
-
-    def release(self, id: str) -> None:
-        runner = self._runners.pop(id, None)
-        if runner is not None:
-            runner.release(id)
-            stopping = asyncio.create_task(runner.stop(STOP_GRACE_S), name="trainer-stop")
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
-
-    def opened(self, file: FileOutput) -> AbstractContextManager[FileOutput]:
-        return nullcontext(file)
-
-    async def stop(self) -> None:
-        for id in tuple(self._runners):
-            self.release(id)
-        if self._stopping:
-            await asyncio.wait(self._stopping)
 
 
 async def _until_there(path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from gpu_agent.server.docs_page import MODEL_PAGE
-from gpu_agent.server.engine import Model, Trainer, Workshop
+from gpu_agent.server.engine import Model, Workshop
 from gpu_agent.server.health import health
 from gpu_agent.server.history import Book
 from gpu_agent.server.http import Refused
@@ -14,6 +14,7 @@ from gpu_agent.server.prediction import Prediction
 from gpu_agent.server.predictions import Predictions, Served
 from gpu_agent.server.service import Service, tune_interpreter
 from gpu_agent.server.settings import CogServerSettings
+from gpu_agent.trainer import Trainer, training_document
 
 
 class ModelService(Service):
@@ -39,7 +40,7 @@ class ModelService(Service):
         self._served_all: list[Served] = []
         self._document = b""
         self._workshop = workshop
-        self._trainer = Trainer(workshop, say=say)
+        self._trainer = Trainer(lambda: workshop.runner("train", lambda line: say(f"{line}\n")))
 
     async def open(self) -> None:
         await self._model.set_up.wait()
@@ -51,14 +52,8 @@ class ModelService(Service):
         work_dir = self._workshop.work_dir
         model = self._served(self._model.engine, loaded.schema, loaded.concurrency, work_dir / "predictions")
         self._serve("prediction", model)
-        schemas = loaded.schema.get("components", {}).get("schemas", {})
-        if "TrainingInput" in schemas:
-            inner = {
-                **schemas,
-                "Input": schemas["TrainingInput"],
-                "Output": schemas.get("TrainingOutput", {}),
-            }
-            document = {"components": {"schemas": inner}}
+        document = training_document(loaded.schema)
+        if document is not None:
             self._serve("training", self._served(self._trainer, document, 1, work_dir / "trainings"))
         self._say_ready()
 

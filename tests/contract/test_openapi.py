@@ -18,6 +18,7 @@ from schemathesis.core.failures import FailureGroup
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from edge.links import Links
+from tests.support import trainings
 from tests.support.edge import MODEL, VERSION, TestServer, register
 from tests.support.examples import examples
 from tests.support.listening import Listening, listening
@@ -26,6 +27,7 @@ from tests.support.listening import Listening, listening
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 
 OWNER, NAME = MODEL.split("/")
+TRAINABLE = trainings.MODEL.split("/")[1]
 INPUT = {"text": "x"}
 CONTENT = b"bytes"
 
@@ -62,6 +64,8 @@ class Api:
         server.do(_spare_model)
         self.key = self.http.post("/v1/keys", json={"name": "a-key"}).json()["id"]
         self.subject = self.http.post("/v1/admin/tokens", json=subject).json()["id"]
+        server.do(trainings.trainer)
+        self.training = server.do(trainings.train)["id"]
 
     def operations(self, mode: GenerationMode = GenerationMode.POSITIVE) -> list[Any]:
         schema = self.schema if mode is GenerationMode.POSITIVE else self.schema_of_others
@@ -85,7 +89,9 @@ class Api:
     def seeds(self, path: str) -> dict[str, list[str]]:
         """Values of path parameters that lead to something."""
         ids = [self.file] if "/files/" in path else [self.ended["id"], self.running, self.queued]
+        ids = [self.training] if path.startswith("/v1/trainings/") else ids
         names = ["one"] if "/deployments/" in path else [NAME]
+        names = [TRAINABLE] if path.endswith("/trainings") else names
         owners = ["default"] if "/deployments/" in path else [OWNER]
         if "/v1/keys" in path:
             return {"key": [self.key]}
@@ -172,7 +178,11 @@ def _lead_somewhere(case: Case, seeds: dict[str, list[str]], data: st.DataObject
     for name, value in (case.path_parameters or {}).items():
         case.path_parameters[name] = data.draw(st.sampled_from([*seeds.get(name, ()), value]))
     if isinstance(case.body, dict):
-        for name, good in (("input", INPUT), ("version", VERSION)):
+        for name, good in (
+            ("input", INPUT),
+            ("version", VERSION),
+            ("destination", trainings.DESTINATION),
+        ):
             if name in case.body:
                 case.body[name] = data.draw(st.sampled_from([good, case.body[name]]))
 
@@ -201,6 +211,9 @@ def successes(api: Api) -> dict[str, dict[str, Any]]:
         "redeliver_webhook": {"path": {"id": api.ended["id"]}},
         "delete_prediction": {"path": {"id": api.server.do(_canceled)}},
         "cancel_prediction": {"path": {"id": api.create()["id"]}},
+        "create_training": {"body": trainings.BODY},
+        "cancel_training": {"path": {"id": api.server.do(trainings.train)["id"]}},
+        "delete_training": {"path": {"id": api.server.do(_canceled_training)}},
         "create_model": {
             "body": {"owner": "acme", "name": "new", "visibility": "private", "hardware": "cpu"}
         },
@@ -269,6 +282,12 @@ async def _canceled(server: TestServer) -> str:
     """A prediction that has ended, for nobody else to look at."""
     made = await server.create()
     await server.http.post(f"/v1/predictions/{made['id']}/cancel")
+    return str(made["id"])
+
+
+async def _canceled_training(server: TestServer) -> str:
+    made = await trainings.train(server)
+    await server.http.post(f"/v1/trainings/{made['id']}/cancel")
     return str(made["id"])
 
 

@@ -5,8 +5,10 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.errors import Unavailable
@@ -144,7 +146,13 @@ class TestSqliteFile:
     async def test_a_list_reads_what_it_shows_and_sorts_nothing(
         self, store: Store, model: str | None, status: Status | None, wanted: str
     ) -> None:
-        page = page_of("acme", model=model, status=status, limit=9)
+        await self.is_read_by(store, page_of("acme", model=model, status=status, limit=9), wanted)
+
+    async def test_a_list_of_trainings_reads_nothing_else(self, store: Store) -> None:
+        page = page_of("acme", trainings=True, limit=9)
+        await self.is_read_by(store, page, "ix_predictions_training (account=?)")
+
+    async def is_read_by(self, store: Store, page: Select[Any], wanted: str) -> None:
         sql = page.compile(dialect=store._connections.dialect, compile_kwargs={"literal_binds": True})
 
         async def ask(connection: AsyncConnection) -> list[str]:

@@ -82,9 +82,12 @@ class ScriptedAgent:
     granted: int = 0
     inbox: "asyncio.Queue[wire.ServerMessage]" = field(default_factory=asyncio.Queue)
     address: calls.SocketAddress = field(default_factory=lambda: calls.SocketAddress("test", "1"))
+    model: str = MODEL
+    others: "dict[calls.SocketAddress, ScriptedAgent]" = field(default_factory=dict)
+    """Agents beside it, to whom it hands on what is for them."""
 
     def deliver(self, address: calls.SocketAddress, message: wire.ServerMessage) -> None:
-        self.inbox.put_nowait(message)
+        self.others.get(address, self).inbox.put_nowait(message)
 
     def lost(self, number: int) -> None:
         raise AssertionError(f"object {number} lost its instance")
@@ -94,7 +97,7 @@ class ScriptedAgent:
         hello = wire.Hello(protocol=1, agent="agent", incarnation="i1", name="box", slots=slots)
         attach = wire.Attach(
             channel=1,
-            model=MODEL,
+            model=self.model,
             version=VERSION,
             openapi_schema=msgspec.Raw(b"{}"),
             cog_version="0.1.0",
@@ -276,9 +279,15 @@ class TestServer:
         return Reader(self.app, scope)
 
     async def upload(
-        self, dispatch: wire.Dispatch, name: str, content: bytes, content_type: str
+        self,
+        dispatch: wire.Dispatch,
+        name: str,
+        content: bytes,
+        content_type: str,
+        agent: ScriptedAgent | None = None,
     ) -> wire.StoredFile:
         """Store an output file of a running attempt, as its agent does."""
+        agent = agent or self.agent
         sha256 = hashlib.sha256(content).hexdigest()
         asked = wire.Upload(
             channel=1,
@@ -291,8 +300,8 @@ class TestServer:
             length=len(content),
             sha256=sha256,
         )
-        self.agent.say(asked)
-        grant: wire.UploadTo = await self.agent.next(wire.UploadTo)
+        agent.say(asked)
+        grant: wire.UploadTo = await agent.next(wire.UploadTo)
         answer = await self.http.put(grant.url, content=content, headers=grant.headers)
         assert answer.status_code == 201, answer.text
         return wire.StoredFile(
@@ -442,14 +451,19 @@ def orders_of(services: Services, last_use: LastUse) -> Orders:
 
 
 async def register(
-    store: Store, model: str = MODEL, version: str = VERSION, pool: str = "default", account: str = "default"
+    store: Store,
+    model: str = MODEL,
+    version: str = VERSION,
+    pool: str = "default",
+    account: str = "default",
+    schema: dict[str, Any] = SCHEMA,
 ) -> None:
     await store.models.register(
         account=account,
         pool=pool,
         model=model,
         version=version,
-        openapi_schema=msgspec.json.encode(SCHEMA),
+        openapi_schema=msgspec.json.encode(schema),
         cog_version="0.1.0",
         allowed=(),
         now=1_700_000_000_000_000,

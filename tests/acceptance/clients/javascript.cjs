@@ -159,6 +159,43 @@ test("paginate", async () => {
   assert.equal(new Set(found).size, found.length);
 });
 
+// --- trainings --------------------------------------------------------------------------------------------
+
+test("trainings.create", async () => {
+  const made = await train({ steps: 1 });
+  assert.deepEqual([made.model, made.version, made.status], [ECHO, WORLD.echo, "starting"]);
+  const more = { destination: "test/nothing", input: { steps: 1 } };
+  await assert.rejects(replicate.trainings.create("test", "echo", WORLD.echo, more), missing);
+  await assert.rejects(train({ steps: 0 }), (error) => error.response.status === 422);
+});
+
+test("trainings.get", async () => {
+  const found = await replicate.trainings.get((await trained()).id);
+  assert.deepEqual([found.status, found.logs], ["succeeded", "training 3 steps\n"]);
+  assert(found.output.version.startsWith("test/made-javascript:"));
+  assert.equal(await (await fetch(found.output.weights)).text(), "www");
+});
+
+test("run, trained", async () => {
+  const { version } = (await trained()).output;
+  assert.equal(await replicate.run(version, { input: { text: "it says " } }), "it says www");
+});
+
+test("trainings.list", async () => {
+  const made = [await trained()];
+  for (let count = 0; count < 6; count += 1) made.push(await train({ steps: 1 }));
+  const found = (await all(replicate.trainings.list)).map((one) => one.id);
+  for (const one of made) assert(found.includes(one.id));
+  assert.equal(new Set(found).size, found.length);
+});
+
+test("trainings.cancel", async () => {
+  const made = await train({ seconds: 30 });
+  assert.equal((await replicate.trainings.cancel(made.id)).id, made.id);
+  assert.equal((await trainingEnded(made.id)).status, "canceled");
+  assert.equal((await replicate.trainings.cancel((await trained()).id)).status, "succeeded");
+});
+
 // --- files ------------------------------------------------------------------------------------------------
 
 test("files.create", async () => {

@@ -192,6 +192,68 @@ def _():
     assert wanted <= found
 
 
+# --- trainings -------------------------------------------------------------------------------------------
+
+
+@case("trainings.create")
+def _():
+    made = train(steps=1)
+    assert (made.model, made.version, made.status) == (ECHO, WORLD["echo"], "starting")
+    assert made.input == {"steps": 1}
+    assert made.destination == "test/made-python1"
+    old_form = client.trainings.create(
+        version=f"{ECHO}:{WORLD['echo']}", input={"steps": 1}, destination=made.destination
+    )
+    assert old_form.id != made.id
+    try:
+        client.trainings.create(f"{ECHO}:{WORLD['echo']}", {"steps": 1}, "test/nothing")
+    except ReplicateError as error:
+        assert (error.status, error.detail) == (404, "The specified training destination does not exist")
+    else:
+        raise AssertionError("it has a destination")
+    try:
+        train(steps=0)
+    except ReplicateError as error:
+        assert error.status == 422
+        assert "input.steps" in error.detail
+    else:
+        raise AssertionError("it has trained nothing")
+
+
+@case("trainings.get", "training.reload")
+def _():
+    found = client.trainings.get(trained().id)
+    assert (found.status, found.logs) == ("succeeded", "training 3 steps\n")
+    assert found.output["version"].startswith("test/made-python1:")
+    assert httpx.get(found.output["weights"]).text == "www"
+
+
+@case("run, trained")
+def _():
+    assert client.run(trained().output["version"], input={"text": "it says "}) == "it says www"
+
+
+@case("trainings.list")
+def _():
+    wanted = {train(steps=1).id for _ in range(6)} | {trained().id}
+    page = client.trainings.list()
+    found = {one.id for one in page.results}
+    while page.next:
+        page = client.trainings.list(page.next)
+        found |= {one.id for one in page.results}
+    assert wanted <= found
+    assert not {one.id for one in client.predictions.list().results} & found
+
+
+@case("trainings.cancel", "training.cancel")
+def _():
+    made = train(seconds=30)
+    assert client.trainings.cancel(made.id).id == made.id
+    until(lambda: (made.reload(), made.status == "canceled")[1], "it is canceled")
+    made.cancel()
+    assert made.status == "canceled"
+
+
 # --- files -----------------------------------------------------------------------------------------------
 
 

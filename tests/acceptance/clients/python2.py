@@ -175,6 +175,60 @@ def _():
     assert wanted <= {one.id for one in later}
 
 
+# --- trainings -------------------------------------------------------------------------------------------
+
+
+@case("trainings.create")
+def _():
+    made = train(steps=1)
+    assert (made.model, made.version, made.status) == (ECHO, WORLD["echo"], "starting")
+    assert made.created_at
+    named = {**NAMED, "version_id": WORLD["echo"]}
+    try:
+        client.trainings.create(**named, input={"steps": 1}, destination="test/nothing")
+    except NotFoundError as error:
+        assert error.body["detail"] == "The specified training destination does not exist"
+    else:
+        raise AssertionError("it has a destination")
+    try:
+        train(steps=0)
+    except UnprocessableEntityError as error:
+        assert "input.steps" in error.body["detail"]
+    else:
+        raise AssertionError("it has trained nothing")
+
+
+@case("trainings.get")
+def _():
+    found = client.trainings.get(training_id=trained().id)
+    assert (found.status, found.logs) == ("succeeded", "training 3 steps\n")
+    assert found.output.version.startswith("test/made-python2:")
+    assert urlsplit(found.output.weights).path.endswith("/weights.bin")
+    assert found.metrics.total_time > 0
+
+
+@case("run, trained")
+def _():
+    assert client.run(trained().output.version, input={"text": "it says "}) == "it says www"
+
+
+@case("trainings.list")
+def _():
+    wanted = {train(steps=1).id for _ in range(6)} | {trained().id}
+    found = [one.id for one in client.trainings.list()]
+    assert wanted <= set(found)
+    assert len(found) == len(set(found))
+    assert not {one.id for one in client.predictions.list()} & set(found)
+
+
+@case("trainings.cancel")
+def _():
+    made = train(seconds=30)
+    assert client.trainings.cancel(training_id=made.id).id == made.id
+    assert training_ended(made.id).status == "canceled"
+    assert client.trainings.cancel(training_id=trained().id).status == "succeeded"
+
+
 # --- files -----------------------------------------------------------------------------------------------
 
 

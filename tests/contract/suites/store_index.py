@@ -102,6 +102,17 @@ class IndexContract:
         page = await store.index.list("acme", before=(4, "p4"), created_after=2, limit=10)
         assert [row.created_at for row in page] == [3, 2]
 
+    async def test_lists_of_predictions_and_of_trainings_do_not_mix(self, store: Store) -> None:
+        made = [document(f"p{i}", created_at=i) for i in range(6)]
+        made[1::2] = [msgspec.structs.replace(one, destination="acme/mine") for one in made[1::2]]
+        await store.index.upsert([*made, msgspec.structs.replace(ended(made[3]), sequence=5)])
+        for trainings, wanted in ((False, ["p4", "p2", "p0"]), (True, ["p5", "p3", "p1"])):
+            listed = await store.index.list("acme", trainings=trainings, limit=10)
+            assert [one.id for one in listed] == wanted
+        (training,) = await store.index.list("acme", trainings=True, status=Status.SUCCEEDED, limit=10)
+        assert (training.id, training.destination, training.queue) == ("p3", "acme/mine", "acme/hello@train")
+        assert await store.index.list("bob", trainings=True, limit=10) == []
+
     async def test_lists_are_limited_by_status_and_model(self, store: Store) -> None:
         replace = msgspec.structs.replace
         made = [document(f"p{i}", created_at=i) for i in range(6)]

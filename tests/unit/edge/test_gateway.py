@@ -217,19 +217,19 @@ class TestVersions:
             assert (welcome.protocol, welcome.part_bytes) == (2, 0)
             await self.conversation(door, agent)
 
-    async def test_an_agent_of_version_4_with_messages_and_fields_that_we_do_not_know(
+    async def test_an_agent_of_version_5_with_messages_and_fields_that_we_do_not_know(
         self, door: Gatehouse
     ) -> None:
         async with door.connected(await door.token()) as agent:
             await self.says(
                 agent,
                 "hello-gpus",
-                protocol=4,
+                protocol=5,
                 mood="new",
                 gpus=[{"kind": "NVIDIA A100-SXM4-80GB", "memory_bytes": 85899345920, "watts": 400}],
             )
             welcome = await agent.next(wire.Welcome)
-            assert (welcome.protocol, welcome.part_bytes) == (3, WireLimits().part_bytes)
+            assert (welcome.protocol, welcome.part_bytes) == (4, WireLimits().part_bytes)
             await agent.connection.send('{"type": "mood", "channel": 0, "of": {"the": "day"}}', text=True)
             await self.conversation(door, agent, colour={"of": [1, None]})
             assert await door.store.models.gpus("default", "acme/hello") == [
@@ -238,8 +238,22 @@ class TestVersions:
 
     async def test_an_agent_that_no_longer_speaks_our_version(self, door: Gatehouse) -> None:
         async with door.connected(await door.token()) as agent:
-            await self.says(agent, "hello", protocol=9, oldest=4)
+            await self.says(agent, "hello", protocol=9, oldest=5)
             assert await agent.closed() == 4426
+
+    async def test_trainings_are_of_the_model_and_have_a_queue_of_their_own(self, door: Gatehouse) -> None:
+        async with door.connected(await door.token()) as agent:
+            await self.says(agent, "hello-gpus", protocol=4)
+            await agent.next(wire.Welcome)
+            await self.says(agent, "attach-trainings")
+            await agent.next(wire.Attached)
+            assert len(await door.workers("acme/hello@train")) == 1
+            assert not await door.workers("acme/hello")
+            model = await door.store.models.get("acme", "acme/hello")
+            assert model is not None
+            assert model.latest_version is not None
+            assert await door.store.models.get("acme", "acme/hello@train") is None
+            assert len(await door.store.models.gpus("default", "acme/hello")) > 0
 
     async def test_a_model_that_loads_is_there_without_being_registered(self, door: Gatehouse) -> None:
         async with door.connected(await door.token()) as agent:

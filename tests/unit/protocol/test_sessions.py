@@ -297,13 +297,13 @@ def test_order_of_the_greeting():
 
 @pytest.mark.parametrize(
     ("newest", "oldest", "spoken"),
-    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (3, 1, 3), (4, 2, 3), (9, 4, None), (0, 0, None)],
+    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (3, 1, 3), (4, 2, 4), (5, 2, 4), (9, 5, None), (0, 0, None)],
 )
 def test_the_newest_version_that_both_know_is_spoken(newest, oldest, spoken):
     session = ServerSession(server_id="s", limits=LIMITS, now=0)
     hello = m.encode(msgspec.structs.replace(HELLO, protocol=newest, oldest=oldest))
     if spoken is None:
-        with pytest.raises(ProtocolViolation, match="this server 1 to 3") as caught:
+        with pytest.raises(ProtocolViolation, match="this server 1 to 4") as caught:
             session.receive(hello, 0)
         assert caught.value.close_code is CloseCode.UNSUPPORTED
     else:

@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.protocol.names import training_queue
 from coordinator.store.connections import Connections
 from coordinator.store.errors import NotFound, ObjectNotFound
 from coordinator.store.schema import objects
@@ -58,11 +59,11 @@ class Objects:
         return None if row is None else int(row[0])
 
     async def all(self, model: str | None = None) -> list[ObjectRow]:
-        """Every object, or those of one model, by number."""
+        """Every object, or those of one model's predictions and trainings, by number."""
         c = objects.c
         statement = select(*_COLUMNS).order_by(c.number)
         if model is not None:
-            statement = statement.where(c.model == model)
+            statement = statement.where(c.model.in_((model, training_queue(model))))
         return [_row(row) for row in await self._connections.rows(statement)]
 
     async def describe(self, number: int) -> ObjectRow | None:

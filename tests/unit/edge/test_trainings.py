@@ -270,3 +270,13 @@ async def trained_with(server: TestServer, agent: ScriptedAgent, webhook: str) -
     agent.finish(await agent.start(), {"weights": "https://elsewhere.test/w"})
     await server.ended(made["id"])
     return dict((await server.http.get(f"/v1/trainings/{made['id']}")).json())
+
+
+async def test_a_paused_model_begins_no_trainings_either(server: TestServer, agent: ScriptedAgent) -> None:
+    paused = await server.http.post(f"/v1/admin/models/{MODEL}/pause", json={})
+    queues = {queue["model"]: queue["paused"] for queue in paused.json()["results"]}
+    assert queues == {MODEL: True, f"{MODEL}@train": True}
+    made = await train(server)
+    assert (await server.http.get(f"/v1/predictions/{made['id']}/why")).json()["reason"] == "paused"
+    await server.http.post(f"/v1/admin/models/{MODEL}/resume", json={})
+    assert (await agent.start()).prediction == made["id"]

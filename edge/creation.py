@@ -108,7 +108,7 @@ async def prepare(
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
     if webhook and principal.api == COGFLARE:
         events = CALLBACK_EVENTS
-    wishes = wishes_of(headers, body.priority, body.end_user, body.max_wait, target.config)
+    wishes = wishes_of(headers, body.priority, body.end_user, body.max_wait, target.config, body.lifetime)
     metadata = metadata_of(body, edge.services.limits.metadata_bytes)
     needs = Needs(target.pinned, wishes.gpu, wishes.gpu_memory)
     pool = await choose_pool(edge, target, needs)

@@ -54,6 +54,8 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """Of the client's own, where the path says the same."""
     retention: Any = None
     """How long it is kept after its end: seconds, a time such as ``12h`` or ``7d``, or ``forever``."""
+    lifetime: Any = None
+    """The header ``Cancel-After`` in the body."""
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -223,6 +225,7 @@ class PredictionOut(msgspec.Struct):
     attempts: Sequence[AttemptOut] | UnsetType = UNSET
     """Only of one that did not simply run once."""
     redriven_from: str | UnsetType = UNSET
+    deadline: str | UnsetType = UNSET
     deployment: str | UnsetType = UNSET
     destination: str | UnsetType = UNSET
     """Only of a training."""
@@ -428,6 +431,7 @@ class Renderer:
             logs=UNSET if in_list else document.logs,
             attempts=UNSET if in_list or _ran_once(document) else _attempts(document),
             redriven_from=document.redriven_from or UNSET,
+            deadline=UNSET if document.total_deadline_at is None else rfc3339(document.total_deadline_at),
             deployment=document.deployment or UNSET,
             metadata=Raw(document.metadata) if document.metadata else UNSET,
             source=document.source,
@@ -630,11 +634,14 @@ def parse_create(body: bytes) -> CreateBody:
         raise Problem("bad_request", "The request body is not valid JSON.") from None
 
 
+_NEWER = ("retention", "lifetime")
+
+
 def content_of(body: CreateBody) -> list[Any]:
     """What a body says beside its input. What an older release did not know is left out where it says nothing
     of it: then it is the same request that was remembered before the upgrade."""
     names = [name for name in CreateBody.__struct_fields__ if name != "input"]
-    return [getattr(body, name) for name in names if name != "retention" or body.retention is not None]
+    return [each for name in names if (each := getattr(body, name)) is not None or name not in _NEWER]
 
 
 def refuse_id(body: CreateBody) -> None:

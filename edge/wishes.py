@@ -1,7 +1,7 @@
 """How a prediction is to be treated: what its request says, else its model, else the server. Pure.
 
-Body fields ``priority``, ``end_user`` and ``max_wait``, headers ``Cancel-After`` (Replicate's) and
-``Prefer: cancel-on-disconnect``.
+Body fields ``priority``, ``end_user`` and ``max_wait``, headers ``Cancel-After`` (Replicate's, as its
+``lifetime`` in the body) and ``Prefer: cancel-on-disconnect``.
 """
 
 import re
@@ -43,18 +43,19 @@ def wishes_of(
     end_user: object,
     max_wait: object,
     config: ModelConfig,
+    lifetime: object = None,
 ) -> Wishes:
     """Raises Problem that names each field that is wrong."""
     headers = list(headers)
     wrong = [*_wrong_priority(priority), *_wrong_user(end_user)]
     total_s = config.total_s
     text = next((value.decode("latin-1") for name, value in headers if name == b"cancel-after"), None)
-    if text is not None:
-        total_s = cancel_after(text)
+    if text is not None or lifetime is not None:
+        total_s = cancel_after(lifetime if text is None else text)
         if total_s is None:
             bounds = f"from {SHORTEST_TOTAL_S:g}s to {LONGEST_TOTAL_S / 3600:g}h"
             detail = f"Must be a time such as 90, 30s, 5m or 1h30m, {bounds}"
-            wrong.append(InvalidField("format", "Cancel-After", detail))
+            wrong.append(InvalidField("format", "lifetime" if text is None else "Cancel-After", detail))
     max_wait_s = _seconds(max_wait)
     if max_wait is not None and (max_wait_s is None or not SHORTEST_WAIT_S <= max_wait_s <= LONGEST_WAIT_S):
         bounds = f"from {SHORTEST_WAIT_S:g} s to {LONGEST_WAIT_S / 3600:g} h"
@@ -75,7 +76,7 @@ def wishes_of(
     )
 
 
-def cancel_after(text: str) -> float | None:
+def cancel_after(text: object) -> float | None:
     """Seconds of ``90``, ``30s``, ``1h30m45s``; None for anything else, or out of bounds."""
     total_s = _seconds(text)
     return total_s if total_s is not None and SHORTEST_TOTAL_S <= total_s <= LONGEST_TOTAL_S else None

@@ -12,6 +12,7 @@ from coordinator import calls
 from coordinator.prediction import Document
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from edge.times import rfc3339
 from edge.wishes import cancel_after
 from tests.support.edge import MODEL, VERSION, ScriptedAgent, TestServer, register, running
 from tests.support.waiting import until
@@ -137,9 +138,20 @@ class TestWishes:
         made = (await post(server, {"cancel-after": "1m"})).json()
         known = await document(server, made)
         assert known.total_deadline_at == known.created_at + 60_000_000
+        assert made["deadline"] == rfc3339(known.total_deadline_at)
+        assert (await server.http.get(f"/v1/predictions/{made['id']}")).json()["deadline"] == made["deadline"]
+        assert "deadline" not in (await post(server, {})).json()
         answer = await post(server, {"cancel-after": "soon"})
         assert answer.status_code == 422
         assert "Cancel-After" in answer.json()["detail"]
+
+    async def test_lifetime_in_the_body_is_the_same(self, server: TestServer) -> None:
+        known = await document(server, (await post(server, {}, lifetime="5m")).json())
+        assert known.total_deadline_at == known.created_at + 300_000_000
+        both = await document(server, (await post(server, {"cancel-after": "1m"}, lifetime="5m")).json())
+        assert both.total_deadline_at == both.created_at + 60_000_000
+        answer = await post(server, {}, lifetime=[])
+        assert answer.json()["invalid_fields"][0]["field"] == "lifetime"
 
     async def test_a_model_has_defaults_and_requests_their_own(self, server: TestServer) -> None:
         changes = {"queue_s": 7.0, "run_s": 8.0, "total_s": 9.0, "lease_s": 10.0, "retries": 1}

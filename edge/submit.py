@@ -27,7 +27,7 @@ from edge.lookup import cancel, find
 from edge.prefer import Wait, wait_of
 from edge.replies import Header, HTTPRequest, Reply
 from edge.schemas import CreateBody, PredictionOut, as_unfinished, content_of, encode, refuse_id
-from edge.trained_versions import trained
+from edge.trained_versions import newest_trained, trained
 from edge.wishes import hangs_up
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ async def target_of(edge: Edge, principal: Principal, body: CreateBody) -> Targe
     """What is to run. Raises Problem."""
     wanted = wanted_version(body)
     target = await trained(edge, principal, wanted) or await edge.catalog.target(principal, wanted)
+    if target is None and wanted.version is None and wanted.model is not None:
+        target = await newest_trained(edge, principal, wanted.model)
     if target is None:
         raise invalid_version(_NAMELESS if principal.replicate and wanted.model is None else "")
     return target

@@ -145,12 +145,14 @@ class Index:
         model: str | None = None,
         key: str | None = None,
         trainings: bool = False,
+        destination: str | None = None,
         limit: int,
     ) -> list[Document]:
         """A page of the account's predictions, or of its trainings, newest first by (created_at, id).
 
-        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive. What
-        has not ended is not followed here: for a ``status`` of such, all that have not ended are listed.
+        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive; only
+        trainings have a ``destination``. What has not ended is not followed here: for a ``status`` of such,
+        all that have not ended are listed.
         """
         page = page_of(
             account,
@@ -161,6 +163,7 @@ class Index:
             model=model,
             key=key,
             trainings=trainings,
+            destination=destination,
             limit=limit,
         )
         return [decode(row[0]) for row in await self._connections.rows(page)]
@@ -176,6 +179,7 @@ def page_of(
     model: str | None = None,
     key: str | None = None,
     trainings: bool = False,
+    destination: str | None = None,
     limit: int,
 ) -> Select[tuple[bytes]]:
     """The SELECT of ``Index.list``. Each combination has an index that gives its rows in their order."""
@@ -191,6 +195,8 @@ def page_of(
         where.append(c.model == model)
     if key is not None:
         where.append(c.key == key)
+    if destination is not None:
+        where.append(c.destination == destination)
     if status is not None:
         where.extend(_have(status))
     return select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc()).limit(limit)

@@ -21,6 +21,7 @@ from edge.pages import decode_cursor, encode_cursor
 from edge.replies import HTTPRequest, Reply, read_body
 from edge.schemas import DeploymentBody, DeploymentChanges, changed, parse_create, refuse_target
 from edge.submit import submit
+from edge.trained_versions import trained, trained_row
 
 
 @post("/v1/deployments", status_code=200, opt={"creates": True})
@@ -125,7 +126,8 @@ async def create_deployment_prediction(request: HTTPRequest) -> ASGIApp:
         row = await edge.catalog.deployment(principal.account, params["name"])
     if row is None:
         raise not_found()
-    target = await edge.catalog.target(principal, Reference(row.model, row.version))
+    wanted = Reference(row.model, row.version)
+    target = await trained(edge, principal, wanted) or await edge.catalog.target(principal, wanted)
     if target is None:
         raise invalid_version()
     if row.gpu:
@@ -152,7 +154,8 @@ async def _check_version(edge: Edge, principal: Principal, model: str, version: 
     known = valid_model_name(model) and await edge.catalog.model(principal.account, model)
     if not known:
         raise invalid_input(InvalidField("not_found", "model", "There is no such model that you may use"))
-    if await edge.catalog.version(principal.account, model, version) is None:
+    there = await edge.catalog.version(principal.account, model, version)
+    if (there or await trained_row(edge, principal.account, model, version)) is None:
         detail = f"{model} has no such version; it is 64 hexadecimal digits"
         raise invalid_input(InvalidField("not_found", "version", detail))
 

@@ -14,7 +14,7 @@ from edge.examples import examples_of, shown_model
 from edge.pages import decode_cursor, encode_cursor
 from edge.replies import TEXT, HTTPRequest, Reply
 from edge.search import checked
-from edge.trained_versions import trained_row
+from edge.trained_versions import trained_row, trained_rows, with_newest
 
 PAGE_SIZE = 25
 """Replicate's; lists of predictions and files have the limit page_size."""
@@ -33,7 +33,8 @@ async def list_models(request: HTTPRequest) -> ASGIApp:
 async def get_model(request: HTTPRequest) -> ASGIApp:
     """One model with its newest version."""
     edge, principal = await authorized(request, "read")
-    return json_reply(await shown_model(edge, await _found(edge, principal, _model(request))))
+    row = await _found(edge, principal, _model(request))
+    return json_reply(await shown_model(edge, await with_newest(edge, principal.account, row)))
 
 
 @get("/v1/models/{owner:str}/{name:str}/readme", opt={"keys": True})
@@ -65,6 +66,8 @@ async def list_versions(request: HTTPRequest) -> ASGIApp:
     if not rows and await edge.catalog.model(principal.account, model) is None:
         await _found(edge, principal, model)
         rows = [] if edge.provided is None else await edge.provided.versions(principal, model)
+    if made := await trained_rows(edge, principal.account, model):
+        rows = sorted((*rows, *made), key=lambda row: (row.created_at, row.id), reverse=True)
     cursor, following = request.query_params.get("cursor"), None
     if cursor:
         before = decode_cursor(cursor)

@@ -19,6 +19,7 @@ from edge.replies import HTTPRequest, header, read_body
 from edge.routes.streams import follow
 from edge.schemas import PredictionOut, parse_create, refuse_target
 from edge.submit import submit, target_of
+from edge.trained_versions import newest_trained
 
 
 @post("/v1/predictions", opt={"keys": True, "creates": True, "hot": True})
@@ -53,7 +54,9 @@ async def create_model_prediction(request: HTTPRequest) -> ASGIApp:
     body = parse_create(await read_body(request, edge.services.limits.body_bytes))
     refuse_target(body, "The path names the model already")
     params = request.path_params
-    target = await edge.catalog.target(principal, Reference(f"{params['owner']}/{params['name']}", None))
+    model = f"{params['owner']}/{params['name']}"
+    target = await edge.catalog.target(principal, Reference(model, None))
+    target = target or await newest_trained(edge, principal, model)
     if target is None:
         raise not_found()
     return await submit(edge, request, principal, body, target)

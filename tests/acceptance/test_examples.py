@@ -1,4 +1,4 @@
-"""The three example models, run by Replicate's own Python client against the installed commands; their files
+"""The example models, run by Replicate's own Python client against the installed commands; their files
 on this machine's disk, and in a bucket."""
 
 import io
@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageChops
 from replicate import Client
 
-from tests.support.commands import REPOSITORY, Agent, Server
+from tests.support.commands import REPOSITORY, Agent, Server, until
 from tests.support.seaweed import SeaweedFS
 
-NAMES = ("storyteller", "landscape", "restyle")
+NAMES = ("storyteller", "landscape", "restyle", "mimic")
 
 
 @pytest.fixture(scope="module", params=["disk", "s3"])
@@ -28,6 +28,9 @@ def replicate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         server.start()
         models = [f"demo/{name}={REPOSITORY / 'examples' / 'models' / name}" for name in NAMES]
         agent = Agent(server, folder / "agent", *models).ready()
+        owner = Client(base_url=server.url, api_token=server.token(worker=True))
+        owner.models.create("demo", "mine", visibility="private", hardware="cpu")
+        owner._client.close()
         client = Client(base_url=server.url, api_token=server.token())
         yield client
         client._client.close()
@@ -94,3 +97,20 @@ def test_a_wrong_input_is_refused_with_the_name_of_its_field(replicate: Client) 
 
     with pytest.raises(ReplicateError, match=r"words"):
         replicate.run("demo/storyteller", input={"words": 1})
+
+
+def test_the_mimic_writes_as_what_it_was_trained_with(replicate: Client) -> None:
+    text = io.BytesIO(b"rain falls on roofs and rain falls on leaves ")
+    text.name = "rain.txt"
+    training = replicate.trainings.create(
+        model="demo/mimic",
+        version=replicate.models.get("demo/mimic").latest_version.id,
+        input={"text": text},
+        destination="demo/mine",
+    )
+    until(lambda: (training.reload(), training.completed_at)[1], "it is trained")
+    assert (training.status, training.logs) == ("succeeded", "learned 5 words\n"), training.error
+    said = replicate.run(training.output["version"], input={"words": 50})
+    assert set(said.split()) <= set(text.getvalue().decode().split())
+    assert replicate.run("demo/mine", input={"words": 50}) == said
+    assert "bird" in replicate.run("demo/mimic", input={"words": 200})

@@ -236,6 +236,35 @@ class TestTrainedVersions:
         assert shown["openapi_schema"] == TRAINABLE
         assert (await server.http.get(f"/v1/models/{MODEL}/versions/{id}")).status_code == 404
 
+    async def test_the_destination_has_it(self, server: TestServer, agent: ScriptedAgent) -> None:
+        async def of_destination(path: str = "") -> dict[str, Any]:
+            return dict((await server.http.get(f"/v1/models/{DESTINATION}{path}")).json())
+
+        assert (await of_destination())["latest_version"] is None
+        predictor = await trainings.predictor(server)
+        body, ran = {"input": {"text": "x"}}, []
+        versions = [
+            (await trained(server, agent, weights))["output"]["version"].partition(":")[2]
+            for weights in (b"old", b"new")
+        ]
+        assert (await of_destination())["latest_version"]["id"] == versions[1]
+        assert [one["id"] for one in (await of_destination("/versions"))["results"]] == versions[::-1]
+        by_name = await server.http.post(f"/v1/models/{DESTINATION}/predictions", json=body)
+        by_body = await server.http.post("/v1/predictions", json={"version": DESTINATION, **body})
+        assert (by_name.status_code, by_body.status_code) == (201, 201)
+        deployment = {"name": "d", "model": DESTINATION, "version": versions[0], "hardware": "cpu"}
+        instances = {"min_instances": 0, "max_instances": 1}
+        (await server.http.post("/v1/deployments", json=deployment | instances)).raise_for_status()
+        deployed = await server.http.post("/v1/deployments/default/d/predictions", json=body)
+        assert deployed.json()["deployment"] == "d"
+        for _ in range(3):
+            dispatch = await predictor.start()
+            weights = value(dispatch.input)["replicate_weights"]
+            ran.append((await server.http.get(dispatch.files[weights])).content)
+            predictor.finish(dispatch, "done")
+            predictor.offer()
+        assert ran == [b"new", b"new", b"old"]
+
     async def test_it_is_its_accounts(self, server: TestServer, agent: ScriptedAgent) -> None:
         version = (await trained(server, agent))["output"]["version"]
         headers = {"authorization": f"Bearer {await server.secret('o', account='other')}"}

@@ -14,6 +14,7 @@ from msgspec import Raw
 from coordinator.prediction import Document, Status
 from coordinator.protocol.limits import FOREVER_S
 from coordinator.protocol.messages import BLOB_REFERENCE, StoredFile
+from coordinator.protocol.names import valid_version
 from edge.inputs import VersionSchema
 from edge.links import Links
 
@@ -62,7 +63,7 @@ def trained_version(training: str) -> str:
 def training_of(version: str) -> str | None:
     """The training that has made the version of this id; None for that of any other version."""
     text, check = version[: 2 * _ID_LENGTH], version[2 * _ID_LENGTH :]
-    if check != _check(text):
+    if not valid_version(version) or check != _check(text):
         return None
     return bytes.fromhex(text).decode("ascii", "replace")
 

@@ -22,6 +22,8 @@ class Trainer:
         self._explain = explain
         self._runners: dict[str, Runner] = {}
         self._starting: dict[str, asyncio.Future[Loaded]] = {}
+        self._unwanted: set[str] = set()
+        """Those that were canceled while their process started."""
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def predict(
@@ -42,10 +44,10 @@ class Trainer:
         finally:
             late = starting.cancel()
             del self._starting[id]
+        if id in self._unwanted:
+            return _ended("canceled", began_at)
         if late:
             return _ended("failed", began_at, error="it was not loaded in time", error_code="timeout")
-        if starting.cancelled():
-            return _ended("canceled", began_at)
         error = starting.exception()
         if isinstance(error, SetupFailed | OSError):
             logs = error.logs if isinstance(error, SetupFailed) else ""
@@ -59,12 +61,14 @@ class Trainer:
     def cancel(self, id: str, grace_s: float) -> None:
         """Have a training end as canceled within ``grace_s``."""
         if id in self._starting:
+            self._unwanted.add(id)
             self._starting[id].cancel()
         elif id in self._runners:
             self._runners[id].cancel(id, grace_s)
 
     def release(self, id: str) -> None:
         """The files of a training that has ended are not needed any more: its process goes."""
+        self._unwanted.discard(id)
         runner = self._runners.pop(id, None)
         if runner is not None:
             runner.release(id)

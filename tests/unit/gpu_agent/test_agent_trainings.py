@@ -1,12 +1,17 @@
 """An agent whose model can be trained, with real processes, against a scripted server."""
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from coordinator.protocol import messages as m
 from gpu_agent import line, trainer
+from gpu_agent.model_dir import ModelDir
+from gpu_agent.runner import Runner
+from gpu_agent.runner_types import Loaded
 from tests.support.agent_rig import WORDS, Rig, value
 from tests.support.waiting import until
 from tests.support.wire_server import WireServer, wire_server
@@ -156,3 +161,26 @@ async def test_what_a_crash_left_of_a_training_is_delivered_by_the_next_process(
 
 def _lives(process: int) -> bool:
     return Path(f"/proc/{process}").exists() and os.getpid() != process
+
+
+async def test_a_cancel_in_the_moment_after_the_start_is_not_lost(tmp_path: Path) -> None:
+    """When the process is ready, and nobody has looked yet."""
+    (tmp_path / "train.py").write_text(TRAIN)
+    model = ModelDir.read(tmp_path, predict_ref="train.py:train", versioned=False)
+
+    class Quick(Runner):
+        async def start(self) -> Loaded:
+            loaded = await super().start()
+            asyncio.get_running_loop().call_soon(runs.cancel, "t", 5.0)
+            return loaded
+
+    runs = trainer.Trainer(
+        lambda: Quick(model, python=sys.executable, work_dir=tmp_path / "work", mode="train")
+    )
+    hold = {"lesson": "a", "hold": str(tmp_path / "never")}
+    try:
+        async with asyncio.timeout(10):
+            result = await runs.predict("t", hold, lambda _: None)
+    finally:
+        await runs.stop()
+    assert result.status == "canceled"

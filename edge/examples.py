@@ -66,6 +66,8 @@ async def shown_model(edge: Edge, row: ModelRow) -> ModelOut:
 def _check(model: str, id: str, document: Document) -> None:
     if document.model != model:
         raise Invalid(f"prediction {id} is one of {document.model}", f"choose predictions of {model}")
+    if document.destination:
+        raise Invalid(f"{id} is a training", f"choose predictions of {model}")
     if document.status is not Status.SUCCEEDED:
         raise Invalid(f"prediction {id} is {document.status.value}", "choose predictions that have succeeded")
     if document.data_removed:

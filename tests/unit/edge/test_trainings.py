@@ -195,6 +195,12 @@ class TestLife:
         await server.services.coordinators.projector.stop()
         assert (await server.services.store.models.any(MODEL)).run_count == 0
 
+    async def test_it_is_no_example_of_its_model(self, server: TestServer, agent: ScriptedAgent) -> None:
+        done = await trained(server, agent)
+        answer = await server.http.patch(f"/v1/models/{MODEL}", json={"examples": [done["id"]]})
+        assert answer.status_code == 422
+        assert f"{done['id']} is a training" in answer.json()["detail"]
+
     async def test_it_can_be_removed(self, server: TestServer, agent: ScriptedAgent) -> None:
         done = await trained(server, agent)
         version = done["output"]["version"]

@@ -160,6 +160,7 @@ class Fleet:
             input_files=document.input_files,
             long_input=long,
             streams=document.streams,
+            queue_s=document.queue_s if document.destination else None,
             run_s=document.run_s,
             urgency=document.urgency,
             user=document.user,

@@ -198,8 +198,10 @@ class Agent:
     def _serve_trainings(self, model: Served) -> None:
         """Of a model that is loaded, if it can be trained."""
         training = self._trainings.get(model.model)
+        if training is None:
+            return
         document = training_document(msgspec.json.decode(model.openapi_schema))
-        if training is None or document is None:
+        if document is None:
             return
         served = training.load(document, model)
         channel = self._channels.get(served.model)

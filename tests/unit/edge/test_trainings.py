@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from coordinator import calls
 from coordinator.protocol.limits import FOREVER_S, ServerLimits
 from edge.training_output import trained_version, training_of
 from tests.support import trainings
@@ -200,6 +201,28 @@ class TestLife:
         answer = await server.http.patch(f"/v1/models/{MODEL}", json={"examples": [done["id"]]})
         assert answer.status_code == 422
         assert f"{done['id']} is a training" in answer.json()["detail"]
+
+    async def test_one_that_workers_failed_is_tried_again_by_hand(
+        self, server: TestServer, agent: ScriptedAgent
+    ) -> None:
+        id = (await train(server))["id"]
+        for _ in range(2):
+            dispatch = await agent.start()
+            agent.finish(dispatch, None, "failed", error="it died", error_code="runner_crashed")
+            agent.offer()
+        assert (await server.ended(id))["error_code"] == "poison"
+        await server.services.coordinators.projector.stop()  # the index has it
+        answer = await server.http.post("/v1/admin/predictions/redrive", json={"ids": [id]})
+        again = answer.json()["results"][0]["id"]
+        assert await ids(server, "/v1/trainings") == [again, id]
+        dispatch = await agent.start()
+        assert (dispatch.prediction, value(dispatch.input)) == (again, BODY["input"])
+        limits = server.services.limits
+        stub = server.services.models.stub(agent.number)
+        found = await stub.get(calls.Get(id=again, account="default"))
+        assert isinstance(found, calls.Found)
+        document = found.document
+        assert (document.destination, document.queue_s) == (DESTINATION, limits.training_queue_s)
 
     async def test_it_can_be_removed(self, server: TestServer, agent: ScriptedAgent) -> None:
         done = await trained(server, agent)

@@ -78,7 +78,7 @@ async def _trainer(edge: Edge, target: Target, destination: str) -> Target:
         raise Problem(
             "not_trainable",
             f"No worker of your pools has ever trained {model}: serve its folder with a current "
-            "`cogflare agent`. Containers of Cog and older agents only predict.",
+            "`cogflare agent`, without --no-trainings. Containers of Cog and older agents only predict.",
         )
     limits = edge.services.limits
     config = replace(

@@ -108,7 +108,7 @@ class Agent:
         self._trainings = {
             name: Training(name, source, state.work / f"training-{number}")
             for number, (name, source) in enumerate(models.items())
-            if source.trains
+            if source.trains and not settings.no_trainings
         }
         """By the model's name."""
         self._sharing: Sharing[ModelChannel] = Sharing()

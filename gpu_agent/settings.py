@@ -50,6 +50,9 @@ class AgentSettings:
         None,
         "predictions at the same time on this machine; default the largest concurrency.max of its models",
     )
+    no_trainings: bool = _setting(
+        False, "take predictions only, also for models whose cog.yaml says what trains them"
+    )
     retries: int | None = _setting(
         None,
         "how often a prediction may be repeated after a worker was lost or crashed; 0 for models that must "

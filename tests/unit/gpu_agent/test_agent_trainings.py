@@ -55,13 +55,13 @@ async def rig(server, tmp_path):
     await rig.stop()
 
 
-def start(rig: Rig, train: str | None = TRAIN) -> None:
+def start(rig: Rig, train: str | None = TRAIN, **settings: bool) -> None:
     place = rig.folder / "acme-pupil"
     place.mkdir()
     (place / "cog.yaml").write_text("predict: predict.py:Predictor\ntrain: train.py:train\n")
     if train is not None:
         (place / "train.py").write_text(train)
-    rig.start((PUPIL, WORDS))
+    rig.start((PUPIL, WORDS), **settings)
 
 
 async def attached(server: WireServer) -> tuple[m.Attach, m.Attach]:
@@ -103,6 +103,16 @@ async def test_a_server_of_version_3_hears_nothing_of_trainings(server, rig):
     await server.dispatch("p", {"words": 0}, channel=model.channel)
     await server.next(m.Finished, prediction="p")
     assert [each.model for each in server.pending(m.Attach)] == []
+
+
+async def test_an_agent_may_take_predictions_only(server, rig):
+    start(rig, no_trainings=True)
+    while (model := await server.attach(model=PUPIL)).state != "ready":
+        pass
+    assert not model.shared
+    await server.dispatch("p", {"words": 0}, channel=model.channel)
+    await server.next(m.Finished, prediction="p")
+    assert server.pending(m.Attach) == []
 
 
 async def test_how_trainings_end_that_do_not_succeed(server, rig, tmp_path):

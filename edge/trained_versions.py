@@ -17,6 +17,8 @@ from edge.training_output import makes_version, trained_version, training_of, ur
 
 LISTED = 100
 """The newest trainings of a model whose versions are listed with its others."""
+PAGE = 10
+"""How many are read at once: each has its logs in it."""
 
 
 async def trained(edge: Edge, principal: Principal, wanted: Reference) -> Target | None:
@@ -88,15 +90,20 @@ async def _training(edge: Edge, account: str, wanted: Reference) -> Document | N
 async def _trainings(edge: Edge, account: str, model: str, limit: int) -> Sequence[Document]:
     """The account's for this model that have succeeded and are kept, newest first."""
     # Before the rows: what reaches the index while they are read is in neither otherwise.
-    pending = edge.services.projector.pending(account)
-    rows = await edge.services.store.index.list(
-        account, trainings=True, destination=model, status=Status.SUCCEEDED, limit=limit
-    )
-    now = edge.services.clock.now()
+    projector, now = edge.services.projector, edge.services.clock.now()
+    pending = [projector.recent(each.id) or each for each in projector.pending(account)]
+    made: dict[str, Document] = {}
+    before, more = None, True
+    while more and len(made) < limit:
+        # Files of one that was removed stay while a prediction needs them: some may have to be passed over.
+        rows = await edge.services.store.index.made_for(account, model, before=before, limit=PAGE)
+        made |= {each.id: each for each in rows if _has_made(each, model, now)}
+        more = len(rows) == PAGE
+        before = (rows[-1].created_at, rows[-1].id) if rows else None
+    made |= {each.id: each for each in pending if _has_made(each, model, now)}
+    return sorted(made.values(), key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
 
-    def has_made(document: Document) -> bool:
-        ours = document.destination == model and document.status is Status.SUCCEEDED
-        return ours and not is_over(document, now)
 
-    found = {document.id: document for document in (*rows, *pending) if has_made(document)}
-    return sorted(found.values(), key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
+def _has_made(training: Document, model: str, now: int) -> bool:
+    ours = training.destination == model and training.status is Status.SUCCEEDED
+    return ours and not is_over(training, now)

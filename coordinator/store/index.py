@@ -145,14 +145,12 @@ class Index:
         model: str | None = None,
         key: str | None = None,
         trainings: bool = False,
-        destination: str | None = None,
         limit: int,
     ) -> list[Document]:
         """A page of the account's predictions, or of its trainings, newest first by (created_at, id).
 
-        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive; only
-        trainings have a ``destination``. What has not ended is not followed here: for a ``status`` of such,
-        all that have not ended are listed.
+        ``before`` continues after a page; ``created_after`` is inclusive, ``created_before`` exclusive. What
+        has not ended is not followed here: for a ``status`` of such, all that have not ended are listed.
         """
         page = page_of(
             account,
@@ -163,10 +161,22 @@ class Index:
             model=model,
             key=key,
             trainings=trainings,
-            destination=destination,
             limit=limit,
         )
         return [decode(row[0]) for row in await self._connections.rows(page)]
+
+    async def made_for(
+        self, account: str, destination: str, *, before: Position | None = None, limit: int
+    ) -> Sequence[Document]:
+        """The account's trainings for a model that have succeeded, and whose files are there, newest first.
+        ``before`` continues after a page."""
+        c = predictions.c
+        ours = (c.account == account, c.destination == destination, c.status == Status.SUCCEEDED.value)
+        statement = select(c.document).where(*ours, c.file_bytes > 0)
+        if before is not None:
+            statement = statement.where(tuple_(c.created_at, c.id) < tuple_(*before))
+        statement = statement.order_by(c.created_at.desc(), c.id.desc()).limit(limit)
+        return [decode(row[0]) for row in await self._connections.rows(statement)]
 
 
 def page_of(
@@ -179,7 +189,6 @@ def page_of(
     model: str | None = None,
     key: str | None = None,
     trainings: bool = False,
-    destination: str | None = None,
     limit: int,
 ) -> Select[tuple[bytes]]:
     """The SELECT of ``Index.list``. Each combination has an index that gives its rows in their order."""
@@ -195,8 +204,6 @@ def page_of(
         where.append(c.model == model)
     if key is not None:
         where.append(c.key == key)
-    if destination is not None:
-        where.append(c.destination == destination)
     if status is not None:
         where.extend(_have(status))
     return select(c.document).where(*where).order_by(c.created_at.desc(), c.id.desc()).limit(limit)

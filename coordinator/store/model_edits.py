@@ -131,6 +131,15 @@ class ModelEdits:
 
         await self._connections.write(take)
 
+    async def refuse_deployed(self, account: str, model: str, version: str) -> None:
+        """Raises InUse when a deployment of the account has this version, which no worker need have
+        registered."""
+
+        async def look(connection: AsyncConnection) -> None:
+            await _refuse_deployed(connection, account, model, version)
+
+        await self._connections.read(look)
+
 
 async def _refuse_deployed(connection: AsyncConnection, account: str, model: str, version: str) -> None:
     """Only the account's own deployments: others of a public model cannot hold it, nor are they told of."""

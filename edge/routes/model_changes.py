@@ -24,9 +24,12 @@ from edge.context import Edge, authorized, json_reply
 from edge.errors import InvalidField, Problem, invalid_input, not_found
 from edge.examples import chosen, shown_model
 from edge.hardware import gpu_of, skus
+from edge.removal import remove
 from edge.replies import HTTPRequest, Reply, read_body
 from edge.routes.admin.ordering import by
 from edge.schemas import ModelBody, ModelChanges, changed, wrong_links
+from edge.trained_versions import trained_row
+from edge.training_output import training_of
 
 
 @post("/v1/models", opt={"creates": True})
@@ -113,7 +116,8 @@ async def delete_model(request: HTTPRequest) -> ASGIApp:
 
 @delete("/v1/models/{owner:str}/{name:str}/versions/{version:str}", status_code=200)
 async def delete_version(request: HTTPRequest) -> ASGIApp:
-    """Take away a version of an own model that no connected worker serves."""
+    """Take away a version of an own model that no connected worker serves; with one that a training has made
+    goes all that the training has left."""
     edge, principal = await authorized(request, "admin")
     model, version = _model(request, principal), request.path_params["version"]
     async with edge.orders.acts.doing(by(principal), "version.delete", f"{model}:{version}"):
@@ -125,6 +129,9 @@ async def delete_version(request: HTTPRequest) -> ASGIApp:
 
 async def _delete_version(edge: Edge, account: str, model: str, version: str) -> None:
     row = await edge.services.store.models.version(account, model, version)
+    if row is None and await trained_row(edge, account, model, version) is not None:
+        await _delete_trained(edge, account, model, version)
+        return
     if row is None or row.account != account:
         raise not_found()
     for pool in row.pools:
@@ -135,6 +142,16 @@ async def _delete_version(edge: Edge, account: str, model: str, version: str) ->
         raise not_found() from None
     except InUse as error:
         raise Problem("in_use", _said(error)) from None
+
+
+async def _delete_trained(edge: Edge, account: str, model: str, version: str) -> None:
+    training = training_of(version)
+    assert training is not None
+    try:
+        await edge.services.store.model_edits.refuse_deployed(account, model, version)
+    except InUse as error:
+        raise Problem("in_use", _said(error)) from None
+    await remove(edge, training, account)
 
 
 async def _check_unserved(edge: Edge, pool: str, model: str, version: str) -> None:

@@ -112,6 +112,14 @@ class IndexContract:
         (training,) = await store.index.list("acme", trainings=True, status=Status.SUCCEEDED, limit=10)
         assert (training.id, training.destination, training.queue) == ("p3", "acme/mine", "acme/hello@train")
         assert await store.index.list("bob", trainings=True, limit=10) == []
+        for account, model, made in (
+            ("acme", "acme/mine", ["p3"]),
+            ("bob", "acme/mine", []),
+            ("acme", "x/y", []),
+        ):
+            found = await store.index.made_for(account, model, limit=10)
+            assert [one.id for one in found] == made
+        assert await store.index.made_for("acme", "acme/mine", before=(3, "p3"), limit=10) == []
 
     async def test_lists_are_limited_by_status_and_model(self, store: Store) -> None:
         replace = msgspec.structs.replace

@@ -294,6 +294,12 @@ class TestTrainedVersions:
             predictor.finish(dispatch, "done")
             predictor.offer()
         assert ran == [b"new", b"new", b"old"]
+        old, new = [f"/v1/models/{DESTINATION}/versions/{version}" for version in versions]
+        refused = await server.http.delete(old)
+        assert (refused.status_code, refused.json()["code"]) == (422, "in_use")
+        assert [(await server.http.delete(new)).status_code for _ in range(2)] == [202, 404]
+        assert [one["id"] for one in (await of_destination("/versions"))["results"]] == [versions[0]]
+        assert (await of_destination())["latest_version"]["id"] == versions[0]
 
     async def test_it_is_its_accounts(self, server: TestServer, agent: ScriptedAgent) -> None:
         version = (await trained(server, agent))["output"]["version"]

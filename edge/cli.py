@@ -69,6 +69,9 @@ COMMANDS: Mapping[str, Command] = {
     "dead redrive": Command("edge.commands.dead_redrive", "try dead letters again from their kept input"),
     "audit list": Command("edge.commands.audit_list", "list what administrators have done"),
     "status": Command("edge.commands.status", "say what the server of a data directory is doing"),
+    "doctor": Command(
+        "edge.commands.doctor", "look at a server or a machine with models, and say what to do"
+    ),
     "backup": Command("edge.commands.backup", "copy all of a server's data while it runs, or check a copy"),
     "restore": Command("edge.commands.restore", "make a data directory of a backup"),
     "schema": Command("edge.commands.schema", "print a model's OpenAPI document"),

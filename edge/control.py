@@ -265,7 +265,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     started_at: str
     state: str
-    """``ready`` or ``draining``."""
+    """``ready``, ``waking`` or ``draining``."""
+    public_url: str = ""
+    storage: str = ""
+    """``--storage`` as it was given."""
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="answer", tag="done"):

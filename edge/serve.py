@@ -84,7 +84,7 @@ async def serve(settings: ServeSettings) -> int:
                 with explained(data):
                     services, backups, last_use = await _build(settings, data, public_url, parts, run)
                     secret = await _first_token(services.store, data)
-                    orders = _orders(services, backups, last_use, data, local_url, run)
+                    orders = _orders(services, backups, last_use, data, local_url, settings.storage, run)
                     control = ControlServer(data.control_socket, orders.on_socket)
                     parts.push_async_callback(control.stop)
                     await control.start()
@@ -302,7 +302,7 @@ async def _first_token(store: Store, data: DataDir) -> str | None:
 
 
 def _orders(
-    services: Services, backups: Backups, last_use: LastUse, data: DataDir, url: str, run: _Run
+    services: Services, backups: Backups, last_use: LastUse, data: DataDir, url: str, storage: str, run: _Run
 ) -> Orders:
     def status() -> Status:
         state = "draining" if services.draining.is_set() else "ready" if services.ready else "waking"
@@ -313,6 +313,8 @@ def _orders(
             data=str(data.path),
             started_at=rfc3339(run.started_at),
             state=state,
+            public_url=services.public_url,
+            storage=storage,
         )
 
     provider_secret = data.key(LABEL)

@@ -17,6 +17,7 @@ from coordinator.store.connections import check_url, translated
 from coordinator.store.errors import SchemaTooNew
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
 BUSY_S = 30.0
@@ -39,15 +40,31 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine) -> None:
-    # Alembic takes a tenth of a second to import: only those who migrate pay it.
-    from alembic import command
-    from alembic.config import Config
+def revisions(url: str) -> tuple[str | None, str | None]:
+    """The schema that the database has, and this code's; changes nothing. Raises as ``migrate``."""
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    check_url(url)
+    script = ScriptDirectory.from_config(_config())
+    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"), poolclass=NullPool)
+    try:
+        with translated(), engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    if current is not None:
+        _check_known(script, current)
+    return current, script.get_current_head()
+
+
+def _upgrade(engine: Engine) -> None:
+    # Alembic takes a tenth of a second to import: only those who migrate pay it.
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = _config()
     script = ScriptDirectory.from_config(config)
     with engine.begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
@@ -83,6 +100,14 @@ def _check_known(script: "ScriptDirectory", revision: str) -> None:
             f"the database has schema {revision}, newer than this version of Cogflare knows",
             "upgrade Cogflare, or restore the backup made before the upgrade",
         )
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    return config
 
 
 def _folder() -> Path:

@@ -406,6 +406,10 @@ class QueueIs(Reply, frozen=True, kw_only=True, tag="queue_is"):
     workers: int = 0
     free: int = 0
     """Slots that could take something at once."""
+    reason: Reason | None = None
+    """Why the oldest waits."""
+    webhooks: int = 0
+    """Terminal ones that are to be sent, now or when their receiver is tried again."""
 
 
 AnyCall = (

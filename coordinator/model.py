@@ -20,7 +20,7 @@ from coordinator.elsewhere import with_attempt
 from coordinator.letters import COGFLARE
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.outbox import LaneRead, LetterRead
-from coordinator.outbox_schema import LETTER
+from coordinator.outbox_schema import LETTER, LETTERS_DUE
 from coordinator.prediction import Document, ErrorCode
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
@@ -65,7 +65,6 @@ class Model:
             calls.MarkWorker: self._mark_worker,
             calls.AskWorkers: self._ask_workers,
             calls.Pause: self._pause,
-            calls.AskQueue: self._ask_queue,
             calls.LetterRendered: self._letter_rendered,
             calls.LetterSent: self._letter_sent,
             calls.ProgressSent: self._progress_sent,
@@ -104,6 +103,8 @@ class Model:
     def handle(self, turn: Turn, call: Any, rows: Sequence[Rows] | None = None) -> Any:
         if isinstance(call, calls.AskDeliveries | calls.Redeliver):
             return self._about_letter(call, rows)
+        if isinstance(call, calls.AskQueue):
+            return Fetch((Read(LETTERS_DUE, ()),)) if rows is None else self._queue_is(rows[0][0][0])
         if rows is not None:
             for found in rows:
                 for row in found:
@@ -253,9 +254,11 @@ class Model:
         entry = self._find(call.id, call.account)
         if entry is None:
             return calls.Unknown()
+        return replace(self._explained(entry), document=snapshot(entry))
+
+    def _explained(self, entry: Entry) -> calls.Explained:
         found = explain(self._book, self._workers, entry)
-        reason = self._attempts.elsewhere.reason(entry) or found.reason
-        return replace(found, reason=reason, document=snapshot(entry))
+        return replace(found, reason=self._attempts.elsewhere.reason(entry) or found.reason)
 
     def _ask_room(self, call: calls.AskRoom) -> calls.RoomIs:
         needs = Needs(call.version, call.gpu, call.gpu_memory)
@@ -592,18 +595,20 @@ class Model:
         self._attempts.dispatch()
         return calls.Done()
 
-    def _ask_queue(self, call: calls.AskQueue) -> calls.QueueIs:
+    def _queue_is(self, webhooks: int) -> calls.QueueIs:
         book = self._book
+        waiting = (entry for id, entry in book.entries.items() if id in book.queue)
+        oldest = min(waiting, key=lambda entry: entry.document.created_at, default=None)
         return calls.QueueIs(
             paused=self._workers.paused,
             waiting=len(book.queue),
             input_bytes=book.queue.input_bytes,
-            oldest_at=min(
-                (e.document.created_at for id, e in book.entries.items() if id in book.queue), default=None
-            ),
+            oldest_at=None if oldest is None else oldest.document.created_at,
             running=len(book.running),
             workers=len(book.sessions),
             free=sum(max(0, session.free) for session in book.sessions.values()),
+            reason=None if oldest is None else self._explained(oldest).reason,
+            webhooks=webhooks,
         )
 
     def _ask_workers(self, call: calls.AskWorkers) -> calls.WorkersAre:

@@ -29,7 +29,7 @@ from coordinator.actor.storage import Statement
 KEEP_LETTER, FORGET_LETTER, LETTER_DUE = "keep_letter", "forget_letter", "letter_due"
 LETTER_RENDERED, LETTER_TRIED, LETTER_DONE = "letter_rendered", "letter_tried", "letter_done"
 PURGE_LETTERS = "purge_letters"
-LANES, LANE, LETTER = "lanes", "lane", "letter"
+LANES, LANE, LETTER, LETTERS_DUE = "lanes", "lane", "letter", "letters_due"
 
 PURGED_AT_ONCE = 50
 
@@ -77,6 +77,7 @@ LOADS: dict[str, Select[Any]] = {
     LANES: select(_c.host, func.min(_c.next_at)).where(_due).group_by(_c.host),
 }
 READS = {
+    LETTERS_DUE: Statement(select(func.count()).select_from(_outbox).where(_due), ()),
     LANE: Statement(
         select(_c.id, _c.next_at)
         .where(_due, _c.host == bindparam("of_host"))

@@ -68,7 +68,9 @@ COMMANDS: Mapping[str, Command] = {
     "dead list": Command("edge.commands.dead_list", "list predictions that workers failed, not their model"),
     "dead redrive": Command("edge.commands.dead_redrive", "try dead letters again from their kept input"),
     "audit list": Command("edge.commands.audit_list", "list what administrators have done"),
-    "status": Command("edge.commands.status", "say what the server of a data directory is doing"),
+    "status": Command(
+        "edge.commands.status", "show what a server is doing: models, queues, workers, failures"
+    ),
     "doctor": Command(
         "edge.commands.doctor", "look at a server or a machine with models, and say what to do"
     ),

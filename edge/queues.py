@@ -70,6 +70,8 @@ class Queues:
                 "running": found.running,
                 "workers": found.workers,
                 "free": found.free,
+                "reason": found.reason,
+                "webhooks": found.webhooks,
             }
 
         return list(await asyncio.gather(*map(ask, rows)))

@@ -485,8 +485,16 @@ class DeadRedriveSettings:
 class StatusSettings:
     """``cogflare status``."""
 
-    data: Path = field(default=DEFAULT_DATA, metadata=DATA)
-    json: bool = field(default=False, metadata={"help": "print JSON"})
+    once: bool = field(
+        default=False,
+        metadata={"help": "look once, as when the output is no terminal", "variable": "STATUS_ONCE"},
+    )
+    every_s: float = field(
+        default=2.0,
+        metadata={"help": "time between two looks", "minimum": 0.2, "variable": "STATUS_EVERY_S"},
+    )
+    json: bool = field(default=False, metadata={"help": "look once and print JSON"})
+    where: Where = field(default_factory=Where, metadata=WHERE)
 
 
 @dataclass(frozen=True)

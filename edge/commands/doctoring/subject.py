@@ -11,7 +11,7 @@ import httpx
 from coordinator.protocol.addresses import http_url
 from edge.commands.doctoring.settings import DoctorSettings
 from edge.exits import CommandFailed, ExitCode
-from edge.settings import DEFAULT_DATA
+from edge.where import DEFAULT_DATA
 from gpu_agent.tls import client_context
 
 if TYPE_CHECKING:

@@ -209,6 +209,8 @@ class AdminQueueOut(msgspec.Struct):
     running: int
     workers: int
     free: int
+    reason: str | None
+    webhooks: int
 
 
 class WorkerOut(msgspec.Struct):

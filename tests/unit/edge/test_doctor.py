@@ -153,7 +153,7 @@ def test_nothing_is_written_into_a_directory_of_another_user(folder: Path) -> No
 async def test_a_running_server_says_its_url_and_storage(folder: Path) -> None:
     said = {"state": "ready", "process": 7, "public_url": "https://cog.example.org/", "storage": "s3://files"}
 
-    async def answer(order: object) -> Done:
+    async def answer(order: object, _by: object) -> Done:
         assert isinstance(order, AskStatus)
         return Done(said)
 

@@ -27,6 +27,8 @@ from coordinator.workers import Fault, Strike, Workers
 
 REFUSALS_KEPT = 10
 """Refused attempts that are remembered of a prediction: what goes to and fro must not grow without end."""
+ATTEMPT_LOG_CHARS = 16_384
+"""Of the logs of an attempt that was given up so much is kept, of their end: beside others' in one row."""
 OVERRUN_S = 30.0
 """How long an agent may overrun a limit that it keeps itself before the coordinator acts without it."""
 
@@ -246,7 +248,7 @@ class Attempts:
 
     def _reopen(self, entry: Entry, attempt: Attempt) -> None:
         """A cut-off agent is back with what had been given up, and nobody else has begun it."""
-        attempts = _with(entry, replace(attempt, ended_at=None, outcome=None, reason=""))
+        attempts = _with(entry, replace(attempt, ended_at=None, outcome=None, reason="", logs=""))
         self._book.change(entry, Happening.DISPATCHED, attempts=attempts)
         self._open(entry, attempt)
 
@@ -393,7 +395,8 @@ class Attempts:
         now = self._book.turn.now
         self._workers.over(attempt.agent, entry.document.id)
         self._book.stop(entry, counts=outcome in (Outcome.FENCED, Outcome.CRASHED))
-        closed = replace(attempt, ended_at=now, outcome=outcome.value, reason=reason)
+        logs = entry.history.logs()[-ATTEMPT_LOG_CHARS:]
+        closed = replace(attempt, ended_at=now, outcome=outcome.value, reason=reason, logs=logs)
         self._book.change(
             entry,
             happening,

@@ -50,6 +50,9 @@ def without_data(document: Document) -> Document:
         output=None,
         files=(),
         logs="",
+        attempts=tuple(
+            replace(attempt, logs="") if attempt.logs else attempt for attempt in document.attempts
+        ),
         streams=False,
         data_removed=True,
     )

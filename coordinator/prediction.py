@@ -103,6 +103,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """What the provider calls it; empty until that is known."""
     doubtful: bool = False
     """The provider may have begun it all the same: its answer was lost."""
+    logs: str = ""
+    """The end of what it had said when it was given up; those of the last one are the prediction's."""
 
 
 class LongInput(msgspec.Struct, frozen=True, gc=False):

@@ -23,6 +23,7 @@ from edge.control import (
     ListWorkers,
     MarkWorker,
     Order,
+    ReadLogs,
 )
 from edge.times import rfc3339
 
@@ -39,6 +40,7 @@ _LOOKS = (
     | ListQueues
     | ListTokens
     | ListWorkers
+    | ReadLogs
 )
 _SECRETS = ("replicate",)
 _TIMES = ("created_before",)

@@ -208,6 +208,12 @@ class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag
     limit: int = 100
 
 
+class ReadLogs(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="prediction.logs"):
+    """What a prediction of whatever account has said, in this attempt and in those before."""
+
+    id: str
+
+
 class Redrive(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="dead.redrive"):
     ids: tuple[str, ...]
 
@@ -251,7 +257,15 @@ class CancelPredictions(
 
 
 FleetOrder = (
-    ListWorkers | MarkWorker | PauseModel | ResumeModel | ListQueues | ListDead | Redrive | CancelPredictions
+    ListWorkers
+    | MarkWorker
+    | PauseModel
+    | ResumeModel
+    | ListQueues
+    | ListDead
+    | ReadLogs
+    | Redrive
+    | CancelPredictions
 )
 Order = TokenOrder | KeyOrder | ListAudit | AskStatus | RecordOrder | FleetOrder | BackupOrder
 

@@ -26,9 +26,11 @@ from edge.control import (
     ListWorkers,
     MarkWorker,
     PauseModel,
+    ReadLogs,
     Redrive,
     ResumeModel,
 )
+from edge.prediction_logs import logs_of
 from edge.queues import Queues
 from edge.times import rfc3339
 
@@ -75,6 +77,8 @@ class Fleet:
             if isinstance(order, ListDead):
                 rows = await self._store.index.dead(model=order.model, limit=order.limit)
                 return [_dead(document) for document in rows]
+            if isinstance(order, ReadLogs):
+                return await logs_of(self._store, self._models, order.id, self._now())
             if isinstance(order, CancelPredictions):
                 return await self._cancels.carry_out(order)
             async with self._redriving:

@@ -205,6 +205,7 @@ class AttemptOut(msgspec.Struct):
     ended_at: str | None
     outcome: str | None
     reason: str | None
+    logs: str | UnsetType = UNSET
 
 
 class PredictionOut(msgspec.Struct):
@@ -597,6 +598,7 @@ def _attempts(document: Document) -> list[AttemptOut]:
             ended_at=None if attempt.ended_at is None else rfc3339(attempt.ended_at),
             outcome=attempt.outcome,
             reason=attempt.reason or None,
+            logs=attempt.logs or UNSET,
         )
         for attempt in document.attempts
     ]

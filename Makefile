@@ -11,6 +11,7 @@ LINTED := $(CHECKED) migrations tests examples benchmarks docs
 TEST_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The official clients that tests run against us: the oldest of them is in .venv.
 CLIENTS := build/clients/.installed
+CADDY := build/caddy/usr/bin/caddy
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams bench-blobs docs constraints clean
@@ -27,6 +28,7 @@ demo: $(STAMP) ## a server, an agent with three models, and the official Replica
 test: $(STAMP) $(CLIENTS) ## all tests
 	@[ "$$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || $(call debian,systemd)
 	@[ "$$(uname)" != Linux ] || command -v tini >/dev/null || $(call debian,tini)
+	@command -v caddy >/dev/null || ! command -v apt-get >/dev/null || $(MAKE) --no-print-directory $(CADDY)
 	@$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 soak: $(STAMP) ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
@@ -84,6 +86,12 @@ define debian
   echo "installing $(1)"; $$run apt-get update -qq; $$run apt-get install -qq -y $(1) >/dev/null; }
 endef
 
+# Unpacked and not installed, which would start it as a service.
+$(CADDY):
+	@echo "unpacking caddy"; mkdir -p build/caddy
+	@cd build/caddy && { apt-get download -qq caddy 2>/dev/null || \
+	  { apt-get update -qq && apt-get download -qq caddy; }; } && dpkg-deb -x caddy_*.deb .
+
 $(CLIENTS): tests/acceptance/clients/python2.txt tests/acceptance/clients/package.json | $(STAMP)
 	@command -v npm >/dev/null || $(call debian,npm)
 	@mkdir -p build/clients/javascript
@@ -102,6 +110,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing Cogflare and its tools into $(VENV) (about a minute)"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 	  -e '.[$(EXTRAS)]' -c constraints.txt
+	@# The schema of Compose files is in it; nothing of it runs.
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --no-deps --upgrade --target build/compose docker-compose==1.29.2
 	@# What the workers of 2022 speak with: beside the environment, which has a newer one.
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 	  --no-deps --upgrade --target build/legacy websockets==10.3

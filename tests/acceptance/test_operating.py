@@ -1,12 +1,14 @@
 """An operator's day on one server with one agent: is all well, what is it doing, what has this one said."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Agent, Server, run, until
+from tests.support.caddy import caddy, needs_caddy
+from tests.support.commands import REPOSITORY, Agent, Server, run, until
 
 PREDICT = """
 import os, pathlib, time
@@ -61,6 +63,30 @@ def test_the_doctor_finds_a_running_server_well(server: Server) -> None:
     ):
         assert found[name]["state"] == "ok", found[name]
     assert found["reachability"]["detail"].startswith(server.url), "the running server has said its URL"
+    assert found["websocket"]["detail"] == "an agent's connection was opened and closed"
+
+
+@needs_caddy
+def test_agents_and_clients_come_through_the_proxy_of_compose(server: Server, tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        port, files = one.getsockname()[1], other.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    upstream = server.url.removeprefix("http://")
+    environment = {
+        "COGFLARE_SITE": url,
+        "FILES_SITE": f"http://127.0.0.1:{files}",
+        "COGFLARE_UPSTREAM": upstream,
+        "FILES_UPSTREAM": upstream,
+    }
+    with caddy(REPOSITORY / "infra" / "compose" / "Caddyfile", environment, port, tmp_path):
+        done = run(
+            "doctor", str(server.data), "--json", "--server", url, "--token", server.token(worker=True)
+        )
+    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 0, done.stdout
+    assert found["leads here"]["state"] == "ok"
     assert found["websocket"]["detail"] == "an agent's connection was opened and closed"
 
 

@@ -141,7 +141,7 @@ resource "aws_instance" "server" {
     encrypted   = true
   }
 
-  # Containers may ask for the role, one hop further; nothing may without a session token.
+  # Nothing gets the role's credentials without a session token, which a tricked fetch does not ask for.
   metadata_options {
     http_tokens = "required"
   }

@@ -1,9 +1,12 @@
 """What a check has found, and how it is told. Pure."""
 
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
+
+import httpx
 
 from edge.exits import CommandFailed
 
@@ -26,7 +29,7 @@ class Finding:
 
 
 class Check(NamedTuple):
-    """A name, and a function that looks. It may raise CommandFailed and OSError: then it has failed."""
+    """A name, and a function that looks. When it raises what may go wrong with systems, it has failed."""
 
     name: str
     look: Callable[[Any], Finding]
@@ -54,8 +57,14 @@ def looked(check: Check, subject: object) -> Finding:
         return check.look(subject)
     except CommandFailed as failure:
         return fail(failure.message, failure.hint)
+    except PermissionError as error:
+        return fail(f"{error.strerror}: {error.filename}", "run this as the user of the server or agent")
     except OSError as error:
         return fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), "")
+    except httpx.HTTPError as error:
+        return fail(f"no answer came: {str(error) or type(error).__name__}", "try again")
+    except subprocess.TimeoutExpired as error:
+        return fail(f"{error.cmd[0]} did not end within {error.timeout:g} s", "is the machine overloaded?")
 
 
 def told(name: str, finding: Finding, name_width: int, columns: int) -> str:

@@ -1,5 +1,6 @@
 """What is looked at: a data directory, a server, models; and what several checks ask of them, asked once."""
 
+import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,7 +59,10 @@ class Subject:
         """The data directory, if there is one that this process may use."""
         from edge.data_dir import DataDir
 
-        return DataDir(self.folder) if self.folder is not None and self.folder.is_dir() else None
+        # Not Path's own, which raises where nobody may look.
+        if self.folder is None or not os.path.isdir(self.folder):  # noqa: PTH112
+            return None
+        return DataDir(self.folder)
 
     @cached_property
     def running(self) -> dict[str, Any] | None:

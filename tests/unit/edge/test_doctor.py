@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -536,6 +537,24 @@ def test_models_and_their_pythons(tmp_path: Path) -> None:
     assert (found.state, "Python 3.1" in found.detail, "--python" in found.hint) == ("fail", True, True)
     assert of(machine.python).state in ("ok", "warn")
     assert of(machine.python, python=Path("/bin/ls")).state == "fail"
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (PermissionError(13, "Permission denied", "/var/lib/x"), "Permission denied: /var/lib/x"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (httpx.ReadTimeout("timed out"), "no answer came: timed out"),
+        (subprocess.TimeoutExpired(["python3"], 30.0), "python3 did not end within 30 s"),
+        (CommandFailed("full"), "full"),
+    ],
+)
+def test_what_goes_wrong_in_a_check_is_a_finding(error: Exception, detail: str) -> None:
+    def look(_: object) -> Finding:
+        raise error
+
+    found = looked(Check("it", look), None)
+    assert (found.state, found.detail) == ("fail", detail)
 
 
 # --- how it is told -----------------------------------------------------------------------------------------

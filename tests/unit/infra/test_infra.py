@@ -173,6 +173,7 @@ def test_a_mistyped_field_would_be_seen() -> None:
 @pytest.mark.parametrize(("name", "known"), [("server", SERVER), ("agent", AGENT)])
 def test_kubernetes_sets_options_that_exist_and_waits_long_enough(name: str, known: set[str]) -> None:
     pod = MANIFESTS[f"{name}-StatefulSet"]["spec"]["template"]["spec"]
+    assert pod["enableServiceLinks"] is False, "a Service called cogflare makes COGFLARE_PORT=tcp://…"
     (container,) = pod["containers"]
     configured = MANIFESTS.get(f"{name}-ConfigMap", {"data": {}})["data"]
     set_here = ours([*configured, *(each["name"] for each in container["env"])])

@@ -1,10 +1,12 @@
 """``cogflare status``: what it shows of a real server, and what a terminal gets of it."""
 
+import asyncio
 import json
 import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -123,6 +125,21 @@ async def test_why_the_oldest_waits_and_which_webhooks_are_due(server: TestServe
     assert stub.hand_over(detach)
     assert (await stub.queue()).reason == "no_workers"
     assert isinstance(dispatch, wire.Dispatch)
+
+
+async def test_webhooks_that_are_to_be_sent_are_counted(server: TestServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/hook"
+    body = {"input": {"text": "hi"}, "webhook": url}
+    made = await server.http.post(f"/v1/models/{MODEL}/predictions", json=body)
+    assert made.status_code == 201, made.text
+    server.agent.finish(await server.agent.start(), "ok")
+    stub = server.services.models.stub(server.agent.number)
+    async with asyncio.timeout(5):
+        while True:
+            if (await stub.queue()).webhooks == 1:
+                return
+            await asyncio.sleep(0.005)
 
 
 # --- the command, on a real server --------------------------------------------------------------------------

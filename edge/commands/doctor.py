@@ -43,6 +43,7 @@ def run(settings: DoctorSettings) -> int:
         Check("token", server.token),
         Check("driver", machine.driver),
         Check("CUDA", machine.cuda),
+        Check("state", machine.state),
         Check("Python", machine.python),
         Check("models", machine.models),
         Check("PyTorch", machine.torch),

@@ -98,10 +98,14 @@ def file_system(subject: Subject) -> Finding:
 def free_space(subject: Subject) -> Finding:
     if subject.folder is None or not subject.folder.exists():
         return skip(NONE_HERE)
-    free = shutil.disk_usage(subject.folder).free
-    said = os.statvfs(subject.folder)
+    hint = "make room, or a larger disk; `cogflare serve --retention` says how long results are kept"
+    return room(subject.folder, hint)
+
+
+def room(folder: Path, hint: str) -> Finding:
+    """How much may still be written into a folder."""
+    free, said = shutil.disk_usage(folder).free, os.statvfs(folder)
     detail = f"{about_size(free)} free"
-    hint = "make room, or a larger disk; `cogflare serve --retention-s` says how long results are kept"
     if free < LITTLE_BYTES or (said.f_files and said.f_favail < LITTLE_FILES):
         files = f", {said.f_favail} more files" if said.f_files and said.f_favail < LITTLE_FILES else ""
         return fail(detail + files, hint)

@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import json
+import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.commands.doctoring.data import room
 from edge.commands.doctoring.findings import Finding, fail, ok, skip, warn
 from edge.commands.doctoring.subject import Subject
 from edge.quantities import about_size
@@ -114,6 +116,20 @@ def cuda(subject: Subject, *, library: str = CUDA_LIBRARY, nvml: str = LIBRARY) 
     if code:
         return fail(f"CUDA does not begin (cuInit says {code})", _CUDA_HINTS.get(code, "see dmesg"))
     return ok("it begins")
+
+
+def state(subject: Subject) -> Finding:
+    """The agent can keep results there that it cannot deliver now."""
+    folder = subject.state
+    if folder is None:
+        return skip("no --state")
+    nearest = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not nearest.is_dir():
+        return fail(f"{nearest} is no directory", "give the agent another --state")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return fail(f"{nearest} cannot be written", "run this as the agent's user, or correct its owner")
+    found = room(nearest, "make room, or give the agent another --state: results wait there for the server")
+    return replace(found, detail=f"{folder}, {found.detail}")
 
 
 def models(subject: Subject) -> Finding:

@@ -41,5 +41,8 @@ class DoctorSettings:
             "metavar": "[NAME=]DIR",
         },
     )
+    state: Path | None = field(
+        default=None, metadata={"help": "the agent's --state, where undelivered results are kept"}
+    )
     python: Path | None = field(default=None, metadata={"help": "the models' Python interpreter"})
     json: bool = field(default=False, metadata={"help": "print JSON"})

@@ -40,6 +40,7 @@ class Subject:
         self.token = settings.token
         self.models = settings.models
         self.python = settings.python
+        self.state = settings.state
         if settings.dir and settings.data and settings.dir.absolute() != settings.data.absolute():
             raise CommandFailed(
                 f"{settings.dir} and {settings.data} are two data directories", ExitCode.USAGE, "give one"

@@ -58,7 +58,10 @@ def _left(within_s: float) -> bool:
     while (rest := until - time.monotonic()) > 0:
         ready, _, _ = select.select([sys.stdin], [], [], rest)
         if ready:
-            typed = os.read(sys.stdin.fileno(), 64)
+            try:
+                typed = os.read(sys.stdin.fileno(), 64)
+            except OSError:  # the terminal is gone
+                return True
             if not typed or set(typed) & LEAVING:
                 return True
     return False

@@ -524,6 +524,15 @@ def test_pytorch_that_is_broken_and_none_at_all(tmp_path: Path) -> None:
     assert machine.torch(Subject(DoctorSettings()), nvml="libnone.so").state == "skip"
 
 
+def test_where_the_agent_keeps_results(tmp_path: Path) -> None:
+    found = of(machine.state, state=tmp_path / "new" / "state")
+    assert (found.state in ("ok", "warn"), "free" in found.detail) == (True, True)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    assert of(machine.state, state=tmp_path / "file" / "state").state == "fail"
+    assert of(machine.state).state == "skip"
+
+
 def test_models_and_their_pythons(tmp_path: Path) -> None:
     good, bad, old = tmp_path / "good", tmp_path / "bad", tmp_path / "old"
     for folder in (good, bad, old):

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.ears import EARS
+
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "gpu_agent" / "runtime"
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
@@ -72,9 +74,6 @@ def runtime() -> Path:
     return RUNTIME
 
 
-SIGNALS = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
-
-
 class Coglet:
     """A parent written by the document alone: files, and the three signals, which it waits for one by one."""
 
@@ -97,8 +96,6 @@ class Coglet:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A blocked signal would stay blocked in the child.
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS),
             **{"stdin": subprocess.PIPE, **more},
         )
 
@@ -114,9 +111,9 @@ class Coglet:
     def _next_signal(self, deadline: float) -> signal.Signals | None:
         """None when there is none in time. Meanwhile a cancelation that is not taken is signaled again."""
         while (left_s := deadline - time.monotonic()) > 0:
-            received = signal.sigtimedwait(SIGNALS, min(left_s, 0.1))
+            received = EARS.hear(min(left_s, 0.1))
             if received is not None:
-                return signal.Signals(received.si_signo)
+                return received
             assert self.process.poll() is None, self.process.stdout and self.process.stdout.read()
             if list(self.work.glob("cancel-*")):
                 self.process.send_signal(signal.SIGIO)
@@ -161,7 +158,7 @@ Start = Callable[..., Coglet]
 @contextmanager
 def starting(base: Path) -> Iterator[Start]:
     """A function that starts coglet on a predictor's source, with this process as its parent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    EARS.open()
     started: list[Coglet] = []
 
     def start(
@@ -186,9 +183,9 @@ def starting(base: Path) -> Iterator[Start]:
     yield start
     for coglet in started:
         coglet.end()
-    while signal.sigtimedwait(SIGNALS, 0):
+    while EARS.hear(0.0):
         pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    EARS.close()
 
 
 @pytest.fixture

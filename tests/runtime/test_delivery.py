@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.ears import EARS
+
 Start = Callable[..., Any]
 
 GATED = """\
@@ -121,9 +123,9 @@ def test_a_parent_that_ignores_a_signal_learns_everything_from_the_next(start_co
     coglet = start_coglet(GATED, "--events")
     coglet.setup_result()
     coglet.write("request-a.json", {"input": {"text": "a"}})
-    assert signal.sigtimedwait({signal.SIGHUP}, 10) is not None  # heard, and nothing done about it
+    assert EARS.hear(10.0, signal.SIGHUP) is not None  # heard, and nothing done about it
     coglet.write("request-b.json", {"input": {"text": "b"}})
-    assert signal.sigtimedwait({signal.SIGHUP}, 10) is not None
+    assert EARS.hear(10.0, signal.SIGHUP) is not None
     assert [coglet.read(f"response-{id}.json")["output"] for id in "ab"] == ["a", "b"]
 
 
@@ -134,7 +136,7 @@ def test_a_rung_bell_is_not_rung_again_until_the_parent_looks(start_coglet: Star
     coglet.write("request-a.json", {"input": {"n": 1000}})
     coglet.write("stop")
     assert coglet.process.wait(10) == 0
-    assert signal.sigtimedwait({signal.SIGHUP}, 0) is None
+    assert EARS.hear(0.0, signal.SIGHUP) is None
     assert (
         len((coglet.work / "events-a.jsonl").read_text().splitlines())
         == coglet.read("response-a.json")["items"]
@@ -381,6 +383,6 @@ def test_a_bell_that_is_a_fifo_is_rung_instead_of_any_signal(start_coglet: Start
             assert select.select([bell], [], [], 10)[0]
             assert set(os.read(bell, 100)) == set(b"1")
             assert coglet.read(name)["status"] == "succeeded"
-        assert signal.sigtimedwait({signal.SIGHUP}, 0) is None
+        assert EARS.hear(0.0, signal.SIGHUP) is None
     finally:
         os.close(bell)

@@ -39,7 +39,10 @@ class Data:
         (path / "secret.key").write_bytes(b"k" * 32)
         with closing(sqlite3.connect(path / "control.db")) as db:
             for number in (1, 2, 3):
-                db.execute("INSERT INTO objects VALUES (?, 'default', ?, 0, NULL)", (number, f"a/m{number}"))
+                row = (number, f"a/m{number}")
+                db.execute(
+                    "INSERT INTO objects (number, pool, model, active) VALUES (?, 'default', ?, 0)", row
+                )
             db.commit()
         for number in (1, 2):  # the third has never come to life
             with closing(sqlite3.connect(self.object(number))) as db:

@@ -13,6 +13,7 @@ from litestar import Litestar
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.tokens import SCOPES
 from edge.routes.discovery import QUERY_PATH
+from tests.support import trainings
 from tests.support.edge import MODEL, VERSION, TestServer
 
 Foreign = Literal["hidden", "apart", "all"]
@@ -59,6 +60,11 @@ RULES = {
     "GET /v1/models/{owner}/{name}/versions/{version}": Rule("read", key=True),
     "DELETE /v1/models/{owner}/{name}/versions/{version}": Rule("admin"),
     "POST /v1/models/{owner}/{name}/predictions": Rule("submit", key=True),
+    "POST /v1/models/{owner}/{name}/versions/{version}/trainings": Rule("submit", "apart"),
+    "GET /v1/trainings": Rule("read", "apart"),
+    "GET /v1/trainings/{id}": Rule("read"),
+    "DELETE /v1/trainings/{id}": Rule("submit"),
+    "POST /v1/trainings/{id}/cancel": Rule("submit"),
     "GET /v1/hardware": Rule("read", "all", key=True),
     "GET /v1/collections": Rule("read", "all", key=True),
     "GET /v1/collections/{slug}": Rule("read", key=True),
@@ -155,21 +161,26 @@ class Places:
         deployment = {"name": "one", "model": MODEL, "version": VERSION, "hardware": "cpu"}
         counts = {"min_instances": 0, "max_instances": 1}
         assert (await http.post("/v1/deployments", json={**deployment, **counts})).status_code == 200
+        await trainings.trainer(server)
+        training = (await trainings.train(server))["id"]
         self.real = {
             "id": prediction,
+            "training": training,
             "file": file,
             "key": made["id"],
             "version": VERSION,
             "owner": MODEL.split("/")[0],
             "name": MODEL.split("/")[1],
         }
-        self.marks = [prediction, file, made["id"], MODEL.split("/")[1], '"one"']
+        self.marks = [prediction, training, file, made["id"], MODEL.split("/")[1], '"one"']
 
     def path(self, route: str, *, real: bool) -> str:
         path = route.partition(" ")[2]
         given = dict(self.real)
         if "/v1/files/" in path:
             given["id"] = given["file"]
+        if "/v1/trainings/" in path:
+            given["id"] = given["training"]
         if "/v1/deployments/" in path:
             given |= {"owner": "default", "name": "one"}
         for part in path.split("/"):

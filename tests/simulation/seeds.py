@@ -4,23 +4,34 @@ import gc
 import logging
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import active_children, get_context
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.simulation.history import Broken, History
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.world import run
 
 MEMORY = Path("/dev/shm")
+MOST_S = 120.0
+"""Real time that one seed may take; most take less than one second. It finds what hangs within one step."""
 
 
 def simulate(plan: Plan, told: Callable[[str], object] = lambda line: None) -> History:
     """One run in a folder of its own; ``told`` gets each line of its story. Raises Broken."""
-    with tempfile.TemporaryDirectory(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with _folder() as folder:
         return run(plan, Path(folder), told)
+
+
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    memory = str(MEMORY) if MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="simulation-", dir=tempfile.tempdir or memory)
 
 
 def broken(plan: Plan) -> str:
@@ -41,27 +52,82 @@ def quiet() -> None:
     warnings.simplefilter("ignore")
 
 
-def _ready() -> None:
-    """Of a process that runs many: what is there from the start is not looked through after each of them."""
+def failing(seeds: range, jobs: int, *, first: bool = False) -> Iterator[tuple[int, str]]:
+    """The seeds that fail, and why; only the first that is found, if ``first``: the others are killed then.
+
+    Each runs in a fork of this process, which has everything in memory and is thrown away as it is.
+    """
+    _warm()
+    left, running = iter(seeds), dict[Connection, _Running]()
+    with _folder() as folder:
+        try:
+            while True:
+                while len(running) < jobs and (seed := next(left, None)) is not None:
+                    one = _forked(seed, folder)
+                    running[one.answer] = one
+                if not running:
+                    return
+                for one in _over(running):
+                    reason = _reason(one)
+                    if reason:
+                        yield one.seed, reason
+                        if first:
+                            return
+        finally:
+            for one in running.values():
+                one.process.kill()
+                one.process.join()
+
+
+class _Running(NamedTuple):
+    seed: int
+    process: BaseProcess
+    answer: Connection
+    until: float
+    """On the monotonic clock."""
+
+
+def _warm() -> None:
+    """What is there from the start is neither read again nor looked through by each fork."""
     quiet()
     broken(plan_of(0))
     gc.collect()
     gc.freeze()
 
 
-def _broken_by(seed: int) -> str:
-    return broken(plan_of(seed))
+def _forked(seed: int, folder: str) -> _Running:
+    forks = get_context("fork")
+    near, far = forks.Pipe(duplex=False)
+    process = forks.Process(target=_run_seed, args=(seed, folder, far))
+    process.start()
+    far.close()
+    return _Running(seed, process, near, time.monotonic() + MOST_S)
 
 
-def failing(seeds: range, jobs: int, *, first: bool = False) -> Iterator[tuple[int, str]]:
-    """The seeds that fail, and why; only the first that is found, if ``first``."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ready) as pool:
-        running = {pool.submit(_broken_by, seed): seed for seed in seeds}
-        for done in as_completed(running):
-            if reason := done.result():
-                yield running[done], reason
-                if first:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    for child in active_children():  # what they are at may take long, and nobody asks for it
-                        child.kill()
-                    return
+def _run_seed(seed: int, folder: str, answer: Connection) -> None:
+    tempfile.tempdir = folder
+    answer.send(broken(plan_of(seed)))
+
+
+def _over(running: dict[Connection, _Running]) -> list[_Running]:
+    """Wait for some that have ended, or have run for too long."""
+    nearest = min(one.until for one in running.values())
+    wait(list(running), max(0.0, nearest - time.monotonic()))
+    now = time.monotonic()
+    over = [one for one in running.values() if one.answer.poll() or one.until <= now]
+    for one in over:
+        del running[one.answer]
+    return over
+
+
+def _reason(one: _Running) -> str:
+    reason = f"it had not ended after {MOST_S:g} s of real time"
+    if one.answer.poll():
+        reason = "its process ended with no word"
+        with suppress(EOFError):
+            reason = one.answer.recv()
+    else:
+        one.process.kill()
+    one.process.join()
+    one.answer.close()
+    return reason

@@ -17,20 +17,17 @@ from tests.simulation.shrink import shrink
 ROOT = Path(__file__).parents[2]
 PLANTED = sorted((Path(__file__).parent / "planted").glob("*.patch"))
 SEEDS = 500
-AT_ONCE = 100
-"""Seeds of one test: one that takes minutes counts as hung."""
 
 
 def simulator(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.simulation", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=280)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_all_promises_are_kept_whatever_a_seed_has_happen(first: int, tmp_path: Path) -> None:
-    ran = simulator(f"{first}:{first + AT_ONCE}", "--out", str(tmp_path))
+def test_all_promises_are_kept_whatever_a_seed_has_happen(tmp_path: Path) -> None:
+    ran = simulator(f"0:{SEEDS}", "--out", str(tmp_path))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{AT_ONCE} seeds, 0 failed" in ran.stdout
+    assert f"{SEEDS} seeds, 0 failed" in ran.stdout
 
 
 def test_the_same_seed_has_the_same_happen() -> None:

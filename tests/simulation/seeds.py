@@ -106,6 +106,7 @@ def _forked(seed: int, folder: str) -> _Running:
 
 def _run_seed(seed: int, folder: str, answer: Connection) -> None:
     tempfile.tempdir = folder
+    gc.disable()
     answer.send(broken(plan_of(seed)))
 
 

@@ -497,15 +497,20 @@ def run(plan: Plan, folder: Path, told: Callable[[str], object] = lambda line: N
 
 @contextmanager
 def _collected_at_the_end() -> Iterator[None]:
-    """What finalizers do is in no order that a seed decides: none runs meanwhile."""
+    """What finalizers do is in no order that a seed decides: none runs meanwhile.
+
+    Nor later, in a process that has turned collection off since it ends with this.
+    """
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        logging.disable()
-        gc.enable()
-        gc.collect()
-        logging.disable(logging.NOTSET)
+        if collects:
+            logging.disable()
+            gc.enable()
+            gc.collect()
+            logging.disable(logging.NOTSET)
 
 
 @contextmanager

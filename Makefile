@@ -3,18 +3,22 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-EXTRAS := server,examples,dev
+EXTRAS := server,examples,binary,dev
 CHECKED := edge coordinator gpu_agent
 # Python that is linted but not type-checked strictly: predictors and tests are written as users write them.
-LINTED := $(CHECKED) migrations tests examples benchmarks docs
+LINTED := $(CHECKED) migrations infra/binary tests examples benchmarks docs
 # Most tests wait more than they work.
 TEST_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The acceptance scenarios that the single file must pass, too.
+WITH_BINARY := tests/acceptance/test_binary.py tests/acceptance/test_predictions.py tests/acceptance/test_predict_here.py \
+  tests/acceptance/test_schema.py tests/acceptance/test_serve.py tests/acceptance/test_tokens.py \
+  tests/acceptance/test_workers.py tests/acceptance/test_install.py tests/acceptance/test_backup.py
 # The official clients that tests run against us: the oldest of them is in .venv.
 CLIENTS := build/clients/.installed
 CADDY := build/caddy/usr/bin/caddy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams bench-blobs docs constraints clean
+.PHONY: help install demo test binary test-binary soak check bench bench-runner bench-cog-server bench-room bench-stored bench-streams bench-blobs docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +35,12 @@ test: $(STAMP) $(CLIENTS) ## all tests
 	@command -v caddy >/dev/null || ! command -v apt-get >/dev/null || $(MAKE) --no-print-directory $(CADDY)
 	@$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-soak: $(STAMP) ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
+binary: dist/cogflare ## dist/cogflare: one file with the server, the agent and a Python; for Linux
+
+test-binary: $(STAMP) dist/cogflare ## what users do first, done with the single file, as a user without Python packages
+	@COGFLARE_BINARY=$(CURDIR)/dist/cogflare $(VENV)/bin/pytest $(WITH_BINARY)
+
+soak: $(STAMP) test-binary ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
 	@$(VENV)/bin/python -m tests.simulation 0:10000
 	@$(VENV)/bin/pytest --hypothesis-profile=soak tests/contract/test_openapi.py tests/unit/edge/test_generated.py
 
@@ -73,6 +82,14 @@ constraints: ## pin what .venv holds now
 	  $(VENV)/bin/pip list --format=freeze --exclude-editable --disable-pip-version-check \
 	  | grep -viE '^(pip|setuptools|wheel)=='; } > constraints.new
 	@mv constraints.new constraints.txt
+
+# What goes into the file, and what puts it there.
+dist/cogflare: $(STAMP) $(shell find edge coordinator gpu_agent migrations infra/binary -type f -not -name '*.pyc')
+	@[ "$$(uname)" = Linux ] || { echo "the single file is for Linux: make it there" >&2; exit 1; }
+	@command -v cc >/dev/null || $(call debian,gcc)
+	@echo '#include <zlib.h>' | cc -E - >/dev/null 2>&1 || $(call debian,zlib1g-dev)
+	@command -v strip >/dev/null || $(call debian,binutils)
+	@$(VENV)/bin/python infra/binary/build.py
 
 clean: ## remove .venv, caches and the demo's data
 	rm -rf $(VENV) demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

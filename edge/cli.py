@@ -14,8 +14,9 @@ from typing import Any
 
 from edge.exits import CommandFailed, ExitCode
 
-LAUNCHER_VARIABLE = "COGFLARE_BIN"
-"""Read by Cog's launch names (``gpu_agent/runtime/cog/server``), which say by it where this command is."""
+READ_BY_OTHERS = ("COGFLARE_BIN", "COGFLARE_UNPACK")
+"""Read by Cog's launch names (``gpu_agent/runtime/cog/server``), which say by it where this command is;
+and by the single file (``infra/binary``), which unpacks there."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _warn_of_unknown_variables(settings: type[Any]) -> None:
     # One environment may serve several commands: a variable is unknown only when none of them reads it.
     modules = [importlib.import_module(command.module) for command in COMMANDS.values()]
     known = {option.environment for module in modules for option in options_of(module.SETTINGS)}
-    known.add(LAUNCHER_VARIABLE)
+    known.update(READ_BY_OTHERS)
     for warning in unknown_variables(os.environ, known):
         print(f"cogflare: {warning}", file=sys.stderr)
 

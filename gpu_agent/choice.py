@@ -1,14 +1,12 @@
 """Which interpreter a model runs in, and what to do when that one lacks something."""
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gpu_agent.environment import prepare
+from gpu_agent.environment import default_interpreter, prepare
 from gpu_agent.environment_use import Say
-from gpu_agent.interpreters import own_version
 from gpu_agent.model_dir import CONFIG, ModelDir
 
 
@@ -19,7 +17,7 @@ class Choice:
     model: ModelDir
     python: str
     origin: Literal["named", "installed", "own"]
-    """Named with ``--python``, made by ``--install``, or the one that runs us."""
+    """Named with ``--python``, made by ``--install``, or the one of models that say nothing."""
     command: str
     """``cogflare agent``, or what else chose."""
 
@@ -43,7 +41,8 @@ class Choice:
 def choose(
     model: ModelDir, *, python: str, install: bool, cache: Path | None, command: str, say: Say
 ) -> Choice:
-    """The interpreter for a model: ``python`` when it is named, else an environment, else our own.
+    """The interpreter for a model: ``python`` when it is named, else an environment, else our own,
+    which is ``python3`` on PATH for the single file.
 
     Blocks while an environment is made. ``say`` gets a line when the model wants another Python than it gets.
     Raises ``EnvironmentFailed``.
@@ -52,10 +51,11 @@ def choose(
         return Choice(model, python, "named", command)
     if install:
         return Choice(model, prepare(model, cache, say), "installed", command)
+    own, version = default_interpreter()
     wanted = model.build.minor_version
-    if wanted and wanted != own_version():
+    if wanted and wanted != version:
         say(
-            f"{model.path / CONFIG}: wants Python {wanted}, and this is {own_version()}: "
+            f"{model.path / CONFIG}: wants Python {wanted}, and this is {version}: "
             f"`{command} ... --install` runs the model in a {wanted}, --python PATH in one of yours"
         )
-    return Choice(model, sys.executable, "own", command)
+    return Choice(model, own, "own", command)

@@ -23,12 +23,10 @@ from pathlib import Path
 
 from gpu_agent.coglet_command import OWN_ENVIRONMENT
 from gpu_agent.environment_use import LOCK, Say, in_words, remove, remove_unused, size_bytes, use
-from gpu_agent.interpreters import Interpreter, find, own_version, probe
+from gpu_agent.interpreters import OLDEST, Interpreter, find, of_models, probe
 from gpu_agent.model_dir import CONFIG, ModelDir
 from gpu_agent.requirements import RequirementsFailed, ingredients
 
-OLDEST = (3, 9)
-"""What coglet runs on."""
 _NOT_FOR_PIP = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"})
 
 
@@ -74,6 +72,17 @@ def prepare(model: ModelDir, cache: Path | None, say: Say) -> str:
     return python
 
 
+def default_interpreter() -> tuple[str, str]:
+    """Path and minor version of the interpreter of models that name none. Raises ``EnvironmentFailed``."""
+    found = of_models()
+    if found is None:
+        raise EnvironmentFailed(
+            "no python3 on PATH that models could run in: install Python 3.9 or newer, "
+            "or name one with --python PATH"
+        )
+    return found
+
+
 def forget_unused(cache: Path | None, unused_s: float, say: Say) -> None:
     """Remove the environments that nobody has used for so long; 0 keeps all. What this process has prepared
     by now is in use."""
@@ -95,9 +104,10 @@ def left_to_do(model: ModelDir) -> str:
 
 
 def _base(model: ModelDir) -> Interpreter:
-    wanted = model.build.python_version
+    wanted, minor = model.build.python_version, ""
     if not wanted:
-        found = probe(sys.executable) or find(own_version())
+        path, minor = default_interpreter()
+        found = probe(path) or find(minor)
     elif tuple(map(int, model.build.minor_version.split("."))) < OLDEST:
         raise EnvironmentFailed(
             f"{model.path / CONFIG}: python_version is {wanted}, and models run here from 3.9 on: "
@@ -106,7 +116,7 @@ def _base(model: ModelDir) -> Interpreter:
     else:
         found = find(wanted)
     if found is None:
-        minor = model.build.minor_version or own_version()
+        minor = model.build.minor_version or minor
         raise EnvironmentFailed(
             f"{model.path}: no Python {minor} on this machine: install it (pyenv install {minor}), "
             "or name an interpreter with --python PATH"

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROBE_S = 20.0
+OLDEST = (3, 9)
+"""What coglet runs on."""
+BUNDLED = "cogflare-python"
+"""The file name of the interpreter in the single file (``infra/binary``). It is ours alone: it has no pip,
+and what is made of it would be gone with the next version."""
 _PROBE = (
     "import os, platform, sys;"
     "base = getattr(sys, '_base_executable', None) or sys.executable;"
@@ -54,6 +59,25 @@ def own_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+def bundled() -> bool:
+    """Whether the single file's own interpreter runs this."""
+    return Path(sys.executable).name == BUNDLED
+
+
+def of_models() -> tuple[str, str] | None:
+    """Path and minor version of the interpreter of models that name none: the one that runs this, or from the
+    single file ``python3`` on PATH. Blocks for as long as that takes to start. None when there is none that
+    would do."""
+    if not bundled():
+        return sys.executable, own_version()
+    for name in ("python3", "python"):
+        path = shutil.which(name)
+        found = probe(path) if path else None
+        if path and found and tuple(map(int, found.minor_version.split("."))) >= OLDEST:
+            return path, found.minor_version
+    return None
+
+
 def find(version: str) -> Interpreter | None:
     """An interpreter of this version: ``3.11``, or ``3.11.4``, of which any other 3.11 is the second best.
 
@@ -72,7 +96,8 @@ def find(version: str) -> Interpreter | None:
 
 
 def _candidates(minor: str) -> Iterator[str]:
-    yield sys.executable
+    if not bundled():
+        yield sys.executable
     for name in (f"python{minor}", "python3", "python"):
         found = shutil.which(name)
         if found:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from coordinator.protocol.addresses import AddressRules, http_url
+from gpu_agent.interpreters import bundled
 from gpu_agent.model_dir import ModelDir
 from gpu_agent.server.settings import CogServerSettings
 
@@ -100,7 +101,7 @@ def interpreter_of(settings: CogServerSettings, model: ModelDir) -> str:
     """The model's interpreter. Blocks while its environment is made. Raises ``NoInterpreter``."""
     if settings.python:
         return settings.python
-    if not settings.install and not model.build.minor_version:
+    if not settings.install and not model.build.minor_version and not bundled():
         return sys.executable
     from gpu_agent.choice import choose
     from gpu_agent.environment import EnvironmentFailed, forget_unused
@@ -178,6 +179,7 @@ async def serve_procedures(
     settings: CogServerSettings, listener: socket.socket, *, door_of: "Callable[[], DoorOf]", listen: Listen
 ) -> int:
     """Serve what requests name until told to leave. Returns the exit code. Raises ``BadSetting``."""
+    from gpu_agent.environment import EnvironmentFailed, default_interpreter
     from gpu_agent.server.app import App
     from gpu_agent.server.procedures.cells import Cells, cannot_run
     from gpu_agent.server.procedures.service import ProcedureService
@@ -190,7 +192,10 @@ async def serve_procedures(
     try:
         processes = settings.procedures.runner_processes
         cells = Cells(folder.path, isolated=isolated(settings), processes=processes)
-        python = settings.python or sys.executable
+        try:
+            python = settings.python or default_interpreter()[0]
+        except EnvironmentFailed as error:
+            raise BadSetting(str(error)) from None
         if not cells.isolated:
             log.warning(
                 "isolation by uid is off: procedures run as uid %d, each other's files in reach", os.geteuid()

@@ -20,7 +20,8 @@ from tests.support.threads import start_deaf
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
-COGFLARE = str(Path(sys.executable).with_name("cogflare"))
+COGFLARE = os.environ.get("COGFLARE_BINARY") or str(Path(sys.executable).with_name("cogflare"))
+"""The command under test: the one of this environment, or the single file."""
 DEADLINE_S = 30.0
 
 

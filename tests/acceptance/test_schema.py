@@ -1,6 +1,8 @@
 """``cogflare schema``: a model's OpenAPI document on stdout, or what is wrong with the model."""
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -49,8 +51,10 @@ def test_a_model_that_cannot_be_imported(tmp_path: Path) -> None:
     done = run("schema", str(tmp_path))
     assert done.returncode == 1
     assert "No module named 'no_such_module_of_ours'" in done.stderr
-    line = f"{sys.executable} has no module no_such_module_of_ours: "
-    assert done.stderr.splitlines()[-1].startswith(f"cogflare: {line}`{sys.executable} -m pip install ")
+    # The interpreter that runs the command; a single file has another one for models.
+    python = shutil.which("python3") if os.environ.get("COGFLARE_BINARY") else sys.executable
+    line = f"{python} has no module no_such_module_of_ours: "
+    assert done.stderr.splitlines()[-1].startswith(f"cogflare: {line}`{python} -m pip install ")
     done = run("schema", str(tmp_path), "--python", "/no/such/python")
     assert done.returncode == 2
     assert "the interpreter /no/such/python cannot be started" in done.stderr

@@ -140,7 +140,8 @@ def overview() -> str:
 def _warn_of_unknown_variables(settings: type[Any]) -> None:
     from edge.options import options_of, unknown_variables
 
-    if not unknown_variables(os.environ, {option.environment for option in options_of(settings)}):
+    read = {*READ_BY_OTHERS, *(option.environment for option in options_of(settings))}
+    if not unknown_variables(os.environ, read):
         return
     # One environment may serve several commands: a variable is unknown only when none of them reads it.
     modules = [importlib.import_module(command.module) for command in COMMANDS.values()]

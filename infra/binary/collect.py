@@ -39,9 +39,11 @@ UNUSED = ("faker", "polyfactory", "pycparser", "tzdata")
 """Distributions that are required, and imported only by what we do not use: examples made up for a schema."""
 NOT_OF_A_PACKAGE = re.compile(
     r"(^|/)(__pycache__|tests|include)/|\.(pyx|pxd|pxi|c|h|cpp|pyi|exe)$|^\.\./|^boto3/(data|examples)/"
-    r"|^botocore/data/(?!s3/|endpoints|partitions|sdk-default|_retry)"
+    r"|^botocore/data/(?!s3/|endpoints|partitions|sdk-default|_retry)|^pygments/lexers/(?!__init__|_mapping|python)"
+    r"|/py\.typed$|\.dist-info/(RECORD|WHEEL|INSTALLER|REQUESTED|top_level\.txt)$"
 )
-"""Of a distribution: sources of compiled modules, and the descriptions of services other than S3."""
+"""Of a distribution: sources of compiled modules, what only pip and type checkers read, the descriptions of
+services other than S3, and the colours of languages other than Python. Each file delays the first start."""
 
 
 def collect(tree: Path) -> Path:

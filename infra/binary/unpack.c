@@ -59,16 +59,17 @@ static bool make_folders(char *path) {
     }
 }
 
-/* Nobody but root and this user may put anything into the folder, or exchange a folder that leads to it. */
-static bool only_ours(const char *path) {
+/* Nobody but root and this user may put anything into the folder, if it is ours, or exchange one that leads to it. */
+static bool only_ours(const char *path, bool ours) {
     char real[PATH_MAX];
     if (realpath(path, real) == NULL) return failed("cannot find", path);
-    for (bool last = true;; last = false) {
+    for (;; ours = false) {
         struct stat found;
         const char *folder = real[0] ? real : "/";
         if (lstat(folder, &found) != 0) return failed("cannot look at", folder);
-        bool sticky = !last && (found.st_mode & S_ISVTX);
-        if ((found.st_uid != geteuid() && (last || found.st_uid != 0)) || (!sticky && (found.st_mode & 022))) {
+        bool foreign = found.st_uid != geteuid() && (ours || found.st_uid != 0);
+        bool sticky = !ours && (found.st_mode & S_ISVTX);
+        if (foreign || (!sticky && (found.st_mode & 022))) {
             errno = EPERM;
             return failed("others may write to", folder);
         }
@@ -84,7 +85,11 @@ static bool usable(char *place) {
         errno = EINVAL;
         return failed("not an absolute path:", place);
     }
-    if (!make_folders(place) || !only_ours(place)) return false;
+    char there[PATH_MAX]; /* what is there already: nothing is made in another user's folder */
+    snprintf(there, sizeof there, "%s", place);
+    while (access(there, F_OK) != 0 && strrchr(there, '/') != there) *strrchr(there, '/') = '\0';
+    if (access(there, F_OK) == 0 && !only_ours(there, false)) return false;
+    if (!make_folders(place) || !only_ours(place, true)) return false;
     if (statvfs(place, &system) != 0) return failed("cannot look at", place);
     if (system.f_flag & ST_NOEXEC) {
         errno = EACCES;

@@ -1,7 +1,7 @@
 """A server and an agent of the first release are exchanged for ours in the middle of their work.
 
-``releases/`` has the release itself, built from its commit (4b27bfa). Its server made the data directory, with
-the first migration and the first tables of a coordinator; its agent speaks the first wire protocol.
+``releases/`` has the release itself, built from its commit (4b27bfa). Its server made the data directory,
+with the first migration and the first tables of a coordinator; its agent speaks the first wire protocol.
 """
 
 import json

@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.store.connections import Connections
+from coordinator.store.daily_limits import amount_or_none, count_or_none
 from coordinator.store.errors import Invalid, NotFound
 from coordinator.store.schema import accounts
 
@@ -16,12 +17,16 @@ SMALLEST_SHARE, LARGEST_SHARE = 0.001, 1000.0
 
 class Account(msgspec.Struct, frozen=True):
     """``share`` is its weight beside other accounts whose predictions wait for the same model;
-    ``storage_at_most`` bytes of files, None for no limit."""
+    ``storage_at_most`` bytes of files, None for no limit; what it may have in a day is of
+    ``daily_limits.py``."""
 
     name: str
     created_at: int
     share: float
     storage_at_most: int | None = None
+    daily_predictions: int | None = None
+    daily_run_s: float | None = None
+    daily_budget: float | None = None
 
 
 _COLUMNS = tuple(accounts.c[name] for name in Account.__struct_fields__)
@@ -43,6 +48,19 @@ class Accounts:
         if not 0 <= at_most < 1 << 63:
             raise Invalid(f"{at_most} is no number of bytes", "0 is no limit")
         return await self._set(name, {"storage_at_most": at_most or None})
+
+    async def set_daily(
+        self, name: str, *, predictions: int | None, run_s: float | None, budget: float | None
+    ) -> Account:
+        """Let it have so much in a day; 0 is no limit, None leaves it. Raises Invalid, NotFound."""
+        values: dict[str, Any] = {}
+        if predictions is not None:
+            values["daily_predictions"] = count_or_none(predictions)
+        if run_s is not None:
+            values["daily_run_s"] = amount_or_none(run_s)
+        if budget is not None:
+            values["daily_budget"] = amount_or_none(budget)
+        return await self._set(name, values)
 
     async def _set(self, name: str, values: Mapping[str, Any]) -> Account:
         c = accounts.c

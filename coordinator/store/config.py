@@ -35,6 +35,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """``owner/name`` or ``owner/name:version`` at the provider; empty for the same name as here."""
     replicate_price: float = 0.0
     """What a second of it costs there."""
+    price_per_second: float = 0.0
+    price_per_prediction: float = 0.0
+    """What its predictions cost on own workers: by their run time, and each that succeeds."""
     openai: dict[str, str] | None = None
     """Parameter of OpenAI's API -> name of the input that takes it, empty for none (``edge/openai``)."""
     examples: tuple[str, ...] = ()

@@ -27,7 +27,9 @@ from coordinator.store.schema import meta
 from coordinator.store.storage_use import StorageUse
 from coordinator.store.token_changes import TokenChanges
 from coordinator.store.tokens import Tokens
+from coordinator.store.usage import Usage
 from coordinator.store.webhook_secrets import WebhookSecrets
+from coordinator.today import Today
 
 __all__ = ["Store", "migrate"]
 
@@ -57,7 +59,8 @@ class Store:
         self.deployments = Deployments(connections)
         self.objects = Objects(connections)
         self.storage_use = StorageUse(connections)
-        self.index = Index(connections, self.storage_use)
+        self.usage = Usage(connections, Today(clock))
+        self.index = Index(connections, self.storage_use, self.usage)
         self.expiry = Expiry(connections, self.storage_use)
         self.files = Files(connections, self.storage_use)
         self.aliases = Aliases(connections)
@@ -76,10 +79,12 @@ class Store:
         connections = Connections(url)
         try:
             await connections.start()
-            return cls(connections, await _server_id(connections), clock)
+            store = cls(connections, await _server_id(connections), clock)
+            await store.usage.load()
         except BaseException:
             await connections.close()
             raise
+        return store
 
     async def close(self) -> None:
         """Close all connections. Calls after it raise StoreUnavailable."""

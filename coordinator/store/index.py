@@ -5,8 +5,8 @@ older one never replaces a newer.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +18,7 @@ from coordinator.store.connections import Connections
 from coordinator.store.schema import MISSED, TRAINING, UNENDED, input_uses, predictions
 from coordinator.store.storage_use import StorageUse, Use
 from coordinator.store.tokens import ID_PREFIX
+from coordinator.store.usage import News, Usage
 
 DEAD = frozenset({ErrorCode.POISON, ErrorCode.WORKER_LOST, ErrorCode.OUTPUT_LOST})
 """Error codes of dead letters: predictions that workers or storage failed, and that may be tried again by
@@ -26,12 +27,24 @@ Position = tuple[int, str]
 """Where a page ends: (created_at, id) of its last document."""
 
 
+class _Known(NamedTuple):
+    """What a row has."""
+
+    sequence: int
+    file_bytes: int
+    ended: bool
+
+
+_NEW = _Known(0, 0, ended=False)
+
+
 class Index:
     """The indexed predictions of all accounts; every read is of one account."""
 
-    def __init__(self, connections: Connections, use: StorageUse) -> None:
+    def __init__(self, connections: Connections, use: StorageUse, usage: Usage) -> None:
         self._connections = connections
         self._storage_use = use
+        self._usage = usage
         self._due: Callable[[int], object] = _nobody
         c = predictions.c
         self._get = connections.prepare(
@@ -65,30 +78,41 @@ class Index:
             return
         rows = [_to_row(document) for document in documents]
 
-        with_files = {d.id: d for d in documents if d.files or d.input_files}
-
-        async def put(connection: AsyncConnection) -> None:
-            if with_files:
-                await self._note_files(connection, with_files)
+        async def put(connection: AsyncConnection) -> News:
+            known = await self._known(connection, documents)
+            await self._note_files(connection, documents, known)
+            ended = {id: row.ended for id, row in known.items()}
+            news = await self._usage.count(connection, documents, ended)
             await connection.execute(self._upsert, rows)
+            return news
 
-        await self._connections.write(put)
+        self._usage.counted(await self._connections.write(put))
         if times := [row["sweep_at"] for row in rows if row["sweep_at"] is not None]:
             self._due(min(times))
 
-    async def _note_files(self, connection: AsyncConnection, documents: dict[str, Document]) -> None:
-        """Count the files that these have, and note which they use, if they are news."""
+    async def _known(self, connection: AsyncConnection, documents: Sequence[Document]) -> dict[str, _Known]:
+        """What is there of these, by id."""
         c = predictions.c
-        known = await connection.execute(
-            select(c.id, c.sequence, c.file_bytes).where(c.id.in_(list(documents)))
+        ids = [document.id for document in documents]
+        found = await connection.execute(
+            select(c.id, c.sequence, c.file_bytes, c.completed_at).where(c.id.in_(ids))
         )
-        rows = {id: (sequence, length) for id, sequence, length in known}
+        return {
+            id: _Known(sequence, length, completed_at is not None)
+            for id, sequence, length, completed_at in found
+        }
+
+    async def _note_files(
+        self, connection: AsyncConnection, documents: Sequence[Document], known: Mapping[str, _Known]
+    ) -> None:
+        """Count the files that these have, and note which they use, if they are news."""
         changes: defaultdict[str, Use] = defaultdict(Use)
         uses = []
-        for document in documents.values():
-            sequence, length = rows.get(document.id, (0, 0))
-            if document.sequence > sequence:
-                changes[document.account] += Use(outputs=bytes_of(document) - length)
+        with_files = {d.id: d for d in documents if d.files or d.input_files}
+        for document in with_files.values():
+            before = known.get(document.id, _NEW)
+            if document.sequence > before.sequence:
+                changes[document.account] += Use(outputs=bytes_of(document) - before.file_bytes)
                 keys = set(document.input_files.values())
                 uses += [{"key": key, "prediction": document.id} for key in keys]
         await self._storage_use.add(connection, changes)

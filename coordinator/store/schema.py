@@ -56,6 +56,9 @@ accounts = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
     Column("storage_at_most", BigInteger),
+    Column("daily_predictions", BigInteger),
+    Column("daily_run_s", Float),
+    Column("daily_budget", Float),
 )
 
 tokens = Table(
@@ -88,6 +91,11 @@ tokens = Table(
     Column("last_used_at", BigInteger),
     # The token that made it for a user of its own.
     Column("parent", Text),
+    Column("daily_predictions", BigInteger),
+    Column("daily_run_s", Float),
+    Column("daily_budget", Float),
+    Column("overflow_per_day", BigInteger),
+    Column("overflow_cost_per_day", Float),
     UniqueConstraint("hash"),
     # A revoked token gives its name back.
     Index(
@@ -324,4 +332,27 @@ provider_versions = Table(
     Column("version", Text, primary_key=True),
     Column("openapi_schema", LargeBinary, nullable=False),
     Index("ix_provider_versions_version", "version"),
+)
+
+# What predictions came to, by day (days since the epoch, UTC): ``created`` by that of their creation, all
+# else by that of their end. Written with the rows of ``predictions`` (``usage.py``).
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", Text, primary_key=True),
+    Column("token", Text, primary_key=True),
+    Column("end_user", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("succeeded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("canceled", BigInteger, nullable=False),
+    Column("run_s", Float, nullable=False),
+    Column("output_bytes", BigInteger, nullable=False),
+    Column("spend", Float, nullable=False),
+    Column("overflowed", BigInteger, nullable=False),
+    Column("overflow_spend", Float, nullable=False),
+    # One tree instead of two, for every row is found by its whole key.
+    sqlite_with_rowid=False,
 )

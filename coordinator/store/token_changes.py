@@ -32,6 +32,11 @@ CHANGEABLE = (
     "creations_per_min",
     "requests_per_min",
     "retention_s",
+    "daily_predictions",
+    "daily_run_s",
+    "daily_budget",
+    "overflow_per_day",
+    "overflow_cost_per_day",
     "expires_at",
 )
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Token)}

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coordinator.protocol.names import valid_name
 from coordinator.store.accounts import check_share
 from coordinator.store.connections import Connections
+from coordinator.store.daily_limits import DailyLimits, amount_or_none, count_or_none, limits_of
 from coordinator.store.errors import Ambiguous, Invalid, NameTaken, NotFound
 from coordinator.store.schema import accounts, tokens
 
@@ -27,8 +28,9 @@ PREFIX_LENGTH = 8
 MAX_SECRET_LENGTH = 1024
 
 _COLUMNS = tuple(column for column in tokens.c if column.name not in ("hash", "previous_hash"))
-_NAMES = (*(str(column.name) for column in _COLUMNS), "account_share", "account_storage_at_most")
-RECORDS = select(*_COLUMNS, accounts.c.share, accounts.c.storage_at_most).join(
+_OF_ACCOUNT = ("share", "storage_at_most", "daily_predictions", "daily_run_s", "daily_budget")
+_NAMES = (*(str(column.name) for column in _COLUMNS), *(f"account_{name}" for name in _OF_ACCOUNT))
+RECORDS = select(*_COLUMNS, *(accounts.c[name] for name in _OF_ACCOUNT)).join(
     accounts, accounts.c.name == tokens.c.account
 )
 _NAME_HINT = "use 1 to 64 letters, digits and . _ @ - inside"
@@ -57,8 +59,18 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """How often it may create, and ask for anything else; 0 is no limit, None the server's."""
     retention_s: float | None = None
     """How long its predictions are kept after their end; None leaves it to the model."""
+    daily_predictions: int | None = None
+    daily_run_s: float | None = None
+    daily_budget: float | None = None
+    """What it may have in a day (``daily_limits.py``); 0 and None are no limit."""
+    overflow_per_day: int | None = None
+    overflow_cost_per_day: float | None = None
+    """What of it may run at a provider in a day; 0 is no limit, None the server's."""
     account_share: float = 1.0
     account_storage_at_most: int | None = None
+    account_daily_predictions: int | None = None
+    account_daily_run_s: float | None = None
+    account_daily_budget: float | None = None
     worker: str | None = None
     replicate: bytes | None = None
     """Provider key, encrypted before it comes here."""
@@ -76,6 +88,15 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: int | None = None
     parent: str | None = None
     """Id of the token that made it for a user of its own."""
+
+    @property
+    def daily(self) -> DailyLimits:
+        return limits_of(self.daily_predictions, self.daily_run_s, self.daily_budget)
+
+    @property
+    def account_daily(self) -> DailyLimits:
+        """Its account's."""
+        return limits_of(self.account_daily_predictions, self.account_daily_run_s, self.account_daily_budget)
 
     def usable(self, now: int) -> bool:
         """Whether the token is good at ``now``, in microseconds since the epoch."""
@@ -131,6 +152,11 @@ class Tokens:
         creations_per_min: int | None = None,
         requests_per_min: int | None = None,
         retention_s: float | None = None,
+        daily_predictions: int | None = None,
+        daily_run_s: float | None = None,
+        daily_budget: float | None = None,
+        overflow_per_day: int | None = None,
+        overflow_cost_per_day: float | None = None,
         replicate: bytes | None = None,
         parent: str | None = None,
     ) -> tuple[Token, str]:
@@ -152,6 +178,11 @@ class Tokens:
             creations_per_min=creations_per_min,
             requests_per_min=requests_per_min,
             retention_s=retention_s,
+            daily_predictions=daily_predictions,
+            daily_run_s=daily_run_s,
+            daily_budget=daily_budget,
+            overflow_per_day=overflow_per_day,
+            overflow_cost_per_day=overflow_cost_per_day,
             replicate=replicate,
             api=api,
             prefix=secret[:PREFIX_LENGTH],
@@ -320,6 +351,10 @@ def check(token: Token) -> None:
             raise Invalid(f"{rate} is no number of requests a minute", "0 is no limit")
     if token.retention_s is not None and token.retention_s < 0:
         raise Invalid(f"{token.retention_s:g} is no time", "use seconds, or nothing")
+    for count in (token.daily_predictions, token.overflow_per_day):
+        count_or_none(count)
+    for amount in (token.daily_run_s, token.daily_budget, token.overflow_cost_per_day):
+        amount_or_none(amount)
 
 
 def _check_patterns(models: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.contract.suites.store_index import FilesContract, IndexContract, docu
 from tests.contract.suites.store_models import ModelsContract
 from tests.contract.suites.store_providers import ProviderVersionsContract
 from tests.contract.suites.store_tokens import ObjectsContract, StoreClock, TokensContract
+from tests.contract.suites.store_usage import UsageContract
 from tests.contract.suites.store_webhooks import WebhookSecretsContract
 
 
@@ -102,6 +103,20 @@ class TestAliases(AliasesContract):
 
 class TestProviderVersions(ProviderVersionsContract):
     pass
+
+
+class TestUsage(UsageContract):
+    @pytest.fixture
+    async def reopened(self, path: Path, clock: StoreClock) -> AsyncIterator[Callable[[], Awaitable[Store]]]:
+        opened = []
+
+        async def again() -> Store:
+            opened.append(await Store.open(url_of(path), clock=clock))
+            return opened[-1]
+
+        yield again
+        for store in opened:
+            await store.close()
 
 
 class TestWebhookSecrets(WebhookSecretsContract):

@@ -13,6 +13,7 @@ from coordinator.blobs.base import Blobs
 from coordinator.blobs.keys import prediction_prefix
 from coordinator.errors import Unavailable
 from coordinator.keeping import due_at, is_forgotten, is_over, may_have_strays, swept
+from coordinator.metering import day_of
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.database import Store
 from coordinator.store.expiry import Due, Swept
@@ -24,7 +25,8 @@ SWEEP_S = 60.0
 LEAST_S = 2.0
 """and the shortest: what is due little by little goes together."""
 RECOUNT_S = 86_400.0
-"""How often storage use is counted anew: it is right without, but for mistakes of ours."""
+"""How often storage use is counted anew: it is right without, but for mistakes of ours. And how often days
+of the accounts are forgotten."""
 BATCH = 100
 PREFIXES_AT_ONCE = 8
 
@@ -39,6 +41,7 @@ class Retention:
         self._clock = clock
         # A key that is still remembered must find what it stands for, or it would be created again.
         self._forget_s = max(limits.forget_s, limits.idempotency_s)
+        self._usage_days = limits.usage_days
         self._prefixes = asyncio.Semaphore(PREFIXES_AT_ONCE)
         self._recount_at = 0
         self._swept_at = 0.0
@@ -69,6 +72,7 @@ class Retention:
             pass
         if self._clock.now() >= self._recount_at:
             await self._store.storage_use.recount()
+            await self._store.usage.forget(day_of(self._clock.now()) - self._usage_days + 1)
             self._recount_at = self._clock.now() + int(RECOUNT_S * 1e6)
         return removed
 

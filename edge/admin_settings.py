@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from edge.daily_settings import DAILY, TokenDailySettings
 from edge.where import WHERE, Where
 
 _JSON = {"help": "print JSON"}
@@ -79,11 +80,20 @@ class TokenSetSettings:
             "variable": "TOKEN_SET_EXPIRE_S",
         },
     )
+    daily: TokenDailySettings = field(default_factory=TokenDailySettings, metadata=DAILY)
     reset: tuple[str, ...] = field(
         default=(),
         metadata={
             "help": "what it has no limit of its own for any more",
-            "choices": ("allow-model", "creations-per-min", "requests-per-min", "retention", "expire-s"),
+            "choices": (
+                "allow-model",
+                "creations-per-min",
+                "requests-per-min",
+                "retention",
+                "expire-s",
+                "overflow-per-day",
+                "overflow-cost-per-day",
+            ),
             "variable": "TOKEN_RESET",
         },
     )

@@ -43,6 +43,7 @@ from edge.routes import (
     server,
     streams,
     trainings,
+    usage,
 )
 from edge.routes.admin import routes as admin
 from edge.schemas import Renderer
@@ -63,6 +64,7 @@ _UNPREFIXED = (
     "/files",
     "/streams",
     "/account",
+    "/usage",
     "/deployments",
     "/hardware",
     "/collections",
@@ -118,6 +120,7 @@ def _routes() -> tuple[Litestar, Shortcut]:
         *files.HANDLERS,
         *streams.HANDLERS,
         *server.HANDLERS,
+        *usage.HANDLERS,
         *overflow.HANDLERS,
         *admin.HANDLERS,
         *keys.HANDLERS,

@@ -12,6 +12,7 @@ from coordinator.store.errors import StoreError
 from edge.control import (
     AskBackup,
     AskStatus,
+    AskUsage,
     ImportTokens,
     ListAccounts,
     ListAudit,
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _LOOKS = (
     AskBackup
     | AskStatus
+    | AskUsage
     | ListAccounts
     | ListAudit
     | ListDead

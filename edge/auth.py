@@ -12,6 +12,7 @@ from typing import Any
 from coordinator.actor.clock import Clock, Timer
 from coordinator.errors import Unavailable
 from coordinator.letters import REPLICATE
+from coordinator.store.daily_limits import NO_LIMITS, DailyLimits
 from coordinator.store.errors import NotAllowed
 from coordinator.store.models import check_allowed
 from coordinator.store.tokens import Token, Tokens
@@ -53,6 +54,9 @@ class Principal:
     """It has a key of Replicate's, so that its predictions may run there."""
     retention_s: float | None = None
     """How long what it makes is kept after its end; None leaves it to the model."""
+    daily: DailyLimits = NO_LIMITS
+    account_daily: DailyLimits = NO_LIMITS
+    """What it, and its account, may have in a day."""
     api: str = REPLICATE
     """The dialect that its client speaks (``coordinator/letters.py``)."""
     generation: int = 1
@@ -317,6 +321,8 @@ def _principal(record: Token) -> Principal:
         creations_per_min=record.creations_per_min,
         retention_s=record.retention_s,
         requests_per_min=record.requests_per_min,
+        daily=record.daily,
+        account_daily=record.account_daily,
         replicate=record.replicate is not None,
         api=record.api,
         generation=record.generation,
@@ -332,6 +338,7 @@ def _key_of(key: Principal, maker: Principal) -> Principal:
         share=maker.share,
         max_running=maker.max_running,
         retention_s=maker.retention_s,
+        daily=maker.daily,
         replicate=maker.replicate,
         maker=maker,
     )

@@ -16,7 +16,7 @@ from edge.aliases import Name, digest_of, reserve, reserved
 from edge.auth import Principal
 from edge.catalog import Target
 from edge.context import Edge
-from edge.creation import Order, create_many, input_of, prepare, under
+from edge.creation import Order, Taken, create_many, input_of, prepare, under
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.lookup import find
 from edge.schemas import BatchBody, BatchItemOut, BatchOut, parse_create, refuse_id
@@ -152,8 +152,13 @@ async def _create(edge: Edge, orders: Sequence[Order], *, again: bool) -> dict[s
     """What became of each, by its id; all of one coordinator in one commit."""
     made: dict[str, Made | Problem] = {}
     groups: defaultdict[int, list[Order]] = defaultdict(list)
+    taken: dict[str, Taken] = {}
     for order in orders:
-        groups[order.number].append(order)
+        try:
+            taken[order.call.id] = Taken(edge, order)
+            groups[order.number].append(order)
+        except Problem as problem:
+            made[order.call.id] = problem
 
     async def create(number: int, group: Sequence[Order]) -> None:
         try:
@@ -164,6 +169,7 @@ async def _create(edge: Edge, orders: Sequence[Order], *, again: bool) -> dict[s
             made.update((order.call.id, problem) for order in group)
             return
         for order, reply in zip(group, replies, strict=True):
+            taken[order.call.id].answered(reply)
             try:
                 made[order.call.id] = Made(accepted(reply), order.target)
             except Problem as problem:

@@ -76,6 +76,7 @@ COMMANDS: Mapping[str, Command] = {
         "edge.commands.doctor", "look at a server or a machine with models, and say what to do"
     ),
     "logs": Command("edge.commands.logs", "print what a prediction has said, in each of its attempts"),
+    "usage": Command("edge.commands.usage", "say what predictions came to, and cost"),
     "backup": Command("edge.commands.backup", "copy all of a server's data while it runs, or check a copy"),
     "restore": Command("edge.commands.restore", "make a data directory of a backup"),
     "schema": Command("edge.commands.schema", "print a model's OpenAPI document"),

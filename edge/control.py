@@ -41,6 +41,11 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", 
     creations_per_min: int | None = None
     requests_per_min: int | None = None
     retention_s: float | None = None
+    daily_predictions: int | None = None
+    daily_run_s: float | None = None
+    daily_budget: float | None = None
+    overflow_per_day: int | None = None
+    overflow_cost_per_day: float | None = None
     replicate: str | None = None
 
 
@@ -93,7 +98,11 @@ class SetAccount(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", t
     account: str
     share: float | None = None
     storage_at_most: int | None = None
-    """Bytes; 0 is no limit. None leaves each as it is."""
+    """Bytes."""
+    daily_predictions: int | None = None
+    daily_run_s: float | None = None
+    daily_budget: float | None = None
+    """0 is no limit, None leaves each as it is."""
 
 
 class ListAccounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="account.list"):
@@ -164,7 +173,19 @@ class ListAudit(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", ta
     limit: int = 100
 
 
-RecordOrder = SetAccount | ListAccounts | RotateWebhookSecret | SetModel | ListModels
+class AskUsage(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="usage"):
+    """Days as ``2026-03-01``, inclusive."""
+
+    group_by: tuple[str, ...]
+    first: str | None = None
+    last: str | None = None
+    account: str | None = None
+    token: str | None = None
+    end_user: str | None = None
+    model: str | None = None
+
+
+RecordOrder = AskUsage | SetAccount | ListAccounts | RotateWebhookSecret | SetModel | ListModels
 
 
 class AskStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="status"):

@@ -16,6 +16,7 @@ from coordinator.overflow.policy import Overflow
 from coordinator.scheduling.flow import Needs
 from coordinator.store.tokens import ID_PREFIX
 from coordinator.stub import ModelStub
+from edge import daily
 from edge.auth import Principal
 from edge.catalog import Target
 from edge.context import Edge
@@ -53,6 +54,7 @@ class Order(msgspec.Struct, frozen=True):
     call: calls.Create
     target: Target
     raw: bytes
+    principal: Principal
 
 
 def input_of(body: CreateBody, depth: int) -> Input:
@@ -105,6 +107,9 @@ async def prepare(
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
     principal.require_model(target.model)
     await need_room(edge, principal)
+    daily.refuse(
+        edge.services.store.usage.today, principal, edge.services.clock.now(), edge.services.currency
+    )
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
     if webhook and principal.api == COGFLARE:
         events = CALLBACK_EVENTS
@@ -155,7 +160,7 @@ async def prepare(
         overflow=await _overflow(edge, principal, target, files),
         retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
     )
-    return Order(number, call, target, raw)
+    return Order(number, call, target, raw, principal)
 
 
 def user_of(principal: Principal, named: str) -> str:
@@ -203,20 +208,41 @@ async def under(edge: Edge, order: Order, id: str) -> Order:
             "What this request names is another model now than when it was sent first: use a new key or id."
         )
         raise Problem("key_reused", detail)
-    return Order(number, replace(order.call, id=id, pool=row.pool), order.target, order.raw)
+    return Order(number, replace(order.call, id=id, pool=row.pool), order.target, order.raw, order.principal)
+
+
+class Taken:
+    """A creation counts for its day from before it is asked for; what was refused does not, nor what was
+    there already. Of what nobody knows it counts. Raises Problem ``daily_limit`` when it is one too many."""
+
+    def __init__(self, edge: Edge, order: Order) -> None:
+        services = edge.services
+        self._today = services.store.usage.today
+        self._id = order.call.id
+        self._at = services.clock.now()
+        self._taken = daily.take(self._today, order.principal, order.call, self._at, services.currency)
+
+    def answered(self, reply: calls.Found | calls.Refused) -> None:
+        if self._taken and (isinstance(reply, calls.Refused) or reply.document.created_at < self._at):
+            self._today.give_back(self._id)
 
 
 async def create(edge: Edge, order: Order) -> calls.Found | calls.Refused:
     """Create what nobody else can ask for, and ask again once when the coordinator's instance went away."""
     stub = edge.services.models.stub(order.number)
+    taken = Taken(edge, order)
     reply = await repeated(edge, lambda: stub.create(order.call), lambda: _again(edge, stub, order.call))
+    taken.answered(reply)
     return await _with_input(edge, order, reply)
 
 
 async def create_again(edge: Edge, order: Order) -> calls.Found | calls.Refused:
     """Create what may have been created before, may even have ended: then it does not begin anew."""
     stub = edge.services.models.stub(order.number)
-    return await _with_input(edge, order, await repeated(edge, lambda: _again(edge, stub, order.call)))
+    taken = Taken(edge, order)
+    reply = await repeated(edge, lambda: _again(edge, stub, order.call))
+    taken.answered(reply)
+    return await _with_input(edge, order, reply)
 
 
 async def _with_input(

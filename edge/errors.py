@@ -65,6 +65,11 @@ CODES: dict[str, Kind] = {
     "storage_full": Kind(
         429, "Storage full", "the files of your account take all that it may have; see Retry-After"
     ),
+    "daily_limit": Kind(
+        429,
+        "Daily limit reached",
+        "your token or account has what it may have in a day (UTC); see Retry-After",
+    ),
     "throttled": Kind(429, "Too many requests", "you have asked for too much; see Retry-After"),
     "connections_full": Kind(503, "Service unavailable", "too many connections are open; see Retry-After"),
     "queue_full": Kind(503, "Queue full", "too many predictions wait for this model; see Retry-After"),

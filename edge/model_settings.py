@@ -25,6 +25,8 @@ LEAST: Mapping[str, float] = {
     "gpu_memory": 0,
     "retention_s": 0,
     "replicate_price": 0,
+    "price_per_second": 0,
+    "price_per_prediction": 0,
 }
 MOST: Mapping[str, float] = {"retries": 100, "gpu_memory": 1 << 50}
 

@@ -16,7 +16,9 @@ from edge.listing import SOURCES
 from edge.routes.admin import description as admin
 from edge.routes.discovery import LARGEST_SEARCH
 from edge.routes.models import DIRECTIONS, SORTING
+from edge.routes.usage import FORMATS
 from edge.trainings import TrainingBody
+from edge.usage import UsageLineOut, UsageOut
 
 _PUBLIC = (
     "/healthz",
@@ -42,6 +44,8 @@ _COMPONENTS = {
     "File": schemas.FileOut,
     "Account": schemas.AccountOut,
     "Storage": schemas.StorageOut,
+    "Usage": UsageOut,
+    "UsageLine": UsageLineOut,
     "Hardware": schemas.HardwareOut,
     "Deployment": schemas.DeploymentOut,
     "DeploymentRequest": schemas.DeploymentBody,
@@ -224,6 +228,12 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "get_webhook_secret": _answer("200", "WebhookSecret"),
     "delete_prediction": {"204": {"description": "Removed"}},
     "get_storage": _answer("200", "Storage"),
+    "get_usage": {
+        "200": {
+            "description": "Usage",
+            "content": {**_content("Usage"), "text/csv": {"schema": {"type": "string"}}},
+        }
+    },
     "put_stored": {"201": {"description": "Stored"}},
     "stream_prediction": _EVENTS,
     "stream_files": _EVENTS,
@@ -237,6 +247,7 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_versions": ("cursor",),
     "search": ("query", "limit"),
     "list_files": ("cursor",),
+    "get_usage": ("group_by", "from", "to", "account", "token", "end_user", "model", "format"),
     "list_deployments": ("cursor",),
     "download_file": ("owner", "expiry", "signature"),
     "get_stored": ("name", "type", "expires", "signature"),
@@ -260,6 +271,9 @@ _QUERY_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "created_before": {"type": "string", "format": "date-time"},
     "status": {"enum": [status.value for status in Status]},
     "source": {"enum": list(SOURCES)},
+    "from": {"type": "string", "format": "date"},
+    "to": {"type": "string", "format": "date"},
+    "format": {"enum": list(FORMATS)},
     "sort_by": {"enum": list(SORTING)},
     "sort_direction": {"enum": list(DIRECTIONS)},
     "query": {"type": "string", "maxLength": SEARCH_LENGTH},

@@ -14,23 +14,35 @@ from coordinator.store.errors import Invalid
 from coordinator.store.models import ModelRow
 from coordinator.store.storage_use import Use
 from edge.aliases import is_own_id
-from edge.control import ListAccounts, ListModels, RecordOrder, RotateWebhookSecret, SetAccount, SetModel
+from edge.control import (
+    AskUsage,
+    ListAccounts,
+    ListModels,
+    RecordOrder,
+    RotateWebhookSecret,
+    SetAccount,
+    SetModel,
+)
 from edge.examples import chosen
 from edge.model_settings import checked
 from edge.times import rfc3339
+from edge.usage import report
 from edge.webhook_secrets import Secrets
 
 
 class Records:
     """Raises StoreError for what cannot be done."""
 
-    def __init__(self, store: Store, secrets: Secrets) -> None:
+    def __init__(self, store: Store, secrets: Secrets, currency: str = "") -> None:
         self._store = store
+        self._currency = currency
         self._secrets = secrets
 
     async def carry_out(self, order: RecordOrder) -> Any:
         if isinstance(order, SetAccount):
             return await self._set_account(order)
+        if isinstance(order, AskUsage):
+            return msgspec.to_builtins(await report(self._store, order, self._currency))
         if isinstance(order, ListAccounts):
             if order.account is not None:
                 account = await self._store.accounts.get(order.account)
@@ -80,6 +92,11 @@ class Records:
             account = await accounts.set_share(order.account, order.share)
         if order.storage_at_most is not None:
             account = await accounts.set_storage(order.account, order.storage_at_most)
+        daily = (order.daily_predictions, order.daily_run_s, order.daily_budget)
+        if any(value is not None for value in daily):
+            account = await accounts.set_daily(
+                order.account, predictions=daily[0], run_s=daily[1], budget=daily[2]
+            )
         if account is None:
             raise Invalid("nothing to change was given", "see cogflare account set --help")
         return _account(account, await self._store.storage_use.get(account.name))
@@ -94,6 +111,9 @@ def _account(account: Account, use: Use) -> dict[str, Any]:
         "inputs_bytes": use.inputs,
         "uploads_bytes": use.uploads,
         "storage_at_most_bytes": account.storage_at_most,
+        "daily_predictions": account.daily_predictions,
+        "daily_run_s": account.daily_run_s,
+        "daily_budget": account.daily_budget,
     }
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edge.commands.predicting.api import Api, Refused
 from edge.control import (
+    AskUsage,
     CancelPredictions,
     CreateToken,
     ImportTokens,
@@ -50,6 +51,7 @@ class Call(msgspec.Struct, frozen=True):
     """The order's result is a list of one, which the path names."""
     inside: bool = False
     """The answer is an object whose ``results`` are the order's."""
+    base: str = "/v1/admin"
     after: bool = False
     """The answer's ``next`` is the cursor of where the order goes on."""
 
@@ -62,7 +64,7 @@ def give(server: str, token: str, order: Order) -> Any:
 async def _give(server: str, token: str, call: Call) -> Any:
     async with Api(server, token) as api:
         try:
-            answer = await api.call(call.method, f"/v1/admin{call.path}", json=call.body)
+            answer = await api.call(call.method, f"{call.base}{call.path}", json=call.body)
             if call.after:
                 cursor = answer.pop("next")
                 return {**answer, "after": None if cursor is None else decode_cursor(cursor)}
@@ -163,6 +165,18 @@ def _looked_at(path: str) -> Callable[[Any], Call]:
     return call
 
 
+def _usage(order: AskUsage) -> Call:
+    said = {"from": order.first, "to": order.last, "group_by": ",".join(order.group_by)}
+    query = _query(
+        account=order.account or "*",
+        token=order.token,
+        end_user=order.end_user,
+        model=order.model,
+        **said,
+    )
+    return Call("GET", f"/usage{query}", base="/v1")
+
+
 _CALLS: Mapping[type, Callable[[Any], Call]] = {
     CreateToken: lambda order: Call("POST", "/tokens", _body(order)),
     ImportTokens: lambda order: Call("POST", "/tokens/import", _body(order)),
@@ -178,6 +192,7 @@ _CALLS: Mapping[type, Callable[[Any], Call]] = {
         "POST", f"/accounts/{quote(order.account, safe='')}/webhook-secret"
     ),
     ListAudit: _audit,
+    AskUsage: _usage,
     CancelPredictions: _cancel,
     ListDead: lambda order: Call(
         "GET", f"/predictions/dead{_query(model=order.model, limit=min(order.limit, PAGE))}", listed=True

@@ -281,6 +281,7 @@ async def _build(
         file_urls=settings.file_urls,
         cors_origins=settings.cors_origin,
         redirects=Redirects(settings.file_redirect),
+        currency=settings.currency,
         access=AccessLog(settings.access_log, ClientAddresses(settings.trusted_proxy)),
         webhooks=webhooks,
         overflow=overflow if settings.replicate_url else None,
@@ -337,7 +338,7 @@ def _orders(
         ),
         acts=Acts(services.store.audit),
         status=status,
-        records=Records(services.store, services.webhooks.secrets),
+        records=Records(services.store, services.webhooks.secrets, services.currency),
         fleet=Fleet(
             services.store,
             services.models,

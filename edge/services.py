@@ -50,6 +50,8 @@ class Services:
     """Whose pages may call the API from a browser."""
     redirects: Redirects = NO_REDIRECTS
     """Where who reads a stored file is sent to."""
+    currency: str = "USD"
+    """What money is called."""
     access: AccessLog = field(default_factory=AccessLog)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from coordinator.protocol.limits import KIB, MIB, UNUSED_ENVIRONMENT_S, DoorLimits, ServerLimits, WireLimits
+from edge.daily_settings import DAILY, DailySettings, TokenDailySettings
 from edge.where import DATA, DEFAULT_DATA, WHERE, Where
 
 AccessLevel = Literal["off", "errors", "all"]
@@ -37,6 +38,9 @@ class ServeSettings:
             "Cogflare; empty for nowhere",
             "metavar": "URL",
         },
+    )
+    currency: str = field(
+        default="USD", metadata={"help": "what the money of prices and budgets is called in reports"}
     )
     storage: str = field(
         default="",
@@ -178,6 +182,7 @@ class TokenCreateSettings:
             "variable": "TOKEN_RETENTION",
         },
     )
+    daily: TokenDailySettings = field(default_factory=TokenDailySettings, metadata=DAILY)
     output: Path | None = field(
         default=None, metadata={"help": "write the secret to this new file (mode 0600) instead of showing it"}
     )
@@ -243,6 +248,7 @@ class AccountSetSettings:
             "minimum": 0,
         },
     )
+    daily: DailySettings = field(default_factory=DailySettings, metadata=DAILY)
     where: Where = field(default_factory=Where, metadata=WHERE)
     json: bool = field(default=False, metadata={"help": "print JSON"})
 
@@ -350,6 +356,17 @@ class ModelSetSettings:
             "variable": "MODEL_REPLICATE_PRICE",
         },
     )
+    price_per_second: float | None = field(
+        default=None,
+        metadata={"help": "what a second of its running costs here", "variable": "MODEL_PRICE_PER_SECOND"},
+    )
+    price_per_prediction: float | None = field(
+        default=None,
+        metadata={
+            "help": "what each that succeeds costs besides",
+            "variable": "MODEL_PRICE_PER_PREDICTION",
+        },
+    )
     retention_s: float | None = field(
         default=None,
         metadata={
@@ -410,6 +427,8 @@ class ModelSetSettings:
                 "overflow",
                 "replicate-model",
                 "replicate-price",
+                "price-per-second",
+                "price-per-prediction",
             ),
             "variable": "MODEL_RESET",
         },

@@ -74,6 +74,11 @@ class TokenOrders:
             creations_per_min=order.creations_per_min,
             requests_per_min=order.requests_per_min,
             retention_s=order.retention_s,
+            daily_predictions=order.daily_predictions,
+            daily_run_s=order.daily_run_s,
+            daily_budget=order.daily_budget,
+            overflow_per_day=order.overflow_per_day,
+            overflow_cost_per_day=order.overflow_cost_per_day,
             replicate=None if order.replicate is None else self._provider_keys.seal(order.replicate),
         )
         return {"token": secret, **described(token)}
@@ -111,6 +116,11 @@ def described(token: Token) -> dict[str, Any]:
         "creations_per_min": token.creations_per_min,
         "requests_per_min": token.requests_per_min,
         "retention_s": token.retention_s,
+        "daily_predictions": token.daily_predictions,
+        "daily_run_s": token.daily_run_s,
+        "daily_budget": token.daily_budget,
+        "overflow_per_day": token.overflow_per_day,
+        "overflow_cost_per_day": token.overflow_cost_per_day,
         "prefix": token.prefix,
         "allow": token.allow,
         "api": token.api,

@@ -11,6 +11,7 @@ from coordinator.overflow.errand import Errand
 from coordinator.overflow.provider import Remote
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.overflow_days import OverflowDays
+from coordinator.store.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -22,24 +23,33 @@ UNKNOWN_S = 5.0
 class DailyCaps:
     """Implements ``carrier.Caps``. What cannot be counted does not begin."""
 
-    def __init__(self, days: OverflowDays, clock: Clock, limits: ServerLimits) -> None:
+    def __init__(
+        self, days: OverflowDays, clock: Clock, limits: ServerLimits, tokens: Tokens | None = None
+    ) -> None:
+        """``tokens`` may have limits of their own."""
+        self._tokens = tokens
         self._days = days
         self._clock = clock
         self._limits = limits
 
     async def reserve(self, errand: Errand) -> float:
-        now, limits = self._clock.now(), self._limits
+        now = self._clock.now()
         try:
-            taken = await self._days.take(
-                errand.token,
-                now // _DAY,
-                most=limits.overflow_per_day,
-                most_cost=limits.overflow_cost_per_day,
-            )
+            most, most_cost = await self._most(errand.token)
+            taken = await self._days.take(errand.token, now // _DAY, most=most, most_cost=most_cost)
         except Unavailable as error:
             log.warning("overflow: what a token has had today is not known: %s", error)
             return UNKNOWN_S
         return 0.0 if taken else (_DAY - now % _DAY) / 1e6 + 1.0
+
+    async def _most(self, token: str) -> tuple[int, float]:
+        """Predictions and money; 0 is no limit."""
+        most, most_cost = self._limits.overflow_per_day, self._limits.overflow_cost_per_day
+        record = None if self._tokens is None else await self._tokens.by_id(token)
+        if record is None:
+            return most, most_cost
+        own, own_cost = record.overflow_per_day, record.overflow_cost_per_day
+        return most if own is None else own, most_cost if own_cost is None else own_cost
 
     async def release(self, errand: Errand) -> None:
         with suppress(Unavailable):  # then it has had one less today

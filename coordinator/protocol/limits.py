@@ -198,6 +198,7 @@ class ServerLimits:
         "what those of one token may cost in a day, by model set --replicate-price; 0 is no limit",
         0.0,
     )
+    usage_days: int = _limit(400, "days for which is kept what predictions came to (cogflare usage)", 1)
     retention_s: float = _limit(
         7 * 86_400.0,
         "time that input, output, logs and files of a prediction are kept after its end, where neither its "

@@ -22,6 +22,8 @@ FIELDS = (
     "retention_s",
     "cancel_on_disconnect",
     "replicate_price",
+    "price_per_second",
+    "price_per_prediction",
 )
 
 

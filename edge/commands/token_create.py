@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.commands.secrets import check_place, told, write
+from edge.daily_settings import given
 from edge.exits import CommandFailed, ExitCode
 from edge.settings import TokenCreateSettings
 
@@ -35,6 +36,7 @@ def run(settings: TokenCreateSettings) -> int:
         requests_per_min=settings.requests_per_min,
         retention_s=settings.retention_s,
         replicate=_provider_key(settings.replicate),
+        **given(settings.daily),
     )
     made: dict[str, Any] = ordered(settings.where, order, "token create")
     if settings.output is not None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from edge.admin_settings import TokenSetSettings
+from edge.daily_settings import given
 from edge.exits import CommandFailed, ExitCode
 
 SETTINGS = TokenSetSettings
@@ -45,7 +46,7 @@ def _changes(settings: TokenSetSettings) -> dict[str, Any]:
         _FIELDS.get(option, option): list(value) if isinstance(value, tuple) else value
         for option in _OPTIONS
         if (value := getattr(settings, option)) not in (None, ())
-    }
+    } | given(settings.daily)
     for option in settings.reset:
         name = {"retention": "retention_s", "allow-model": "models"}.get(option, option.replace("-", "_"))
         if name in changes:

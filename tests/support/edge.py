@@ -437,7 +437,7 @@ def orders_of(services: Services, last_use: LastUse) -> Orders:
         ),
         acts=Acts(services.store.audit),
         status=lambda: Status(version="1", process=2, url="u", data="d", started_at="t", state="ready"),
-        records=Records(services.store, services.webhooks.secrets),
+        records=Records(services.store, services.webhooks.secrets, services.currency),
         fleet=Fleet(
             services.store,
             services.models,

@@ -28,13 +28,13 @@ async def admin_get_account(request: HTTPRequest) -> ASGIApp:
 
 @patch("/v1/admin/accounts/{account:str}")
 async def admin_update_account(request: HTTPRequest) -> ASGIApp:
-    """Change an account's share, or what its files may take. It holds within a second."""
+    """Change what an account may have: share, storage, and in a day. It holds within a second."""
     edge, who = await administrator(request)
     changes = given(parse(AdminAccountChanges, await read_body(request, edge.services.limits.body_bytes)))
-    at_most = None
-    if "storage_at_most_bytes" in changes:
-        at_most = changes["storage_at_most_bytes"] or 0
-    order = SetAccount(account=_account(request), share=changes.get("share"), storage_at_most=at_most)
+    limits = {name: value or 0 for name, value in changes.items() if name != "share"}
+    if "storage_at_most_bytes" in limits:
+        limits["storage_at_most"] = limits.pop("storage_at_most_bytes")
+    order = SetAccount(account=_account(request), share=changes.get("share"), **limits)
     return json_reply(await ordered(edge, who, order))
 
 

@@ -13,6 +13,7 @@ Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Lifetime = Annotated[float, Meta(ge=1, le=1e10)]
 Scope = Literal["submit", "read", "worker", "keys", "admin"]
+Money = Annotated[float, Meta(ge=0, le=1e12)]
 Bytes = Annotated[int, Meta(ge=0, le=(1 << 62))]
 
 
@@ -31,6 +32,11 @@ class TokenBody(msgspec.Struct):
     creations_per_min: Count | None = None
     requests_per_min: Count | None = None
     retention_s: Seconds | None = None
+    daily_predictions: Count | None = None
+    daily_run_s: Seconds | None = None
+    daily_budget: Money | None = None
+    overflow_per_day: Count | None = None
+    overflow_cost_per_day: Money | None = None
     replicate: str | None = None
 
 
@@ -45,6 +51,11 @@ class TokenChanges(msgspec.Struct):
     creations_per_min: Count | UnsetType | None = UNSET
     requests_per_min: Count | UnsetType | None = UNSET
     retention_s: Seconds | UnsetType | None = UNSET
+    daily_predictions: Count | UnsetType | None = UNSET
+    daily_run_s: Seconds | UnsetType | None = UNSET
+    daily_budget: Money | UnsetType | None = UNSET
+    overflow_per_day: Count | UnsetType | None = UNSET
+    overflow_cost_per_day: Money | UnsetType | None = UNSET
     expire_s: Lifetime | UnsetType | None = UNSET
 
 
@@ -87,6 +98,11 @@ class TokenOut(msgspec.Struct):
     creations_per_min: int | None
     requests_per_min: int | None
     retention_s: float | None
+    daily_predictions: int | None
+    daily_run_s: float | None
+    daily_budget: float | None
+    overflow_per_day: int | None
+    overflow_cost_per_day: float | None
     prefix: str
     allow: bool
     api: str
@@ -124,13 +140,19 @@ class AdminAccountOut(msgspec.Struct):
     inputs_bytes: int
     uploads_bytes: int
     storage_at_most_bytes: int | None
+    daily_predictions: int | None
+    daily_run_s: float | None
+    daily_budget: float | None
 
 
 class AdminAccountChanges(msgspec.Struct):
-    """``storage_at_most_bytes`` 0 or null is no limit."""
+    """0 or null is no limit."""
 
     share: float | UnsetType = UNSET
     storage_at_most_bytes: Bytes | UnsetType | None = UNSET
+    daily_predictions: Count | UnsetType | None = UNSET
+    daily_run_s: Seconds | UnsetType | None = UNSET
+    daily_budget: Money | UnsetType | None = UNSET
 
 
 class RotatedSecretOut(msgspec.Struct):

@@ -99,3 +99,16 @@ def test_a_cost_that_is_not_known_is_none() -> None:
     assert cost_of(errand(price_s=1.0), ran(2.5)) == 2.5
     odd = Remote(id="r", status="failed", metrics={"predict_time": Raw(b'"long"')})
     assert cost_of(errand(price_s=1.0), odd) == 0
+
+
+async def test_a_token_may_have_limits_of_its_own(store: Store, clock: VirtualClock) -> None:
+    caps = DailyCaps(store.overflow_days, clock, ServerLimits(overflow_per_day=1), store.tokens)
+    fewer, _ = await store.tokens.create(name="fewer", overflow_cost_per_day=0.5)
+    more, _ = await store.tokens.create(name="more", overflow_per_day=2)
+    any_number, _ = await store.tokens.create(name="any", overflow_per_day=0)
+    for token, taken in ((more.id, 2), (any_number.id, 3), (fewer.id, 1), ("gone", 1)):
+        waits = [await caps.reserve(errand(token)) for _ in range(3)]
+        assert waits.count(0) == taken
+    dear = errand(any_number.id, price_s=1.0)
+    await caps.settle(dear, ran(100.0))
+    assert await caps.reserve(dear) == 0

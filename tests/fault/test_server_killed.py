@@ -90,3 +90,22 @@ def test_kill_9_under_load_again_and_again(
     for name, id in accepted.items():
         assert calls.ended(id)["output"] == f"done {name}"
     assert {name: len(trace.runs(name)) for name in accepted} == dict.fromkeys(accepted, 1)
+    # Each counts once for its account, whether its coordinator was killed before the index told it or after.
+    rows = all_listed(calls.http)
+    until(lambda: totals(calls.http) == (len(rows), len(rows)), "all are counted, and none twice")
+
+
+def all_listed(http: httpx.Client) -> list[str]:
+    ids: list[str] = []
+    following: str | None = "/v1/predictions"
+    while following:
+        page = http.get(following).json()
+        ids += [each["id"] for each in page["results"]]
+        following = page["next"]
+    return ids
+
+
+def totals(http: httpx.Client) -> tuple[int, int]:
+    """Created, and succeeded."""
+    total = http.get("/v1/usage").json()["total"]
+    return total["created"], total["succeeded"]

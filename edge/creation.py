@@ -1,6 +1,6 @@
 """What a creation asks of a coordinator, and how it is asked so that it happens once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -107,9 +107,9 @@ async def prepare(
     """Check a creation and say what it asks for. Raises Problem for what is refused."""
     principal.require_model(target.model)
     await need_room(edge, principal)
-    daily.refuse(
-        edge.services.store.usage.today, principal, edge.services.clock.now(), edge.services.currency
-    )
+    if daily.limited(principal):
+        services = edge.services
+        daily.refuse(services.store.usage.today, principal, services.clock.now(), services.currency)
     webhook, events = webhook_of(body, edge.services.webhooks.rules)
     if webhook and principal.api == COGFLARE:
         events = CALLBACK_EVENTS
@@ -216,15 +216,20 @@ class Taken:
     there already. Of what nobody knows it counts. Raises Problem ``daily_limit`` when it is one too many."""
 
     def __init__(self, edge: Edge, order: Order) -> None:
+        self._give_back: Callable[[str], None] | None = None
+        if not daily.limited(order.principal):
+            return
         services = edge.services
-        self._today = services.store.usage.today
+        today, self._at = services.store.usage.today, services.clock.now()
+        if daily.take(today, order.principal, order.call, self._at, services.currency):
+            self._give_back = today.give_back
         self._id = order.call.id
-        self._at = services.clock.now()
-        self._taken = daily.take(self._today, order.principal, order.call, self._at, services.currency)
 
     def answered(self, reply: calls.Found | calls.Refused) -> None:
-        if self._taken and (isinstance(reply, calls.Refused) or reply.document.created_at < self._at):
-            self._today.give_back(self._id)
+        if self._give_back is None:
+            return
+        if isinstance(reply, calls.Refused) or reply.document.created_at < self._at:
+            self._give_back(self._id)
 
 
 async def create(edge: Edge, order: Order) -> calls.Found | calls.Refused:

@@ -23,6 +23,11 @@ class _Over(NamedTuple):
     spent: bool
 
 
+def limited(principal: Principal) -> bool:
+    """Whether there is any limit to look at."""
+    return principal.daily != NO_LIMITS or principal.account_daily != NO_LIMITS
+
+
 def refuse(today: Today, principal: Principal, now: int, currency: str) -> None:
     """Raises Problem ``daily_limit`` when one more is too many."""
     for owner, limits in _limited(principal):
@@ -41,8 +46,6 @@ def refuse(today: Today, principal: Principal, now: int, currency: str) -> None:
 
 def take(today: Today, principal: Principal, call: calls.Create, now: int, currency: str) -> bool:
     """Count what is about to be created; whether there is anything to be given back. Raises Problem."""
-    if principal.daily == NO_LIMITS and principal.account_daily == NO_LIMITS:
-        return False
     refuse(today, principal, now, currency)
     return today.take(call.id, call.account, call.token, call.model)
 

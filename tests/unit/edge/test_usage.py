@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from coordinator.metering import DAY_US
+from coordinator.protocol.limits import ServerLimits
 from coordinator.today import Owner
 from edge.cli import main
 from edge.control import AskUsage, SetAccount
 from edge.times import parse_rfc3339
 from edge.usage import as_csv
-from tests.support.edge import MODEL, TestServer
+from tests.support.edge import MODEL, TestServer, running
 from tests.support.waiting import until
 
 PATH = f"/v1/models/{MODEL}/predictions"
@@ -147,6 +148,23 @@ class TestDailyLimits:
         for _ in range(3):
             assert (await server.http.post(PATH, json={"input": {}}, headers=bot)).status_code == 422
         assert (await server.http.post(PATH, json=BODY, headers=bot)).status_code == 201
+
+    async def test_what_the_queue_has_no_room_for_counts_for_nothing(self, tmp_path: Path) -> None:
+        async with running(tmp_path, ServerLimits(queue_length=1)) as server:
+            bot = await with_token(server, daily_predictions=10)
+            answers = [await server.http.post(PATH, json=BODY, headers=bot) for _ in range(5)]
+            accepted = [answer.status_code for answer in answers].count(201)
+            assert {answer.status_code for answer in answers} == {201, 503}
+            (token,) = [each for each in await server.services.store.tokens.list() if each.name == "bot"]
+            assert server.services.store.usage.today.used(Owner("token", token.id)).created == accepted
+
+    async def test_the_same_request_again_counts_once(self, server: TestServer) -> None:
+        bot = await with_token(server, daily_predictions=2)
+        for _ in range(3):
+            body = {"version": MODEL, **BODY}
+            assert (await server.http.put("/v1/predictions/mine", json=body, headers=bot)).status_code < 300
+        assert (await server.http.post(PATH, json=BODY, headers=bot)).status_code == 201
+        refused(await server.http.post(PATH, json=BODY, headers=bot), "may create 2")
 
     async def test_run_time_and_what_is_expected_of_it(self, server: TestServer) -> None:
         await run(server)

@@ -30,7 +30,7 @@ def limited(principal: Principal) -> bool:
 
 def refuse(today: Today, principal: Principal, now: int, currency: str) -> None:
     """Raises Problem ``daily_limit`` when one more is too many."""
-    for owner, limits in _limited(principal):
+    for owner, limits in limits_of(principal):
         over = _over(today, owner, limits, currency)
         if over is not None:
             left_s = (DAY_US - now % DAY_US) / 1e6
@@ -50,7 +50,8 @@ def take(today: Today, principal: Principal, call: calls.Create, now: int, curre
     return today.take(call.id, call.account, call.token, call.model)
 
 
-def _limited(principal: Principal) -> Iterator[tuple[Owner, DailyLimits]]:
+def limits_of(principal: Principal) -> Iterator[tuple[Owner, DailyLimits]]:
+    """Those of the token, and of its account, as far as they have any."""
     if principal.daily != NO_LIMITS:
         yield Owner("token", principal.counts_as), principal.daily
     if principal.account_daily != NO_LIMITS:

@@ -18,7 +18,7 @@ from edge.routes.discovery import LARGEST_SEARCH
 from edge.routes.models import DIRECTIONS, SORTING
 from edge.routes.usage import FORMATS
 from edge.trainings import TrainingBody
-from edge.usage import UsageLineOut, UsageOut
+from edge.usage import UsageLimitOut, UsageLineOut, UsageOut
 
 _PUBLIC = (
     "/healthz",
@@ -46,6 +46,7 @@ _COMPONENTS = {
     "Storage": schemas.StorageOut,
     "Usage": UsageOut,
     "UsageLine": UsageLineOut,
+    "UsageLimit": UsageLimitOut,
     "Hardware": schemas.HardwareOut,
     "Deployment": schemas.DeploymentOut,
     "DeploymentRequest": schemas.DeploymentBody,

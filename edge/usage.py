@@ -5,14 +5,16 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from coordinator.metering import Amounts
+from coordinator.store.daily_limits import DailyLimits
 from coordinator.store.database import Store
 from coordinator.store.errors import Invalid
 from coordinator.store.usage import GROUPS, Line, Wanted
+from coordinator.today import Owner, Today
 from edge.control import AskUsage
 
 DEFAULT_GROUPS = ("day",)
@@ -48,6 +50,16 @@ class UsageLineOut(msgspec.Struct, omit_defaults=True):
     model: str | None = None
 
 
+class UsageLimitOut(msgspec.Struct):
+    """A limit of the day, and what of it is gone: ``used`` for good, ``expected`` of what waits and runs."""
+
+    of: Literal["token", "account"]
+    limit: Literal["daily_predictions", "daily_seconds", "daily_budget"]
+    at_most: float
+    used: float
+    expected: float
+
+
 class UsageOut(msgspec.Struct, rename={"first": "from", "last": "to"}):
     """What an account's predictions came to. ``created`` is of the day of the creation, all else of the day
     of the end. ``account`` is null for all."""
@@ -59,6 +71,8 @@ class UsageOut(msgspec.Struct, rename={"first": "from", "last": "to"}):
     currency: str
     results: list[UsageLineOut]
     total: UsageLineOut
+    limits: list[UsageLimitOut]
+    """Today's, of the token that asks and its account."""
 
 
 AMOUNTS = (
@@ -96,7 +110,23 @@ async def report(store: Store, order: AskUsage, currency: str) -> UsageOut:
         currency=currency,
         results=[_line(wanted.group_by, line, names) for line in lines],
         total=UsageLineOut(**_amounts(total)),
+        limits=[],
     )
+
+
+def limits_of(today: Today, owner: Owner, limits: DailyLimits) -> list[UsageLimitOut]:
+    """Those that it has."""
+    used, expected = today.used(owner), today.expected(owner)
+    found: list[tuple[Any, float | None, float, float]] = [
+        ("daily_predictions", limits.predictions, used.created, 0.0),
+        ("daily_seconds", limits.run_s, round(used.run_s, 6), round(expected.run_s, 6)),
+        ("daily_budget", limits.budget, round(used.money, 9), round(expected.money, 9)),
+    ]
+    return [
+        UsageLimitOut(owner.kind, name, at_most, had, ahead)
+        for name, at_most, had, ahead in found
+        if at_most is not None
+    ]
 
 
 def _wanted(order: AskUsage, today: int) -> Wanted:

@@ -5,11 +5,12 @@ from litestar.types import ASGIApp
 from msgspec import to_builtins
 
 from coordinator.store.errors import Invalid
+from edge import daily
 from edge.context import authorized, json_reply
 from edge.control import AskUsage
 from edge.errors import InvalidField, Problem, invalid_input
 from edge.replies import HTTPRequest, Reply, header
-from edge.usage import DEFAULT_GROUPS, as_csv, report
+from edge.usage import DEFAULT_GROUPS, as_csv, limits_of, report
 
 ALL = "*"
 FORMATS = ("json", "csv")
@@ -48,6 +49,10 @@ async def get_usage(request: HTTPRequest) -> ASGIApp:
         name, _, detail = str(error).partition(": ")
         hint = f"; {error.hint}" if error.hint else ""
         raise invalid_input(InvalidField("invalid", name, detail + hint)) from None
+    today = edge.services.store.usage.today
+    found.limits = [
+        each for owner, limits in daily.limits_of(principal) for each in limits_of(today, owner, limits)
+    ]
     if form == "json":
         return json_reply(found)
     named = f'attachment; filename="usage-{found.first}-{found.last}.csv"'.encode()

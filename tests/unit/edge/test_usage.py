@@ -132,6 +132,9 @@ class TestDailyLimits:
         over = await server.http.post(PATH, json=BODY, headers=bot)
         problem = refused(over, "may create 2 predictions a day", "daily_predictions")
         assert problem["title"] == "Daily limit reached"
+        limits = (await server.http.get("/v1/usage", headers=bot)).json()["limits"]
+        told = {"of": "token", "limit": "daily_predictions", "at_most": 2, "used": 2, "expected": 0}
+        assert limits == [told]
         # What has been created can be asked for again, and others are not held.
         again = await server.http.post(PATH, json=BODY, headers=bot | {"idempotency-key": "one"})
         assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
@@ -174,6 +177,8 @@ class TestDailyLimits:
             assert (await server.http.post(PATH, json=BODY, headers=bot)).status_code == 201
         over = await server.http.post(PATH, json=BODY, headers=bot)
         refused(over, "daily_seconds", "0.0 s have run", "will probably take")
+        (limit,) = (await server.http.get("/v1/usage", headers=bot)).json()["limits"]
+        assert (limit["used"], limit["expected"]) == (0, pytest.approx(2 * seconds))
         assert int(over.headers["retry-after"]) <= 60
 
     async def test_the_budget_of_an_account(self, server: TestServer) -> None:

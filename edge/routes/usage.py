@@ -8,7 +8,7 @@ from coordinator.store.errors import Invalid
 from edge import daily
 from edge.context import authorized, json_reply
 from edge.control import AskUsage
-from edge.errors import InvalidField, Problem, invalid_input
+from edge.errors import InvalidField, invalid_input
 from edge.replies import HTTPRequest, Reply, header
 from edge.usage import DEFAULT_GROUPS, as_csv, limits_of, report
 
@@ -16,13 +16,11 @@ ALL = "*"
 FORMATS = ("json", "csv")
 
 
-@get("/v1/usage")
+@get("/v1/usage", opt={"keys": True})
 async def get_usage(request: HTTPRequest) -> ASGIApp:
     """Predictions, run time, bytes and money by day, token, end user and model: of the token's account, or
     for an administrator of any ('*' for all). JSON, or CSV with ``format=csv`` or ``Accept: text/csv``."""
     edge, principal = await authorized(request, "read")
-    if principal.maker is not None:
-        raise Problem("not_allowed", "A key that a token made for a user of its own has no usage to show.")
     query = request.query_params
     form = query.get("format") or ("csv" if "text/csv" in (header(request, b"accept") or "") else "json")
     if form not in FORMATS:
@@ -40,7 +38,8 @@ async def get_usage(request: HTTPRequest) -> ASGIApp:
         last=query.get("to") or None,
         account=None if account == ALL else account,
         token=query.get("token") or None,
-        end_user=query.get("end_user"),
+        # A key is its one user, and sees what that one had.
+        end_user=query.get("end_user") if principal.maker is None else principal.token,
         model=query.get("model") or None,
     )
     try:
@@ -50,9 +49,10 @@ async def get_usage(request: HTTPRequest) -> ASGIApp:
         hint = f"; {error.hint}" if error.hint else ""
         raise invalid_input(InvalidField("invalid", name, detail + hint)) from None
     today = edge.services.store.usage.today
-    found.limits = [
-        each for owner, limits in daily.limits_of(principal) for each in limits_of(today, owner, limits)
-    ]
+    if principal.maker is None:
+        found.limits = [
+            each for owner, limits in daily.limits_of(principal) for each in limits_of(today, owner, limits)
+        ]
     if form == "json":
         return json_reply(found)
     named = f'attachment; filename="usage-{found.first}-{found.last}.csv"'.encode()

@@ -88,6 +88,7 @@ RULES = {
     "POST /v1/overflow/{id}/{attempt}/{mark}": PUBLIC,
     "GET /v1/account": Rule("read", "apart", key=True),
     "GET /v1/account/storage": Rule("read", "apart"),
+    "GET /v1/usage": Rule("read", "apart", key=True),
     "GET /v1/webhooks/default/secret": Rule("read", "apart"),
     "GET /v1/keys": Rule("keys", "apart"),
     "POST /v1/keys": Rule("keys", "apart"),

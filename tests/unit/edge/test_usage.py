@@ -169,6 +169,20 @@ class TestDailyLimits:
         assert (await server.http.post(PATH, json=BODY, headers=bot)).status_code == 201
         refused(await server.http.post(PATH, json=BODY, headers=bot), "may create 2")
 
+    async def test_keys_share_what_their_maker_has_and_see_their_own(self, server: TestServer) -> None:
+        maker = await with_token(server, scopes=("submit", "read", "keys"), daily_predictions=3)
+        keys = []
+        for name in ("ann", "ben"):
+            made = (await server.http.post("/v1/keys", json={"name": name}, headers=maker)).json()
+            keys.append({"authorization": f"Bearer {made['key']}"})
+        for headers in (keys[0], keys[1], maker):
+            await run(server, headers)
+        refused(await server.http.post(PATH, json=BODY, headers=keys[0]), "may create 3")
+        own = (await server.http.get("/v1/usage?end_user=", headers=keys[1])).json()
+        assert (own["total"]["created"], own["limits"]) == (1, [])
+        in_all = (await server.http.get("/v1/usage?group_by=end_user", headers=maker)).json()
+        assert [line["created"] for line in in_all["results"]] == [1, 1, 1]
+
     async def test_run_time_and_what_is_expected_of_it(self, server: TestServer) -> None:
         await run(server)
         seconds = (await usage(server))["total"]["run_seconds"]

@@ -26,7 +26,6 @@ from coordinator.ids import Ids
 from coordinator.model_schema import MODEL_SCHEMA
 from coordinator.prediction import Document
 from coordinator.protocol.limits import ServerLimits, WireLimits
-from coordinator.store.daily_limits import NO_LIMITS
 from coordinator.store.database import Store
 from coordinator.store.errors import StoreError
 from coordinator.webhooks.post import NoAnswer
@@ -254,7 +253,14 @@ class Server:
         number = await self.store.objects.number(POOL, ask.fields["model"])
         given = {"pool": POOL, "account": ask.account, "token": f"tok_{ask.account}"} | ask.fields
         call = calls.Create(id=services.ids.make(number), **given)
-        who = cast(Principal, SimpleNamespace(account=ask.account, daily=NO_LIMITS, account_daily=NO_LIMITS))
+        who = Principal(
+            token=call.token,
+            account=ask.account,
+            scopes=frozenset({"submit"}),
+            pools=(POOL,),
+            models=(),
+            name=ask.account,
+        )
         order = creation.Order(number, call, cast(Any, None), call.input, who)
         name, digest = aliases.Name("key", ask.key), aliases.digest_of("/v1/predictions", ask.key)
         ids = await aliases.reserve(cast(Any, services), who, name, digest, (call.id,))

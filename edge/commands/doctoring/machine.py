@@ -14,9 +14,8 @@ from edge.commands.doctoring.data import room
 from edge.commands.doctoring.findings import Finding, fail, ok, skip, warn
 from edge.commands.doctoring.subject import Subject
 from edge.quantities import about_size
-from gpu_agent.environment import OLDEST
 from gpu_agent.gpus import LIBRARY, gpus
-from gpu_agent.interpreters import find, own_version, probe
+from gpu_agent.interpreters import OLDEST, find, own_version, probe
 from gpu_agent.model_dir import ModelDir, ModelDirError
 
 _NO_CARD = "no NVIDIA card with a driver here; models run without one, too"

@@ -148,6 +148,8 @@ class Attempts:
             legacy=session.legacy,
             provider=provider,
         )
+        if not document.attempts:
+            self._book.tally.waits.add(max(0, attempt.dispatched_at - document.created_at) / 1_000_000)
         version = document.version if document.pinned or provider else session.version
         attempts = (*_remembered(document.attempts), attempt)
         retries = session.retries if document.retries is None else document.retries

@@ -45,6 +45,7 @@ from coordinator.recall import Recall
 from coordinator.scheduling.flow import Gpu, Waiting
 from coordinator.scheduling.forecast import Forecast
 from coordinator.scheduling.queue import Queue
+from coordinator.tally import Tally
 from coordinator.waiting import NOT_QUEUED, deadline_of, queued_as, waiting_of
 
 UNKNOWN_S = 60.0
@@ -159,8 +160,9 @@ class Entry:
 class Book:
     """All predictions and sessions of one coordinator. ``turn`` is set when the object is loaded."""
 
-    def __init__(self, number: int, limits: ServerLimits) -> None:
+    def __init__(self, number: int, limits: ServerLimits, tally: Tally | None = None) -> None:
         self.limits = limits
+        self.tally = tally or Tally()
         self.number = number
         self._project, self._project_again = Project(number), Project(number, again=True)
         self.turn: Turn

@@ -30,6 +30,7 @@ from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
 from coordinator.store.database import Store
 from coordinator.stub import Models
+from coordinator.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,9 @@ class Coordinators:
         self._sockets: Sockets | None = None
         self._webhooks: Webhooks | None = None
         self._overflow: OverflowDoor | None = None
+        self.watch = Watch(limits.metrics_models)
         self.namespace = Namespace(
-            actor=lambda number: Model(number, limits, self._link),
+            actor=lambda number: Model(number, limits, self._link, tally=self.watch.tally(number)),
             storages=storages,
             placement=placement,
             registry=store.objects,
@@ -101,6 +103,8 @@ class Coordinators:
             idle_s=limits.idle_s,
             wake_concurrency=limits.wake_concurrency,
             most_live=limits.live_models,
+            on_commit=self.watch.commits.add,
+            on_leaving=self.watch.leaves,
         )
         self.models = Models(self.namespace, limits.call_s)
         self.projector = Projector(store.index, self.models, store.models.count_runs)
@@ -132,6 +136,8 @@ class Coordinators:
             document: Document = message
             if document.status.terminal:
                 self._grants.ended(document.id)
+                if not address.again:
+                    self.watch.tally(address.number).ends(document)
             self.projector.add(address.number, document, recent=not address.again)
         elif not self._long_dispatches.send(address, message):
             self._deliver(address, message)

@@ -17,6 +17,7 @@ from coordinator.attempts import Attempts, own_files, proven
 from coordinator.backlog import ALARM
 from coordinator.book import Book, Entry, Session, end_of, snapshot
 from coordinator.elsewhere import with_attempt
+from coordinator.figures import Figures, figures
 from coordinator.letters import COGFLARE
 from coordinator.model_schema import BY_ID, FACTS, WORKERS
 from coordinator.outbox import LaneRead, LetterRead
@@ -28,6 +29,7 @@ from coordinator.randomness import Randomness
 from coordinator.recall import Recall
 from coordinator.repeats import Repeats
 from coordinator.scheduling.flow import Gpu, Needs
+from coordinator.tally import Tally
 from coordinator.why import explain, fitting
 from coordinator.workers import Standing, Workers
 
@@ -44,8 +46,9 @@ class Model:
         limits: ServerLimits,
         link: Callable[[str], str],
         token: Callable[[], str] | None = None,
+        tally: Tally | None = None,
     ) -> None:
-        self._book = Book(number, limits)
+        self._book = Book(number, limits, tally)
         self._workers = Workers(limits)
         self._repeats = Repeats(_randomness.token)
         self._attempts = Attempts(self._book, self._workers, token or _randomness.token, link)
@@ -152,6 +155,10 @@ class Model:
         untold = book.ending or len(book.creations) or book.creations.page
         return not (book.sessions or book.running or book.candidates or untold)
 
+    def figures(self) -> Figures:
+        """How it is, for who watches: no turn, for it need not be durable."""
+        return figures(self._book, self._workers, self._book.tally)
+
     # --- clients ------------------------------------------------------------------------------------------
 
     def _create(self, call: calls.Create) -> calls.Creation | Hold:
@@ -216,6 +223,7 @@ class Model:
             retention_s=_or(call.retention_s, limits.retention_s),
         )
         entry = book.add(document)
+        book.tally.created += 1
         book.feeds.said(entry, ("created",))
         if call.again:
             self._repeats.began(call.id)

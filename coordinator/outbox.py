@@ -94,9 +94,12 @@ class Outbox:
         self._hands: dict[str, _Hand] = {}
         self._stirred: set[str] = set()
         self._done = 0
+        self.due = 0
+        """How many are to be sent, now or later; after a crash some may be counted twice."""
 
     def load(self, rows: "Mapping[str, Rows]") -> None:
-        for host, at in rows[LANES]:
+        for host, at, count in rows[LANES]:
+            self.due += count
             self._want(host, at)
 
     # --- what becomes due ---------------------------------------------------------------------------------
@@ -111,6 +114,7 @@ class Outbox:
         if document.webhook and "completed" in document.webhook_events:
             now = self._book.turn.now
             self._book.turn.write(LETTER_DUE, now, document.id)
+            self.due += 1
             self._want(_host(document.webhook), now)
 
     def _keep(self, document: Document, next_at: int | None) -> None:
@@ -127,6 +131,7 @@ class Outbox:
         turn.write(FORGET_LETTER, document.id)
         turn.write(KEEP_LETTER, document.id, host, next_at, encode(letter), encode_document(document))
         if next_at is not None:
+            self.due += 1
             self._want(host, next_at)
 
     # --- what is asked ------------------------------------------------------------------------------------
@@ -264,7 +269,10 @@ class Outbox:
         turn, letter = self._book.turn, tried(hand.letter, call.attempt)
         at = None if letter.delivered else next_try(letter, turn.now, self._chance())
         self._put_down(letter.host, letter.id)
+        self._book.tally.webhooks["delivered" if letter.delivered else "failed"] += 1
         if at is None:
+            self.due = max(0, self.due - 1)
+            self._book.tally.webhooks["given_up"] += not letter.delivered
             turn.write(LETTER_DONE, encode(letter), turn.now, letter.id)
             self._purge()
         else:

@@ -74,7 +74,7 @@ WRITES = {
     PURGE_LETTERS: Statement(delete(_outbox).where(_c.id.in_(_old)), ("before",)),
 }
 LOADS: dict[str, Select[Any]] = {
-    LANES: select(_c.host, func.min(_c.next_at)).where(_due).group_by(_c.host),
+    LANES: select(_c.host, func.min(_c.next_at), func.count()).where(_due).group_by(_c.host),
 }
 READS = {
     LETTERS_DUE: Statement(select(func.count()).select_from(_outbox).where(_due), ()),

@@ -77,6 +77,11 @@ class Projector:
         """Those of all accounts."""
         return [document for _, document in self._pending.values()]
 
+    @property
+    def behind(self) -> int:
+        """How many documents the index does not have yet."""
+        return len(self._pending)
+
     def recent(self, prediction: str) -> Document | None:
         """The ended prediction, if it ended here lately."""
         return self._recent.get(prediction)

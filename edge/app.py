@@ -17,12 +17,13 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
-from edge.context import EDGE, RATE, Edge
+from edge.context import EDGE, RATE, Edge, edge_of
 from edge.cors import Cors
 from edge.errors import not_found
 from edge.legacy import routes as legacy
 from edge.legacy.door import LegacyDoor
 from edge.links import Links
+from edge.metrics.requests import Requests
 from edge.openai import routes as openai
 from edge.orders import Orders
 from edge.problems import problem_of
@@ -37,6 +38,7 @@ from edge.routes import (
     keys,
     model_changes,
     models,
+    monitoring,
     overflow,
     predictions,
     retention,
@@ -101,7 +103,8 @@ def create_app(services: Services, orders: Orders) -> ASGIApp:
             services.limits.lost_answer_s, services.limits.lost_answers, services.clock.monotonic
         ),
     )
-    return _Door(edge, services.gateway, services.legacy, Cors(services.cors_origins), services.access)
+    cors = Cors(services.cors_origins)
+    return _Door(edge, services.gateway, services.legacy, cors, services.access, services.requests)
 
 
 @cache
@@ -121,6 +124,7 @@ def _routes() -> tuple[Litestar, Shortcut]:
         *streams.HANDLERS,
         *server.HANDLERS,
         *usage.HANDLERS,
+        *monitoring.HANDLERS,
         *overflow.HANDLERS,
         *admin.HANDLERS,
         *keys.HANDLERS,
@@ -148,11 +152,13 @@ class _Door:
         legacy_door: LegacyDoor,
         cors: Cors,
         access: AccessLog,
+        requests: Requests,
     ) -> None:
         self._app, self._shortcut = _routes()
         self._edge = edge
         self._cors = cors
         self._access = access
+        self._requests = requests
         self._gateway = gateway
         self._legacy_door = legacy_door
         self._prefix = secrets.token_hex(5)
@@ -181,6 +187,7 @@ class _Door:
             if message["type"] == "http.response.start":
                 started = True
                 self._access.answered(scope, message["status"], began)
+                self._requests.answered(scope, message["status"], began)
                 # What any page may read says so itself, and a browser takes that header only once.
                 given = cors and any(name == _ALLOWED for name, _ in message["headers"])
                 rate: tuple[Header, ...] = scope.get(RATE, ())  # type: ignore[assignment]
@@ -242,6 +249,7 @@ def _route_query(scope: Scope) -> None:
 def _on_error(request: HTTPRequest, error: Exception) -> Reply:
     """Litestar's exception handler: every error is a problem document; unexpected ones tell nothing."""
     problem = problem_of(request, error)
+    edge_of(request).services.requests.refusals[problem.code] += 1
     headers = list(problem.headers)
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(problem.retry_after_s).encode()))

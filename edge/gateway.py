@@ -135,6 +135,11 @@ class Gateway:
 
     # --- Sockets: what coordinators send -------------------------------------------------------------------
 
+    @property
+    def connected(self) -> int:
+        """How many agents are."""
+        return len(self._connections)
+
     def deliver(self, address: calls.SocketAddress, message: wire.ServerMessage) -> None:
         found = self._channels.get(address)
         if found is None:

@@ -13,6 +13,7 @@ from coordinator.prediction import Status
 from coordinator.protocol.limits import SEARCH_LENGTH
 from edge import schemas
 from edge.listing import SOURCES
+from edge.metrics.scale import ScalePage
 from edge.routes.admin import description as admin
 from edge.routes.discovery import LARGEST_SEARCH
 from edge.routes.models import DIRECTIONS, SORTING
@@ -56,6 +57,7 @@ _COMPONENTS = {
     "Deliveries": schemas.DeliveriesOut,
     "WebhookSecret": schemas.WebhookSecretOut,
     **admin.COMPONENTS,
+    "Scale": ScalePage,
 }
 _JSON = "application/json"
 
@@ -240,6 +242,8 @@ _RESPONSES: Mapping[str, dict[str, Any]] = {
     "stream_files": _EVENTS,
     **{name: _answer(*answer) for name, answer in admin.ANSWERS.items()},
     **{name: _page(component) for name, component in admin.PAGES.items()},
+    "get_metrics": {"200": {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+    "get_scale": _answer("200", "Scale"),
 }
 _QUERIES: Mapping[str, tuple[str, ...]] = {
     "list_predictions": ("cursor", "created_after", "created_before", "status", "model", "source"),
@@ -257,6 +261,7 @@ _QUERIES: Mapping[str, tuple[str, ...]] = {
     "stream_prediction": ("last_event_id",),
     "stream_files": ("last_event_id",),
     **admin.QUERIES,
+    "get_scale": ("model", "pool"),
 }
 _REQUIRED_QUERIES = {
     ("search", "query"),

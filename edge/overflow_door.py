@@ -71,7 +71,9 @@ def overflow_door(
         providers=providers,
         keys=key,
         files=files,
-        caps=DailyCaps(store.overflow_days, clock, settings.limits, store.tokens),
+        caps=DailyCaps(
+            store.overflow_days, clock, settings.limits, store.tokens, coordinators.watch.spent
+        ),
         awake=coordinators.namespace.woken,
         clock=clock,
         limits=settings.limits,

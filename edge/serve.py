@@ -41,6 +41,8 @@ from edge.key_orders import KeyOrders
 from edge.last_use import LastUse
 from edge.legacy.door import LegacyDoor
 from edge.listener import http_server, tls, urls
+from edge.metrics.door import metrics_address, metrics_door
+from edge.metrics.sleepers import Sleepers
 from edge.orders import Orders
 from edge.overflow_door import overflow_door
 from edge.provider_keys import LABEL, ProviderKeys
@@ -88,12 +90,13 @@ async def serve(settings: ServeSettings) -> int:
                     control = ControlServer(data.control_socket, orders.on_socket)
                     parts.push_async_callback(control.stop)
                     await control.start()
+                metrics = await parts.enter_async_context(metrics_door(settings.metrics_address, services))
                 http = http_server(create_app(services, orders), listener, settings, context)
                 serving = asyncio.create_task(http.serve())
                 parts.push_async_callback(_end, serving)
                 await _until(http.listening, serving)
                 _tune_interpreter()
-                _announce(local_url, public_url, data, secret)
+                _announce(local_url, public_url, data, secret, metrics)
                 await _until(run.leaving, serving)
                 services.draining.set()
                 log.info("leaving: %s", run.reason)
@@ -152,6 +155,7 @@ def _check(settings: ServeSettings) -> None:
         ClientAddresses(settings.trusted_proxy)
     except ValueError as error:
         raise CommandFailed(f"--trusted-proxy: {error}", ExitCode.USAGE) from None
+    metrics_address(settings.metrics_address)
     if settings.wire.beat_s >= settings.wire.silence_s:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
@@ -262,7 +266,10 @@ async def _build(
     parts.push_async_callback(_bounded, leftovers.stop, "leftovers")
     backups = Backups(data, storages, blobs, place, coordinators.projector)
     parts.push_async_callback(_bounded, backups.stop, "backups")
+    sleepers = Sleepers(store.objects, coordinators)
+    parts.push_async_callback(_bounded, sleepers.stop, "sleepers")
     await coordinators.start()
+    await sleepers.start()
     await retention.start()
     await leftovers.start()
     services = Services(
@@ -387,12 +394,14 @@ async def _bounded(stop: Callable[[], Awaitable[None]], name: str) -> None:
         log.warning("%s did not stop within %g s: cut off", name, STOP_S)
 
 
-def _announce(local_url: str, public_url: str, data: DataDir, secret: str | None) -> None:
+def _announce(local_url: str, public_url: str, data: DataDir, secret: str | None, metrics: str) -> None:
     """What a person wants to know, on stdout; the first token only when a person is reading."""
     lines = [f"Cogflare {version('cogflare')} is ready", f"  URL         {local_url}"]
     if public_url != local_url:
         lines.append(f"  public URL  {public_url}")
     lines.append(f"  data        {data.path}")
+    if metrics:
+        lines.append(f"  metrics     {metrics}")
     if secret is not None and sys.stdout.isatty():
         lines.append(f"  token       {secret}")
         lines.append(f"              (admin, shown this once; it is also in {data.admin_token})")

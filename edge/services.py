@@ -1,6 +1,7 @@
 """What a running server is made of, as the HTTP application sees it. Built by ``edge/serve.py``."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from coordinator.actor.clock import Clock
@@ -18,6 +19,8 @@ from edge.access_log import AccessLog
 from edge.auth import Authenticator
 from edge.gateway import Gateway
 from edge.legacy.door import LegacyDoor
+from edge.metrics.models import WatchedModels
+from edge.metrics.requests import Requests
 from edge.redirects import NO_REDIRECTS, Redirects
 from edge.settings import FileUrls
 from edge.subscriptions import Subscriptions
@@ -55,6 +58,14 @@ class Services:
     access: AccessLog = field(default_factory=AccessLog)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
+    requests: Requests = field(default_factory=Requests)
+    started_at: int = field(default_factory=lambda: time.time_ns() // 1000)
+    """When the process began, microseconds since the epoch."""
+    watched: WatchedModels = field(init=False)
+
+    def __post_init__(self) -> None:
+        watched = WatchedModels(self.coordinators, self.store.objects, self.limits.scale_wait_s)
+        object.__setattr__(self, "watched", watched)
 
     @property
     def models(self) -> Models:

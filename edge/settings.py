@@ -93,6 +93,14 @@ class ServeSettings:
         default="errors",
         metadata={"help": "requests that are logged, without queries and what is secret in a path"},
     )
+    metrics_address: str = field(
+        default="",
+        metadata={
+            "help": "address where whoever reaches it reads /metrics and /scale without a token, as "
+            "127.0.0.1:9090; at --port they need one of scope admin",
+            "metavar": "HOST:PORT",
+        },
+    )
     bench_commit_delay_s: float = field(
         default=0.0, metadata={"help": "added to every commit of a coordinator", "hidden": True}
     )

@@ -42,7 +42,9 @@ class Instance:
         outside: Outside,
         on_broken: Callable[["Instance"], None],
         before_timer: Callable[[], None],
+        on_commit: Callable[[int, float], None] | None = None,
     ) -> None:
+        """``on_commit`` is told of each commit how many rows it had and how many seconds it took."""
         self.number = number
         self.broken: Exception | None = None
         self.now = clock.now()
@@ -53,6 +55,7 @@ class Instance:
         self._outside = outside
         self._on_broken = on_broken
         self._before_timer = before_timer
+        self._on_commit = on_commit
         self._gate = Gate()
         self._generation = 0
         self._alarm: int | None = None
@@ -100,6 +103,10 @@ class Instance:
     def idle(self) -> bool:
         busy = self._calls or self._staged or self._committer or self._tasks or not self._gate.empty
         return not busy and self._actor.idle()
+
+    @property
+    def actor(self) -> Actor:
+        return self._actor
 
     @property
     def next_alarm(self) -> int | None:
@@ -264,7 +271,10 @@ class Instance:
                 if self._later is not None:
                     self._later.cancel()
                     self._later = None
+                began = self._clock.monotonic()
                 await self._storage.commit(Batch(writes, self._alarm), self._generation)
+                if self._on_commit is not None:
+                    self._on_commit(len(writes), self._clock.monotonic() - began)
                 self._committed = turn
                 if self.broken is None:
                     self._gate.durable(turn)

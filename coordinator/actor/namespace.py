@@ -47,7 +47,10 @@ class Namespace:
         idle_s: float,
         wake_concurrency: int,
         most_live: int,
+        on_commit: Callable[[int, float], None] | None = None,
+        on_leaving: Callable[[int, Actor], None] | None = None,
     ) -> None:
+        """``on_commit`` is each instance's; ``on_leaving`` sees an object that leaves memory, being idle."""
         self.woken = asyncio.Event()
         self._actor = actor
         self._storages = storages
@@ -58,6 +61,8 @@ class Namespace:
         self._idle_s = idle_s
         self._wake_concurrency = wake_concurrency
         self._most_live = most_live
+        self._on_commit = on_commit
+        self._on_leaving = on_leaving
         self._full_at = -1.0
         """The sweep since which it is known that none can leave."""
         self._instances: dict[int, Instance] = {}
@@ -94,6 +99,10 @@ class Namespace:
 
     def live(self, number: int) -> bool:
         return number in self._instances
+
+    def actors(self) -> list[tuple[int, Actor]]:
+        """All objects in memory, to be looked at between their turns and not touched."""
+        return [(number, instance.actor) for number, instance in self._instances.items()]
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -162,8 +171,7 @@ class Namespace:
             self._full_at = self._swept_at
             raise NoRoom(f"{self._most_live} models are in use at once (limit: live_models)", SWEEP_S)
         oldest = min(idle, key=lambda instance: instance.last_used)
-        del self._instances[oldest.number]
-        self._change(oldest.number, self._evict(oldest))
+        self._let_leave(oldest)
 
     async def _load(self, number: int) -> Instance:
         self._make_room()
@@ -178,6 +186,7 @@ class Namespace:
                 outside=self._outside,
                 on_broken=self._discard,
                 before_timer=self._look_for_stall,
+                on_commit=self._on_commit,
             )
             await instance.start()
         except NotHere as error:
@@ -206,6 +215,12 @@ class Namespace:
     async def _bury(self, instance: Instance) -> None:
         await instance.writer_ended()
         self._own(self._retry(instance.number))
+
+    def _let_leave(self, instance: Instance) -> None:
+        del self._instances[instance.number]
+        if self._on_leaving is not None:
+            self._on_leaving(instance.number, instance.actor)
+        self._change(instance.number, self._evict(instance))
 
     async def _evict(self, instance: Instance) -> None:
         storage: Storage = self._storages.storage(instance.number)
@@ -294,8 +309,7 @@ class Namespace:
         self._schedule_sweep()
         for instance in list(self._instances.values()):
             if self._swept_at - instance.last_used >= self._idle_s and instance.idle():
-                del self._instances[instance.number]
-                self._change(instance.number, self._evict(instance))
+                self._let_leave(instance)
         if self._next_alarm is not None and self._next_alarm <= self._clock.now():
             self._next_alarm = None
             self._own(self._wake_due())

@@ -1,6 +1,7 @@
 """How much of a provider a token may have in a day (UTC): predictions, and what they cost."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -24,10 +25,17 @@ class DailyCaps:
     """Implements ``carrier.Caps``. What cannot be counted does not begin."""
 
     def __init__(
-        self, days: OverflowDays, clock: Clock, limits: ServerLimits, tokens: Tokens | None = None
+        self,
+        days: OverflowDays,
+        clock: Clock,
+        limits: ServerLimits,
+        tokens: Tokens | None = None,
+        on_cost: Callable[[int, float], None] | None = None,
     ) -> None:
-        """``tokens`` may have limits of their own."""
+        """``tokens`` may have limits of their own; ``on_cost`` is told what one has cost, and of which object
+        it was."""
         self._tokens = tokens
+        self._on_cost = on_cost
         self._days = days
         self._clock = clock
         self._limits = limits
@@ -58,6 +66,8 @@ class DailyCaps:
     async def settle(self, errand: Errand, remote: Remote) -> None:
         cost = cost_of(errand, remote)
         if cost:
+            if self._on_cost is not None:
+                self._on_cost(errand.number, cost)
             try:
                 await self._days.spend(errand.token, self._clock.now() // _DAY, cost)
             except Unavailable as error:

@@ -231,6 +231,12 @@ class ServerLimits:
         "more are refused with 503 models_full",
         1,
     )
+    metrics_models: int = _limit(
+        200, "models in pools that /metrics shows by name, those used first; the rest is one, named other", 0
+    )
+    scale_wait_s: float = _limit(
+        30.0, "time in which what waits is to have begun, for the number of workers that a model needs"
+    )
     wake_concurrency: int = _limit(16, "coordinators loaded at the same time after a restart")
     writer_threads: int = _limit(4, "threads that commit coordinators' storage")
     open_storages: int = _limit(256, "coordinators' database files kept open")

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from coordinator.scheduling.census import Census, Place
 from coordinator.scheduling.flow import Flow, Offer, Waiting
+from coordinator.scheduling.line import Line
 from coordinator.scheduling.order import Order
 from coordinator.scheduling.rotation import Search
 from coordinator.scheduling.shares import Owners
@@ -57,6 +58,11 @@ class Queue:
     @property
     def input_bytes(self) -> int:
         return self._window.input_bytes
+
+    @property
+    def lines(self) -> Iterable[Line]:
+        """Those that are in memory, for who counts them between two turns."""
+        return self._window.lines.values()
 
     # --- what waits ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-EXTRAS := server,examples,binary,dev
+EXTRAS := server,otel,examples,binary,dev
 CHECKED := edge coordinator gpu_agent
 # Python that is linted but not type-checked strictly: predictors and tests are written as users write them.
 LINTED := $(CHECKED) migrations infra/binary tests examples benchmarks docs

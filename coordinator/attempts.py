@@ -22,6 +22,7 @@ from coordinator.overflow.errand import Errand
 from coordinator.prediction import Attempt, ErrorCode, Happening, Status
 from coordinator.protocol import messages as wire
 from coordinator.scheduling.flow import Waiting
+from coordinator.spans import trace_of
 from coordinator.waiting import in_vain, too_long, waits_until
 from coordinator.workers import Fault, Strike, Workers
 
@@ -187,6 +188,7 @@ class Attempts:
             input=Raw(document.input),
             run_s=document.run_s,
             files={url: self._link(key) for url, key in document.input_files.items()},
+            trace=trace_of(document, attempt.number) if session.protocol >= 4 else None,
         )
         self._tell(session, entry, dispatch)
 

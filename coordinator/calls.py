@@ -72,6 +72,8 @@ class Create(Call, frozen=True, kw_only=True, tag="create"):
     """How long its data is kept after its end; None for the server's time."""
     destination: str = ""
     """Of a training; empty for a prediction."""
+    trace: str = ""
+    """The ``traceparent`` that it came under."""
 
 
 class CreateMany(Call, frozen=True, kw_only=True, tag="create_many"):

@@ -28,6 +28,9 @@ from coordinator.prediction import Document, decode
 from coordinator.projector import Projector
 from coordinator.protocol import messages as wire
 from coordinator.protocol.limits import ServerLimits
+from coordinator.protocol.log_lines import about
+from coordinator.protocol.traces import Tell, parent_of
+from coordinator.spans import spans_of
 from coordinator.store.database import Store
 from coordinator.stub import Models
 from coordinator.watch import Watch
@@ -81,7 +84,10 @@ class Coordinators:
         clock: Clock,
         limits: ServerLimits,
         on_fatal: Callable[[Exception], None],
+        tell: Tell | None = None,
     ) -> None:
+        """``tell`` takes the spans of what has ended."""
+        self._tell = tell
         self._blobs = blobs
         self._signer = signer
         self._clock = clock
@@ -137,10 +143,26 @@ class Coordinators:
             if document.status.terminal:
                 self._grants.ended(document.id)
                 if not address.again:
-                    self.watch.tally(address.number).ends(document)
+                    self._ended(address.number, document)
             self.projector.add(address.number, document, recent=not address.again)
         elif not self._long_dispatches.send(address, message):
             self._deliver(address, message)
+
+    def _ended(self, number: int, document: Document) -> None:
+        self.watch.tally(number).ends(document)
+        if log.isEnabledFor(logging.DEBUG):
+            attempt = document.attempts[-1].number if document.attempts else 0
+            trace = parent_of(document.trace)
+            ids = about(
+                prediction=document.id,
+                attempt=attempt,
+                model=document.model,
+                trace_id="" if trace is None else trace.trace_id,
+            )
+            log.debug("prediction %s: %s", document.id, document.error_code or document.status, extra=ids)
+        if self._tell is not None and document.trace:
+            for span in spans_of(document):
+                self._tell(span)
 
     def _deliver(self, address: Any, message: Any) -> None:
         if address.gateway == GATEWAY:
@@ -193,9 +215,11 @@ class Coordinators:
         try:
             return await webhooks.render(dialect, document), ""
         except Unavailable as error:
-            log.warning("the webhook of %s cannot be made now: %s", document.id, error)
+            ids = about(prediction=document.id, model=document.model)
+            log.warning("the webhook of %s cannot be made now: %s", document.id, error, extra=ids)
         except Exception:
-            log.exception("the webhook of %s cannot be made", document.id)
+            ids = about(prediction=document.id, model=document.model)
+            log.exception("the webhook of %s cannot be made", document.id, extra=ids)
         return None, "the server could not make the request"
 
     async def _check_files(self, message: wire.Finished) -> str | None:

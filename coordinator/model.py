@@ -221,6 +221,7 @@ class Model:
             destination=call.destination,
             overflow=call.overflow,
             retention_s=_or(call.retention_s, limits.retention_s),
+            trace=call.trace,
         )
         entry = book.add(document)
         book.tally.created += 1

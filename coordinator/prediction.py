@@ -194,6 +194,8 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     destination: str = ""
     """Of a training: the model that it was made for. Empty for a prediction."""
     source: str = "api"
+    trace: str = ""
+    """The ``traceparent`` that it came under (``protocol/traces.py``)."""
     retention_s: float | None = None
     """How long its data is kept after its end; None, as in what older releases wrote: for good."""
     expires_at: int | None = None

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from coordinator.protocol.log_lines import about
+from coordinator.protocol.traces import parent_of
 from edge.client_address import ClientAddresses
 from edge.settings import AccessLevel
 
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "cogflare.request_id"
 TOKEN = "cogflare.token"  # noqa: S105 - where a request's scope has its token's id
+CREATED = "cogflare.created"
+"""Where it has (id, model) of the prediction that it has created."""
 _HIDDEN = "***"
 _SECRET = re.compile(
     r"(/v1/streams/|/files/|/uploads/|/outputs/|/(?:v1/)*models/[^/]*/[^/]*/(?:files|websockets?)/).*",
@@ -40,6 +44,7 @@ class AccessLog:
         if status < self._from:
             return
         self._write(
+            _ids(scope),
             request=scope.get(REQUEST_ID, "-"),
             address=self._clients.of(scope),
             token=scope.get(TOKEN, "-"),
@@ -53,10 +58,19 @@ class AccessLog:
         """A connection was given up before there was a whole request."""
         if status >= self._from:
             nothing = dict.fromkeys(("token", "method", "path"), "-")
-            self._write(request="-", address=address, **nothing, status=status, ms=0.0)
+            self._write({}, request="-", address=address, **nothing, status=status, ms=0.0)
 
-    def _write(self, **fields: Any) -> None:
-        log.info("%s", " ".join(map(str, fields.values())), extra={"access": fields})
+    def _write(self, ids: Mapping[str, str], **fields: Any) -> None:
+        extra = {"access": fields, **about(**ids)}
+        log.info("%s", " ".join(map(str, fields.values())), extra=extra)
+
+
+def _ids(scope: Mapping[str, Any]) -> dict[str, str]:
+    """What else a line of JSON has: the prediction that was created, with its model, and the trace."""
+    prediction, model = scope.get(CREATED, ("", ""))
+    given = next((value for name, value in scope.get("headers", ()) if name == b"traceparent"), b"")
+    trace = parent_of(given.decode("latin-1"))
+    return {"prediction": prediction, "model": model, "trace_id": "" if trace is None else trace.trace_id}
 
 
 def shown_path(path: str, *, served: bool) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from litestar import HttpMethod, Litestar
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from coordinator.protocol.log_lines import about
 from coordinator.protocol.messages import PATH as WORKERS_PATH
 from edge.access_log import REQUEST_ID, AccessLog
 from edge.catalog import Catalog
@@ -181,11 +182,14 @@ class _Door:
         scope["path"] = _api_path(scope["path"], scope["query_string"])
         _route_query(scope)
         started = False
+        tracing = self._edge.services.tracing
+        begun = None if tracing is None else tracing.begin(scope)
+        answer = 500
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, answer
             if message["type"] == "http.response.start":
-                started = True
+                started, answer = True, message["status"]
                 self._access.answered(scope, message["status"], began)
                 self._requests.answered(scope, message["status"], began)
                 # What any page may read says so itself, and a browser takes that header only once.
@@ -205,9 +209,13 @@ class _Door:
                 await self._app(scope, receive, send_with_id)
         except Exception:
             # Too late for another answer: the connection is cut, so the client sees that this one is broken.
-            log.exception("request %s failed while its answer was being sent", request_id)
+            ids = about(request_id=request_id)
+            log.exception("request %s failed while its answer was being sent", request_id, extra=ids)
             if not started:
                 raise
+        finally:
+            if tracing is not None and begun is not None:
+                tracing.ended(begun, scope, answer)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _api_path(scope["path"], b"").rstrip("/") == WORKERS_PATH:

@@ -30,6 +30,7 @@ from edge.overflow import overflow_of
 from edge.pools import choose_pool
 from edge.room import need_room
 from edge.schemas import CreateBody
+from edge.tracing import trace_of
 from edge.webhooks import webhook_of
 from edge.wishes import wishes_of
 
@@ -159,6 +160,7 @@ async def prepare(
         metadata=metadata,
         overflow=await _overflow(edge, principal, target, files),
         retention_s=retention_of(body.retention, principal, target.config, edge.services.limits),
+        trace=trace_of(headers),
     )
     return Order(number, call, target, raw, principal)
 

@@ -1,27 +1,14 @@
 """Where the server's log goes: stderr, one line a record, nothing of requests' inputs or tokens."""
 
 import asyncio
-import json
 import logging
 import sys
-from datetime import UTC, datetime
+
+from coordinator.protocol.log_lines import JsonFormatter
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # uvicorn's websocket server says this, as an error, of every upgrade that we refuse with a status.
 REFUSED_UPGRADE = "ASGI callable returned without completing handshake."
-
-
-class JsonFormatter(logging.Formatter):
-    """A record as one JSON object; a request's has its parts as members."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "logger": record.name}
-        access = getattr(record, "access", None)
-        line |= {"message": record.getMessage()} if access is None else access
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
 
 
 def configure(level: str, form: str = "text") -> None:

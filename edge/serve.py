@@ -20,7 +20,8 @@ from coordinator.host import Coordinators
 from coordinator.ids import Ids
 from coordinator.leftovers import Leftovers
 from coordinator.model_schema import MODEL_SCHEMA
-from coordinator.protocol.addresses import AddressRules
+from coordinator.protocol.addresses import AddressRules, http_url
+from coordinator.protocol.otlp import NoTelemetry, Otlp
 from coordinator.retention import Retention
 from coordinator.store.database import Store, migrate
 from edge.access_log import AccessLog
@@ -55,6 +56,7 @@ from edge.storage import open_storage, storage_place
 from edge.subscriptions import Subscriptions
 from edge.times import rfc3339
 from edge.token_orders import TokenOrders
+from edge.tracing import Tracing
 from edge.webhook_secrets import LABEL as WEBHOOK_SECRETS
 from edge.webhook_secrets import Secrets
 from edge.webhooks import Webhooks
@@ -156,6 +158,11 @@ def _check(settings: ServeSettings) -> None:
     except ValueError as error:
         raise CommandFailed(f"--trusted-proxy: {error}", ExitCode.USAGE) from None
     metrics_address(settings.metrics_address)
+    if settings.otlp_endpoint and http_url(settings.otlp_endpoint) is None:
+        raise CommandFailed(
+            f"--otlp-endpoint: {settings.otlp_endpoint!r} is not a URL such as http://127.0.0.1:4318",
+            ExitCode.USAGE,
+        )
     if settings.wire.beat_s >= settings.wire.silence_s:
         raise CommandFailed(
             "--beat-s must be shorter than --silence-s, or every connection counts as dead", ExitCode.USAGE
@@ -178,6 +185,7 @@ async def _build(
     settings: ServeSettings, data: DataDir, public_url: str, parts: AsyncExitStack, run: _Run
 ) -> tuple[Services, Backups, LastUse]:
     limits, clock = settings.limits, SystemClock()
+    tracing = _tracing(settings, parts)
     signer = Signer(data.key("signed urls"))
     ids = Ids(data.key("prediction ids"))
     await asyncio.to_thread(migrate, data.database_url)
@@ -202,6 +210,7 @@ async def _build(
         clock=clock,
         limits=limits,
         on_fatal=run.fail,
+        tell=None if tracing is None else tracing.tell,
     )
     last_use = LastUse(store.token_changes, clock)
     authenticator = Authenticator(
@@ -293,8 +302,27 @@ async def _build(
         webhooks=webhooks,
         overflow=overflow if settings.replicate_url else None,
         retention=retention,
+        tracing=tracing,
     )
     return services, backups, last_use
+
+
+def _tracing(settings: ServeSettings, parts: AsyncExitStack) -> Tracing | None:
+    """Where spans go; None for nowhere. What is left is sent at the end. Raises CommandFailed."""
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        otlp = Otlp(settings.otlp_endpoint, "cogflare-server", version("cogflare"))
+    except NoTelemetry as error:
+        raise CommandFailed(
+            f"--otlp-endpoint: {error}", ExitCode.USAGE, "install cogflare[otel] beside cogflare[server]"
+        ) from None
+
+    async def close() -> None:
+        await asyncio.to_thread(otlp.close)
+
+    parts.push_async_callback(_bounded, close, "traces")
+    return Tracing(otlp.tell, settings.trace_ratio)
 
 
 async def _first_token(store: Store, data: DataDir) -> str | None:

@@ -24,6 +24,7 @@ from edge.metrics.requests import Requests
 from edge.redirects import NO_REDIRECTS, Redirects
 from edge.settings import FileUrls
 from edge.subscriptions import Subscriptions
+from edge.tracing import Tracing
 from edge.webhooks import Webhooks
 
 
@@ -59,6 +60,8 @@ class Services:
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the server has been asked to leave."""
     requests: Requests = field(default_factory=Requests)
+    tracing: Tracing | None = None
+    """None where no spans are told."""
     started_at: int = field(default_factory=lambda: time.time_ns() // 1000)
     """When the process began, microseconds since the epoch."""
     watched: WatchedModels = field(init=False)

@@ -93,6 +93,21 @@ class ServeSettings:
         default="errors",
         metadata={"help": "requests that are logged, without queries and what is secret in a path"},
     )
+    otlp_endpoint: str = field(
+        default="",
+        metadata={
+            "help": "collector that traces are sent to, OTLP over HTTP, as http://127.0.0.1:4318; needs "
+            "cogflare[otel]",
+            "metavar": "URL",
+        },
+    )
+    trace_ratio: float = field(
+        default=1.0,
+        metadata={
+            "help": "part of the creations without a traceparent that begin a trace; others go by theirs",
+            "maximum": 1.0,
+        },
+    )
     metrics_address: str = field(
         default="",
         metadata={

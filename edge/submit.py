@@ -11,6 +11,7 @@ from coordinator.errors import Unavailable
 from coordinator.letters import COGFLARE
 from coordinator.long_inputs import whole
 from coordinator.prediction import Document, Status
+from edge.access_log import CREATED
 from edge.aliases import Name, digest_of, key_of, reserve, reserved
 from edge.aliases import own_id as name_of
 from edge.auth import BAD_TOKEN, Principal
@@ -107,6 +108,7 @@ async def submit(
     )
     name = name_of(own_id) if own_id else key_of(headers)
     made = await (asked.once(target) if name is None else asked.by_name(target, name))
+    request.scope[CREATED] = (made.document.id, made.document.model)  # type: ignore[literal-required]
     status = 201
     if own_id and made.replayed:
         status = 200 if made.document.status.terminal else 202  # as Cog has it

@@ -18,6 +18,7 @@ import msgspec
 from coordinator.protocol.addresses import AddressRules
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.messages import OLDEST, VERSION, Gpu, Hello, Welcome
+from coordinator.protocol.traces import Tell
 from gpu_agent.channel import ModelChannel
 from gpu_agent.connection import Connection
 from gpu_agent.fetch import Fetcher
@@ -51,7 +52,9 @@ class Agent:
         state: StateDir,
         tls: ssl.SSLContext,
         gpus: tuple[Gpu, ...] = (),
+        tell: Tell | None = None,
     ) -> None:
+        """``tell`` takes the spans of attempts that somebody traces."""
         self._settings = settings
         self._state = state
         self._slots = Slots(settings.slots or max(each.concurrency for each in models.values()))
@@ -75,6 +78,7 @@ class Agent:
             transfer=self._transfer,
             spool=self._spool,
             scratch=state.work,
+            tell=tell,
         )
         self._connection = Connection(
             base_url=settings.base_url,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from coordinator.protocol.agent_session import ToChannel
 from coordinator.protocol.channels import ChannelState
 from coordinator.protocol.errors import FrameTooLarge
+from coordinator.protocol.log_lines import about, task_is_about
 from coordinator.protocol.messages import (
     Accepted,
     Ack,
@@ -339,13 +340,16 @@ class ModelChannel:
             secret=message.secret,
             started_at=time.time_ns() // 1000,
             limits=welcome,
+            trace=message.trace,
         )
+        if (setup := serving.setup_of(runner)) is not None:
+            work.trail.setup(*setup)
         self.works[key] = work
         self._runners[key] = runner
         self._slots.running += 1
         self._charges[key] = (self._sharing.began(self), time.monotonic())
         self._accept(work)
-        log.info("%s %s: started", self.served.model, message.prediction)
+        log.info("%s %s: started", self.served.model, message.prediction, extra=about(**work.ids))
         self._spawn(self._live(work, work.run(message, runner, serving.declared)))
         self._changed()
 
@@ -432,6 +436,7 @@ class ModelChannel:
 
     async def _live(self, work: Work, life: Coroutine[Any, Any, None]) -> None:
         """An attempt's life, with its end told; nothing that goes wrong in it hurts the others."""
+        task_is_about(**work.ids)
         try:
             await life
         except Exception:

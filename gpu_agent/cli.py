@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from typing import TYPE_CHECKING
 
+from coordinator.protocol.log_lines import JsonFormatter
+from coordinator.protocol.otlp import NoTelemetry, Otlp
 from gpu_agent.settings import AgentSettings, SettingsError
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ def main(settings: AgentSettings) -> int:
     from gpu_agent.model_dir import ModelDir, ModelDirError
     from gpu_agent.state_dir import open_state_dir
 
-    _log_to_terminal()
+    _log_to_terminal(settings.log_format)
     try:
         settings.check()
         models = {name: ModelDir.read(path) for name, path in settings.model_dirs().items()}
@@ -40,6 +43,7 @@ def main(settings: AgentSettings) -> int:
     try:
         # Until the loop has handlers of its own: what is being made is taken away again.
         signal.signal(signal.SIGTERM, _leave)
+        otlp = _otlp(settings.otlp_endpoint)
         choices = {
             name: choose(
                 model,
@@ -53,7 +57,10 @@ def main(settings: AgentSettings) -> int:
         }
         if settings.install:
             forget_unused(settings.cache, settings.unused_environment_s, log.warning)
-        return asyncio.run(_serve(settings, choices, state))
+        return asyncio.run(_serve(settings, choices, state, otlp))
+    except NoTelemetry as error:
+        print(f"cogflare agent: --otlp-endpoint: {error}; install cogflare[otel]", file=sys.stderr)
+        return EXIT_USAGE
     except EnvironmentFailed as error:
         print(f"cogflare agent: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -61,7 +68,9 @@ def main(settings: AgentSettings) -> int:
         state.release()
 
 
-async def _serve(settings: AgentSettings, choices: "Mapping[str, Choice]", state: "StateDir") -> int:
+async def _serve(
+    settings: AgentSettings, choices: "Mapping[str, Choice]", state: "StateDir", otlp: Otlp | None
+) -> int:
     from gpu_agent.agent import Agent
     from gpu_agent.gpus import gpus
     from gpu_agent.source import FolderSource, Source
@@ -77,7 +86,9 @@ async def _serve(settings: AgentSettings, choices: "Mapping[str, Choice]", state
             from gpu_agent.container.source import sources_of
 
             sources |= sources_of(servers, settings, state.work, tls)
-        agent = Agent(settings, sources, state, tls, await asyncio.to_thread(gpus))
+        agent = Agent(
+            settings, sources, state, tls, await asyncio.to_thread(gpus), None if otlp is None else otlp.tell
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.drain)
@@ -85,16 +96,24 @@ async def _serve(settings: AgentSettings, choices: "Mapping[str, Choice]", state
     except* Exception as group:
         for leaf in _leaves(group):
             print(f"cogflare agent: {leaf}", file=sys.stderr)
+    finally:
+        if otlp is not None:
+            await asyncio.to_thread(otlp.close)
     return EXIT_FAILED
+
+
+def _otlp(endpoint: str) -> Otlp | None:
+    return Otlp(endpoint, "cogflare-agent", metadata.version("cogflare")) if endpoint else None
 
 
 def _leave(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
-def _log_to_terminal() -> None:
+def _log_to_terminal(form: str) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    text = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    handler.setFormatter(JsonFormatter() if form == "json" else text)
     root = logging.getLogger("cogflare")
     root.handlers[:] = [handler]
     root.propagate = False

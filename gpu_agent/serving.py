@@ -7,8 +7,10 @@ children; what is done here is to try again when a setup fails, and to know who 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -58,6 +60,7 @@ class Serving:
         self._changed = changed
         self._retries = retries
         self._runners: list[ModelRunner] = []
+        self._setups: WeakKeyDictionary[Predicts, tuple[int, int]] = WeakKeyDictionary()
         self._taken: dict[Predicts, int] = {}
         self._unwell: dict[ModelRunner, str] = {}
         """Those whose model says that it is not well: they get nothing until it is."""
@@ -94,6 +97,10 @@ class Serving:
             return None
         self._taken[best] = self._taken.get(best, 0) + 1
         return best
+
+    def setup_of(self, runner: Predicts) -> tuple[int, int] | None:
+        """When the runner's first setup began and ended, microseconds since the epoch."""
+        return self._setups.get(runner)
 
     def give(self, runner: Predicts) -> None:
         """The prediction that the runner was taken for has left it."""
@@ -138,12 +145,16 @@ class Serving:
             number, self._started = self._started, self._started + 1
             runner = self._source.runner(self._work_dir / str(number), listener)
             self._runners.append(runner)
+            began_at = time.time_ns() // 1000
             try:
-                return await runner.start()
+                loaded = await runner.start()
             except (SetupFailed, OSError) as error:
                 if isinstance(error, SetupFailed) and error.refused:
                     raise PredictorRefused(f"{self.name}: {error}") from None
                 problem = self._source.explain(error)
+            else:
+                self._setups[runner] = (began_at, time.time_ns() // 1000)
+                return loaded
             self._runners.remove(runner)
             await runner.stop(STOP_GRACE_S)
             log.warning("%s: %s; next try in %g s", self.name, problem, pause_s)

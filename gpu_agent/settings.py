@@ -3,7 +3,7 @@
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from coordinator.protocol.addresses import AddressRules, http_url
 from coordinator.protocol.limits import UNUSED_ENVIRONMENT_S
@@ -80,6 +80,12 @@ class AgentSettings:
     version: str = _setting(
         "", "version id, 64 hex, to register instead of the hash of the sources", metavar="HEX"
     )
+    otlp_endpoint: str = _setting(
+        "",
+        "collector that traces are sent to, OTLP over HTTP, as http://127.0.0.1:4318; needs cogflare[otel]",
+        metavar="URL",
+    )
+    log_format: Literal["text", "json"] = _setting("text", "how the log on stderr is written, one line each")
     allow_private: tuple[str, ...] = _setting(
         (), "private network, as 10.0.0.0/8, that inputs may be fetched from", metavar="CIDR"
     )
@@ -131,6 +137,10 @@ class AgentSettings:
         """Raises ``SettingsError`` for the first setting that cannot be right."""
         if http_url(self.server) is None:
             raise SettingsError(f"--server {self.server!r}: expected http://HOST[:PORT] or https://HOST")
+        if self.otlp_endpoint and http_url(self.otlp_endpoint) is None:
+            raise SettingsError(
+                f"--otlp-endpoint {self.otlp_endpoint!r}: expected a URL such as http://127.0.0.1:4318"
+            )
         if not self.token:
             raise SettingsError(
                 "--token is missing: make one with `cogflare token create NAME --worker POOL`"

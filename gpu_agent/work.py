@@ -21,8 +21,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from coordinator.protocol.messages import Dispatch, Finished, Held, StoredFile, UploadTo, Welcome
+from coordinator.protocol.messages import Dispatch, Finished, Held, StoredFile, Trace, UploadTo, Welcome
 from coordinator.protocol.messages import encode as encode_message
+from coordinator.protocol.traces import Tell
 from gpu_agent import disk
 from gpu_agent.bookmark import Bookmark
 from gpu_agent.declared import Declared
@@ -33,6 +34,7 @@ from gpu_agent.report import Report, Wire
 from gpu_agent.runner_types import NEIGHBOUR, Item, NotTaken, Result, Update
 from gpu_agent.source import Predicts
 from gpu_agent.spool import LocalFile, Record, Served, Spool
+from gpu_agent.trail import Trail
 from gpu_agent.transfer import OutputFile, Transfer, UploadDenied, UploadFailed
 from gpu_agent.verdict import (
     Status,
@@ -84,6 +86,8 @@ class Tools:
     transfer: Transfer
     spool: Spool
     scratch: Path
+    tell: Tell | None = None
+    """What takes the spans of attempts that somebody traces."""
 
 
 class _Canceled(Exception):
@@ -104,6 +108,7 @@ class Work:
         secret: str,
         started_at: int,
         limits: Welcome | None,
+        trace: Trace | None = None,
     ) -> None:
         self.server = server
         self.key = (prediction, attempt)
@@ -113,6 +118,12 @@ class Work:
         self.dropped = False
         self._desk = desk
         self._tools = tools
+        about: dict[str, str | int] = {
+            "cogflare.prediction": prediction,
+            "cogflare.attempt": attempt,
+            "cogflare.model": desk.served.model,
+        }
+        self.trail = Trail(tools.tell, trace, about)
         self._limits = limits
         self.report = Report(desk, self.key, limits.log_bytes if limits else 0)
         self._output_limit = min(limits.result_bytes, limits.frame_bytes // 2) if limits else 0
@@ -128,6 +139,13 @@ class Work:
     def id(self) -> str:
         """The attempt's name for the runner and in the file system."""
         return f"{self.key[0]}-{self.key[1]}"
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What its lines in a log are about."""
+        prediction, attempt = self.key
+        model, trace_id = self._desk.served.model, self.trail.trace_id
+        return {"prediction": prediction, "attempt": attempt, "model": model, "trace_id": trace_id}
 
     def held(self) -> Held:
         """How an attach lists it."""
@@ -187,8 +205,9 @@ class Work:
         began = time.monotonic()
         try:
             given = msgspec.json.decode(dispatch.input, type=dict[str, Any])
-            async with self._stoppable(), asyncio.timeout(dispatch.run_s):
-                given = await self._tools.inputs.fetch(given, declared, dispatch.files, folder)
+            with self.trail.step("files"):
+                async with self._stoppable(), asyncio.timeout(dispatch.run_s):
+                    given = await self._tools.inputs.fetch(given, declared, dispatch.files, folder)
         except _Canceled:
             return self._record("canceled")
         except InputFailed as error:
@@ -206,13 +225,15 @@ class Work:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_updates(runner))
             try:
-                result = await runner.predict(
-                    self.id,
-                    given,
-                    self._updates.put_nowait,
-                    timeout_s=max(left_s, 0.001),
-                    context={"id": self.key[0]},
-                )
+                with self.trail.step("run") as step:
+                    result = await runner.predict(
+                        self.id,
+                        given,
+                        self._updates.put_nowait,
+                        timeout_s=max(left_s, 0.001),
+                        context={"id": self.key[0]},
+                    )
+                    self.trail.predicted(step, result.started_at, result.completed_at, result.metrics)
             except NotTaken as why:
                 result = why
             finally:
@@ -362,6 +383,7 @@ class Work:
         self._finish(record)
 
     def _finish(self, record: Record) -> None:
+        self.trail.end(record.finished.status, record.finished.error_code)
         self._move(Phase.FINISHED)
         self.report.finish(record.finished)
 
@@ -376,7 +398,8 @@ class Work:
         except OSError as error:
             raise UploadDenied(f"output file {file.name} cannot be read: {error.strerror}") from None
         output = OutputFile(path, file.name, file.content_type, *measured)
-        return await self._tools.transfer.upload(output, partial(self._desk.grant, self), bookmark)
+        with self.trail.step("upload", **{"cogflare.bytes": output.length}):
+            return await self._tools.transfer.upload(output, partial(self._desk.grant, self), bookmark)
 
     @contextlib.asynccontextmanager
     async def _stoppable(self) -> AsyncIterator[None]:

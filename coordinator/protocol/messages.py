@@ -235,6 +235,13 @@ class Reattach(Message, frozen=True, kw_only=True, tag="reattach"):
     channel: Count
 
 
+class Trace(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Who follows a prediction: the W3C ``traceparent`` of its attempt, and when it was created."""
+
+    parent: str
+    since: Count
+
+
 class Dispatch(Message, frozen=True, kw_only=True, tag="dispatch"):
     channel: Count
     prediction: str
@@ -244,6 +251,8 @@ class Dispatch(Message, frozen=True, kw_only=True, tag="dispatch"):
     run_s: float
     files: dict[str, str] = {}
     """URL as it stands in ``input`` -> path and query on this server where its bytes are."""
+    trace: Trace | None = None
+    """From version 4 on."""
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):

@@ -315,7 +315,9 @@ def _tracing(settings: ServeSettings, parts: AsyncExitStack) -> Tracing | None:
         otlp = Otlp(settings.otlp_endpoint, "cogflare-server", version("cogflare"))
     except NoTelemetry as error:
         raise CommandFailed(
-            f"--otlp-endpoint: {error}", ExitCode.USAGE, "install cogflare[otel] beside cogflare[server]"
+            f"--otlp-endpoint: {error}",
+            ExitCode.NOT_INSTALLED,
+            "install cogflare[server,otel]",
         ) from None
 
     async def close() -> None:

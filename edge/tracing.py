@@ -18,11 +18,12 @@ _TYPES = re.compile(r":\w+(?=})")
 
 
 def trace_of(headers: Iterable[Header]) -> str:
-    """The ``traceparent`` that comes with a request, if it is one; empty for none."""
+    """The ``traceparent`` that comes with a request, as version 00 has it; empty for none, and for what is
+    none."""
     for name, value in headers:
         if name == TRACEPARENT:
-            text = value.decode("latin-1")
-            return "" if parent_of(text) is None else text
+            parent = parent_of(value.decode("latin-1"))
+            return "" if parent is None else parent.text
     return ""
 
 

@@ -39,7 +39,11 @@ async def metrics_door(given: str, services: Services) -> AsyncIterator[str]:
     if address is None:
         yield ""
         return
-    with bind(*address) as listener:
+    try:
+        listener = bind(*address)
+    except CommandFailed as error:
+        raise CommandFailed(f"--metrics-address: {error}", error.code, "give another one") from None
+    with listener:
         server = AsgiServer(_Door(services), listener, last_answers_s=_GOODBYE_S)
         serving = asyncio.create_task(server.serve())
         try:

@@ -197,6 +197,7 @@ class Work:
             self._runner = None
             runner.release(self.id)
             self.report.close()
+            self.trail.end("given_up", None)  # unless it had a result
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _predict(

@@ -4,6 +4,9 @@ from typing import Any
 
 from coordinator.protocol.traces import Span
 
+_EXPORT_S = 3.0
+"""How long a batch is tried: as long may a collector that is away hold up who ends."""
+
 
 class NoTelemetry(Exception):
     """The SDK is not installed."""
@@ -34,7 +37,7 @@ class Otlp:
         self._resource = given.merge(Resource(ours))
         self._scope = InstrumentationScope("cogflare", version)
         self._kinds = {kind.name.lower(): kind for kind in trace.SpanKind}
-        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_S)
         self._processor: Any = BatchSpanProcessor(exporter)
 
     def tell(self, span: Span) -> None:

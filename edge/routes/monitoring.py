@@ -18,7 +18,7 @@ async def get_metrics(request: HTTPRequest) -> ASGIApp:
     return Reply(await metrics_page(edge.services), content_type=CONTENT_TYPE)
 
 
-@get("/v1/scale")
+@get("/v1/admin/scale")
 async def get_scale(request: HTTPRequest) -> ASGIApp:
     """How many workers each model in each pool needs now, or one of them. Needs a token of scope admin."""
     edge, _ = await authorized(request, "admin")

@@ -53,7 +53,7 @@ async def until(server: TestServer, holds: Callable[[Read], Any]) -> Read:
 
 
 async def scale(server: TestServer, **asked: str) -> list[dict[str, Any]]:
-    answer = await server.http.get("/v1/scale", params=asked)
+    answer = await server.http.get("/v1/admin/scale", params=asked)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["models"])
 
@@ -136,7 +136,7 @@ async def test_refusals_are_counted_by_code(server: TestServer) -> None:
 
 async def test_only_an_administrator_may_read_it(server: TestServer) -> None:
     reader = await server.secret("reader", scopes=("read",))
-    for path in ("/metrics", "/v1/scale"):
+    for path in ("/metrics", "/v1/admin/scale"):
         nobody = await server.http.get(path, headers={"authorization": ""})
         assert nobody.status_code == 401
         some = await server.http.get(path, headers={"authorization": f"Bearer {reader}"})
@@ -188,8 +188,8 @@ async def test_the_hint_of_one_model(server: TestServer) -> None:
     await server.services.store.objects.number("default", "acme/unused")
     (one,) = await scale(server, model="acme/unused")
     assert (one["desired_workers"], one["queued"]) == (0, 0)
-    assert (await server.http.get("/v1/scale", params={"model": "acme/none"})).status_code == 404
-    assert (await server.http.get("/v1/scale", params={"model": MODEL, "pool": "x"})).status_code == 404
+    assert (await server.http.get("/v1/admin/scale", params={"model": "acme/none"})).status_code == 404
+    assert (await server.http.get("/v1/admin/scale", params={"model": MODEL, "pool": "x"})).status_code == 404
 
 
 def test_any_text_may_be_a_label() -> None:

@@ -125,6 +125,8 @@ RULES = {
     "GET /v1/admin/predictions/dead": ADMIN,
     "POST /v1/admin/predictions/redrive": ADMIN,
     "GET /v1/admin/audit": ADMIN,
+    "GET /metrics": ADMIN,
+    "GET /v1/admin/scale": ADMIN,
 }
 OF_2022 = {
     "GET /v1/models/{owner}/{name}/websocket",

@@ -54,6 +54,10 @@ class Training:
         self._busy = True
         return self._trainer
 
+    def setup_of(self, trainer: Predicts) -> tuple[int, int] | None:
+        """None: a process's setup is a part of its training."""
+        return None
+
     def give(self, trainer: Predicts) -> None:
         """The training that it was taken for has left it."""
         self._busy = False

@@ -40,8 +40,9 @@ binary: dist/cogflare ## dist/cogflare: one file with the server, the agent and 
 test-binary: $(STAMP) dist/cogflare ## what users do first, done with the single file, as a user without Python packages
 	@COGFLARE_BINARY=$(CURDIR)/dist/cogflare $(VENV)/bin/pytest $(WITH_BINARY)
 
-soak: $(STAMP) test-binary ## 10,000 simulated seeds, and generated tests with a hundred times as many examples: an hour
+soak: $(STAMP) test-binary ## 10,000 simulated seeds, 200 kills of the server, generated tests with 100 times as many examples
 	@$(VENV)/bin/python -m tests.simulation 0:10000
+	@COGFLARE_FAULT_ROUNDS=200 $(VENV)/bin/pytest tests/fault/test_server_killed.py
 	@$(VENV)/bin/pytest --hypothesis-profile=soak tests/contract/test_openapi.py tests/unit/edge/test_generated.py
 
 check: $(STAMP) ## lint, formatting, types

@@ -1,6 +1,7 @@
 """Promise 1: 201 means fsynced; after it comes exactly one terminal state, whatever is killed."""
 
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,9 @@ import httpx
 
 from tests.conftest import Trace
 from tests.support.commands import Agent, Server, until
+
+ROUNDS = int(os.environ.get("COGFLARE_FAULT_ROUNDS", "5"))
+"""Kills under load; `make soak` has 200."""
 
 
 def test_kill_9_of_the_server_with_queued_and_running_predictions_loses_and_repeats_nothing(
@@ -79,7 +83,7 @@ def test_kill_9_under_load_again_and_again(
 
     with ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(create, number) for number in range(4)]
-        for _ in range(3):
+        for _ in range(ROUNDS):
             enough = len(accepted) + 25
             until(lambda enough=enough: len(accepted) >= enough, "more are accepted")
             server.kill()

@@ -15,7 +15,7 @@ from edge.commands.doctoring.findings import Finding, fail, ok, skip, warn
 from edge.commands.doctoring.subject import Subject
 from edge.quantities import about_size
 from gpu_agent.gpus import LIBRARY, gpus
-from gpu_agent.interpreters import OLDEST, find, own_version, probe
+from gpu_agent.interpreters import OLDEST, find, of_models, own_version, probe
 from gpu_agent.model_dir import ModelDir, ModelDirError
 
 _NO_CARD = "no NVIDIA card with a driver here; models run without one, too"
@@ -159,7 +159,8 @@ def python(subject: Subject) -> Finding:
         if found is None:
             return fail(f"{subject.python} is no Python that runs", "name an interpreter with --python")
     else:
-        found = probe(sys.executable) or find(own_version())
+        own = of_models()
+        found = (probe(own[0]) if own else None) or find(own[1] if own else own_version())
         if found is None:
             return fail("no Python here can be run", "install Python 3")
     if tuple(map(int, found.minor_version.split("."))) < OLDEST:
@@ -184,7 +185,8 @@ def torch(subject: Subject, *, nvml: str = LIBRARY) -> Finding:
     found = driver_of(nvml)
     if found is None or found.code:
         return skip(_NO_CARD)
-    command = [str(subject.python or sys.executable), "-c", _TORCH]
+    own = of_models()
+    command = [str(subject.python or (own[0] if own else sys.executable)), "-c", _TORCH]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_S, check=False)
     except subprocess.TimeoutExpired:

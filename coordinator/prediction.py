@@ -16,7 +16,7 @@ import msgspec
 from coordinator.letters import REPLICATE
 from coordinator.overflow.policy import Overflow
 from coordinator.protocol.messages import StoredFile
-from coordinator.protocol.names import training_queue
+from coordinator.protocol.names import queue_of
 
 
 class Status(StrEnum):
@@ -214,7 +214,7 @@ class Document(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     @property
     def queue(self) -> str:
         """The name of its coordinator within the pool."""
-        return training_queue(self.model) if self.destination else self.model
+        return queue_of(self.model, self.destination)
 
 
 encode = msgspec.msgpack.Encoder().encode

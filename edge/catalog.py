@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from coordinator.actor.clock import Clock
 from coordinator.prediction import Document
-from coordinator.protocol.names import legacy_version, training_queue, valid_model_name, valid_version
+from coordinator.protocol.names import legacy_version, queue_of, valid_model_name, valid_version
 from coordinator.store.config import ModelConfig
 from coordinator.store.database import Store
 from coordinator.store.deployments import Deployment
@@ -52,7 +52,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def queue(self) -> str:
         """The name of its coordinator within the pool."""
-        return training_queue(self.model) if self.destination else self.model
+        return queue_of(self.model, self.destination)
 
 
 def reference(text: str) -> Reference | None:

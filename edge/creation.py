@@ -13,6 +13,7 @@ from coordinator.errors import Unavailable
 from coordinator.letters import CALLBACK_EVENTS, COGFLARE
 from coordinator.long_inputs import IN_ITS_PLACE, store
 from coordinator.overflow.policy import Overflow
+from coordinator.protocol.names import queue_of
 from coordinator.scheduling.flow import Needs
 from coordinator.store.tokens import ID_PREFIX
 from coordinator.stub import ModelStub
@@ -205,7 +206,7 @@ async def under(edge: Edge, order: Order, id: str) -> Order:
         return order
     number = edge.services.ids.number(id)
     row = None if number is None else await edge.services.store.objects.describe(number)
-    if number is None or row is None or row.model != order.target.queue:
+    if number is None or row is None or row.model != queue_of(order.call.model, order.call.destination):
         detail = (
             "What this request names is another model now than when it was sent first: use a new key or id."
         )

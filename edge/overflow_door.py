@@ -71,9 +71,7 @@ def overflow_door(
         providers=providers,
         keys=key,
         files=files,
-        caps=DailyCaps(
-            store.overflow_days, clock, settings.limits, store.tokens, coordinators.watch.spent
-        ),
+        caps=DailyCaps(store.overflow_days, clock, settings.limits, store.tokens, coordinators.watch.spent),
         awake=coordinators.namespace.woken,
         clock=clock,
         limits=settings.limits,

@@ -30,6 +30,11 @@ def training_queue(model: str) -> str:
     return model + _TRAINS
 
 
+def queue_of(model: str, destination: str) -> str:
+    """Where predictions of a model wait or, with a destination, its trainings."""
+    return training_queue(model) if destination else model
+
+
 def is_training_queue(name: str) -> bool:
     """Whether ``training_queue`` has made this name."""
     return name.endswith(_TRAINS)

@@ -175,6 +175,7 @@ class Source:
     """A model: what its input says it does."""
 
     concurrency = 1
+    trains = False
 
     def __init__(self, machine: Machine, version: str) -> None:
         self.version = version

@@ -21,6 +21,7 @@ HERE_ALONE = {
     control.StartBackup,
     control.AskBackup,
     control.StopBackup,
+    control.ReadLogs,
     control.CreateKey,
     control.ListKeys,
     control.RotateKey,

@@ -3,7 +3,7 @@
 import json
 
 from edge.exits import ExitCode
-from edge.settings import ModelListSettings
+from edge.model_command_settings import ModelListSettings
 from edge.tables import table
 
 SETTINGS = ModelListSettings

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from edge.exits import CommandFailed, ExitCode
-from edge.settings import ModelSetSettings
+from edge.model_command_settings import ModelSetSettings
 
 SETTINGS = ModelSetSettings
 ABOUT = (

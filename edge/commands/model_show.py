@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from edge.exits import ExitCode
+from edge.model_command_settings import ModelShowSettings
 from edge.quantities import format_duration, format_size
-from edge.settings import ModelShowSettings
 
 SETTINGS = ModelShowSettings
 ABOUT = "Show one model, and what it sets for its predictions."

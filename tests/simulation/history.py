@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -75,6 +76,8 @@ class History:
         self._lease_s = lease_s
         self._max_attempts = max_attempts
         self._bodies: dict[str, bytes] = {}
+        self._early: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        """What receivers heard of predictions whose clients have not heard of them yet."""
 
     def say(self, at: float, text: str) -> None:
         self.story.append(f"{at:10.3f} {text}")
@@ -88,6 +91,8 @@ class History:
         if not asked.id:
             asked.id = document.id
             self.by_id[document.id] = asked
+            for heard in self._early.pop(document.id, ()):
+                heard()
         self.seen(asked, document)
 
     def seen(self, asked: Asked, document: Document) -> None:
@@ -166,8 +171,8 @@ class History:
         """A receiver was sent this."""
         shown = msgspec.json.decode(body)
         asked = self.by_id.get(shown["id"])
-        if asked is None:  # its client has not heard of it yet, as its answer was lost
-            asked = next((one for one in self.asked if not one.id and one.webhook), None)
+        if asked is None:
+            self._early[shown["id"]].append(partial(self.heard, message, body))
             return
         terminal = Status(shown["status"]).terminal
         before = [told for told in asked.told if Status(told[1]).terminal]
@@ -186,7 +191,9 @@ class History:
     def delivered(self, body: bytes) -> None:
         shown = msgspec.json.decode(body)
         asked = self.by_id.get(shown["id"])
-        if asked is not None and Status(shown["status"]).terminal:
+        if asked is None:
+            self._early[shown["id"]].append(partial(self.delivered, body))
+        elif Status(shown["status"]).terminal:
             asked.delivered = True
 
     # --- the end ------------------------------------------------------------------------------------------

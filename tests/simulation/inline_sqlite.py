@@ -1,9 +1,10 @@
 """``aiosqlite`` without its threads: what one would do is done on the simulation's loop, a moment later."""
 
 import asyncio
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -72,6 +73,8 @@ def _lose(connection: aiosqlite.core.Connection) -> None:
     raw, connection._connection = connection._connection, None
     connection._running = False
     if raw is not None:
+        with suppress(sqlite3.Error):
+            raw.rollback()  # a cursor that is still known keeps a closed connection's locks
         raw.close()
 
 

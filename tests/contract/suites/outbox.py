@@ -41,7 +41,7 @@ class OutboxContract:
         assert await read(storage, LANE, "a.test:443", 10) == [("p", 3), ("r", 5)]
         assert await read(storage, LANE, "a.test:443", 1) == [("p", 3)]
         storage, loaded = await taken(await open_models())
-        assert sorted(loaded.rows[LANES]) == [("a.test:443", 3), ("b.test:80", 7)]
+        assert sorted(loaded.rows[LANES]) == [("a.test:443", 3, 2), ("b.test:80", 7, 1)]
         assert await letter(storage, "p") == [(b"record", b"snapshot", None, 3, None)]
 
     async def test_rendered_tried_and_done(self, open_models: OpenStorages) -> None:

@@ -341,7 +341,7 @@ def test_who_waits_for_a_place_gets_it_though_others_go_on_asking(
 def test_a_setup_that_fails_fails_the_prediction(
     serve_procedures: Serve, library: Library, hooks: Receiver
 ) -> None:
-    server = serve_procedures("--max-runners", "1")
+    server = serve_procedures("--max-runners", "1", "--refuse-after-s", "20")
     found = server.failed(library.url("broken"), **hooked(hooks, "completed"))
     assert found["error"] == "Setup has failed: RuntimeError: no weights"
     assert "about to break\n" in found["logs"]
